@@ -1,0 +1,3 @@
+from funcnet.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,179 @@
+"""The command line: ``funcnet lab-report``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
+
+from funcnet import __version__
+from funcnet.data.batches import batch_count
+from funcnet.data.dataset import DataError, Dataset
+from funcnet.data.registry import NAMES, load
+from funcnet.lab import RECIPES, lab_record, run_lab
+from funcnet.record import RunRecord
+from funcnet.step import Evaluation
+from funcnet.train import DivergenceError
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _lab_report(
+            list(dict.fromkeys(options.datasets)), options.data, options.epochs, options.seed, options.out
+        )
+    except (DataError, OSError) as error:
+        print(f"funcnet: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("funcnet: stopped", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="funcnet", description="Neural networks as values and pure functions.")
+    parser.add_argument("--version", action="version", version=f"funcnet {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    report = commands.add_parser(
+        "lab-report",
+        help="train the lab's network and write its report",
+        description="Train the lab's network (one hidden layer, an L2 penalty on each weight matrix) on each data set "
+        "and write report.pdf, loss-DATASET.png, summary.md and summary.json. Ctrl-C stops after the current step and "
+        "writes the report of the epochs done.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    report.add_argument(
+        "datasets", nargs="*", metavar="DATASET", default=["glyphs"], type=_dataset, help=f"of {', '.join(NAMES)}"
+    )
+    report.add_argument(
+        "--data", type=Path, metavar="DIR",
+        help="the folder with the data sets (after it, $FUNCNET_DATA and the cache folder are looked in; what is "
+        "nowhere is downloaded)",
+    )  # fmt: skip
+    report.add_argument("--epochs", type=_whole_number(1), default=20, metavar="N", help="how often each image is met")
+    report.add_argument("--seed", type=_whole_number(0, 2**64 - 1), default=0, metavar="N", help="of all randomness")
+    report.add_argument("--out", type=Path, default=Path("lab-report"), metavar="DIR", help="where the report goes")
+    return parser
+
+
+def _dataset(text: str) -> str:
+    if text not in NAMES:
+        raise argparse.ArgumentTypeError(f"there is no data set {text!r}; there are {', '.join(NAMES)}")
+    return text
+
+
+def _whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        wanted = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}") from None
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"expected {wanted}, got {text}")
+        return number
+
+    return parse
+
+
+def _lab_report(names: Sequence[str], data: Path | None, epochs: int, seed: int, out: Path) -> int:
+    out.mkdir(parents=True, exist_ok=True)  # before the training, not after it
+    datasets = [load(name, data) for name in names]
+    runs: list[RunRecord] = []
+    status = 0
+    with _interruptible() as interrupted:
+        for dataset in datasets:
+            run, status = _train(dataset, epochs, seed, interrupted)
+            if run.epochs:
+                runs.append(run)
+                _write(runs, out)  # after each data set: what is done is safe from what happens in the next one
+            if status:
+                break
+    if not runs:
+        print(f"No epoch was finished, so there is nothing to report in {out}.", file=sys.stderr)
+    return status
+
+
+def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], bool]) -> tuple[RunRecord, int]:
+    """Train, showing progress, until the last epoch, Ctrl-C or divergence; the record and the exit status."""
+    recipe = RECIPES[dataset.name]
+    run = lab_record(dataset, recipe, seed=seed)
+    print(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} testing images", flush=True)
+    began = time.monotonic()
+    bar = tqdm(
+        total=batch_count(dataset.train, recipe.batch_size),
+        unit="step",
+        disable=None,  # where nobody watches, the lines below are enough
+        leave=False,
+        dynamic_ncols=True,
+    )
+
+    def watch(step: int, metrics: Evaluation) -> None:
+        bar.update()
+        if step % 10 == 0:
+            bar.set_postfix(loss=f"{metrics.loss:.3f}", accuracy=f"{metrics.accuracy:.3f}", refresh=False)
+        if interrupted():
+            raise KeyboardInterrupt
+
+    try:
+        bar.set_description(f"epoch 1/{epochs}")
+        for record in run_lab(dataset, recipe, epochs=epochs, seed=seed, watch=watch):
+            run = run.and_epoch(record)
+            left = (time.monotonic() - began) / record.epoch * (epochs - record.epoch)
+            bar.clear()
+            print(f"{record}; {_duration(left)} left" if left else record, flush=True)
+            bar.reset()
+            bar.set_description(f"epoch {record.epoch + 1}/{epochs}")
+    except KeyboardInterrupt:
+        bar.clear()
+        print(f"Stopped by Ctrl-C after {run.epochs} of {epochs} epochs.", file=sys.stderr)
+        return run, _INTERRUPTED
+    except DivergenceError as error:
+        bar.clear()
+        print(f"funcnet: error: {dataset.name}: {error}", file=sys.stderr)
+        return run, 1
+    finally:
+        bar.close()
+    return run, 0
+
+
+def _write(runs: Sequence[RunRecord], out: Path) -> None:
+    from funcnet.report import summary_table, to_markdown, write_report  # matplotlib, which --help can do without
+
+    paths = write_report(runs, out)
+    print(f"\n{to_markdown(summary_table(runs[-1]))}\nWrote {', '.join(str(path) for path in paths)}\n", flush=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Within, the first Ctrl-C is only noted, for whoever asks; the second acts at once."""
+    noted = False
+
+    def note(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal noted
+        if noted:
+            raise KeyboardInterrupt
+        noted = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,0 +1,16 @@
+"""Data: files and generators in, batches out."""
+
+from funcnet.data.batches import Normalization as Normalization
+from funcnet.data.batches import batch_count as batch_count
+from funcnet.data.batches import batches as batches
+from funcnet.data.batches import normalization as normalization
+from funcnet.data.cifar import read_cifar10 as read_cifar10
+from funcnet.data.cifar import read_cifar100 as read_cifar100
+from funcnet.data.dataset import DataError as DataError
+from funcnet.data.dataset import Dataset as Dataset
+from funcnet.data.dataset import Split as Split
+from funcnet.data.dataset import hold_out as hold_out
+from funcnet.data.glyphs import glyphs as glyphs
+from funcnet.data.glyphs import glyphs_dataset as glyphs_dataset
+from funcnet.data.idx import read_idx as read_idx
+from funcnet.data.registry import load as load

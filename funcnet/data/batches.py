@@ -1,0 +1,91 @@
+"""From a split to batches: shuffled by key, gathered, normalised a batch at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import attrs
+import numpy as np
+
+from funcnet import random
+from funcnet.data.dataset import Split
+from funcnet.random import Key
+from funcnet.shapes import Array, Float, ShapeError, UInt8
+from funcnet.step import Batch
+from funcnet.tree import array_field, freeze
+
+__all__ = ["Normalization", "batch_count", "batches", "normalization"]
+
+
+@attrs.frozen
+class Normalization:
+    """x -> x scale + shift, from uint8 to float32.
+
+    Both have the shape of one example, so that applying them runs along whole examples, not along channels.
+    """
+
+    scale: Float[Array, "..."] = array_field()
+    shift: Float[Array, "..."] = array_field()
+
+    def __call__(self, x: UInt8[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+        y = np.multiply(x, self.scale, dtype=np.float32)
+        y += self.shift
+        return y
+
+
+def normalization(x: UInt8[Array, "n ..."]) -> Normalization:
+    """What gives the images ``x`` mean 0 and standard deviation 1, over all images and pixels of a channel.
+
+    Images of shape (n, height, width, channels) have a mean and deviation for every channel, others one of each. The
+    statistics are exact: they come from how often each of the 256 values occurs. A channel of one value is only
+    shifted.
+
+    Raises:
+        ShapeError: for another dtype, or no images.
+    """
+    if x.dtype != np.uint8 or x.size == 0:
+        raise ShapeError("normalization", "uint8 images, at least one", f"{x.dtype} of shape {x.shape}")
+    channels = x.shape[3] if x.ndim == 4 else 1
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(x), 1024):  # by blocks: neither a mapped file nor bincount's copy comes in whole
+        block = x[start : start + 1024].reshape(-1, channels)
+        for channel in range(channels):
+            counts[channel] += np.bincount(block[:, channel], minlength=256)
+    values = np.arange(256)
+    per_channel = counts[0].sum()
+    mean = counts @ values / per_channel
+    deviation = np.sqrt(counts @ values**2 / per_channel - mean**2)
+    scale = 1 / np.where(deviation > 0, deviation, 1)
+    shape = x.shape[1:]
+    return Normalization(
+        freeze(np.broadcast_to(scale, (math.prod(shape) // channels, channels)).reshape(shape).astype(np.float32)),
+        freeze(
+            np.broadcast_to(-mean * scale, (math.prod(shape) // channels, channels)).reshape(shape).astype(np.float32)
+        ),
+    )
+
+
+def batch_count(split: Split, size: int) -> int:
+    """How many batches of ``size`` the split makes, the last one counted though it may be smaller."""
+    return math.ceil(len(split) / size)
+
+
+def batches(
+    split: Split, size: int, *, normalize: Normalization | None = None, key: Key | None = None
+) -> Iterator[Batch]:
+    """The split as batches of ``size`` (the last may be smaller), each example once.
+
+    In the split's own order, or shuffled by ``key``. ``normalize`` turns the gathered rows into float32; without it
+    the rows go out as they are.
+
+    Raises:
+        ValueError: for a size below 1.
+    """
+    if size < 1:
+        raise ValueError(f"a batch has at least 1 example, got a size of {size}")
+    order = None if key is None else random.permutation(key, len(split))
+    for begin in range(0, len(split), size):
+        end = begin + size
+        rows = Split(split.x[begin:end], split.y[begin:end]) if order is None else split.take(order[begin:end])
+        yield Batch(rows.x if normalize is None else normalize(rows.x), rows.y)

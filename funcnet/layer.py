@@ -1,0 +1,130 @@
+"""The layer, a record of pure functions, and ``chain``, which makes one layer of several.
+
+A layer with parameters p computes y = f(p, x). Its vector-Jacobian product takes the gradient dy of a scalar with
+respect to y and returns that scalar's gradients with respect to p and x:
+
+    dp = dy^T (df/dp),    dx = dy^T (df/dx)
+
+which is the whole of reverse-mode differentiation (Griewank & Walther, Evaluating Derivatives, 2nd ed., section 3.2):
+a chain runs forward from the first layer to the last and the products from the last to the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+import attrs
+
+from funcnet import tree
+from funcnet.random import Key, split
+from funcnet.shapes import Array, Float, Shape, ShapeError
+
+__all__ = ["AnyLayer", "Layer", "chain"]
+
+P = TypeVar("P")
+R = TypeVar("R")
+R_contra = TypeVar("R_contra", contravariant=True)
+
+
+class Vjp(Protocol[P, R_contra]):
+    """``vjp(params, residuals, dy, need_dx=True) -> (dparams, dx)``."""
+
+    def __call__(
+        self, params: P, residuals: R_contra, dy: Float[Array, "batch ..."], *, need_dx: bool = True
+    ) -> tuple[P, Float[Array, "batch ..."] | None]: ...
+
+
+@attrs.frozen(repr=False)
+class Layer(Generic[P, R]):
+    """A layer: three pure functions and a name.
+
+    Attributes:
+        name: how messages and tables call the layer, e.g. ``linear(10)``.
+        init: ``init(key, in_shape) -> (params, out_shape)``, shapes without the batch axis; raises ShapeError where
+            the layer cannot take ``in_shape``.
+        forward: ``forward(params, x) -> (y, residuals)``, where the residuals are what the layer keeps of this call
+            for its vjp. The residuals may hold ``x`` and ``y`` themselves, so neither may be written to while they
+            are in use; whatever ``forward`` returns that is not freshly made is read-only.
+        vjp: ``vjp(params, residuals, dy, need_dx=True) -> (dparams, dx)``, where dparams is a tree like params. With
+            ``need_dx=False`` the caller has no use for dx, and the layer may return None in its place.
+
+    A layer without parameters has the empty tuple for them.
+    """
+
+    name: str
+    init: Callable[[Key, Shape], tuple[P, Shape]]
+    forward: Callable[[P, Float[Array, "batch ..."]], tuple[Float[Array, "batch ..."], R]]
+    vjp: Vjp[P, R]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+AnyLayer: TypeAlias = Layer[Any, Any]
+
+
+def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
+    """The composition of layers, first to last: itself a layer, so chains nest.
+
+    Its parameters and residuals are the tuples of those of its layers. A ShapeError raised inside names the layer by
+    its place: ``chain[2].linear(10)``.
+
+    Raises:
+        ValueError: for no layers at all.
+    """
+    if not layers:
+        raise ValueError("a chain needs at least one layer (identity() is the layer that does nothing)")
+
+    def init(key: Key, in_shape: Shape) -> tuple[tuple[Any, ...], Shape]:
+        params, shape = [], tuple(in_shape)
+        for place, (layer, layer_key) in enumerate(zip(layers, split(key, len(layers)), strict=True)):
+            try:
+                layer_params, shape = layer.init(layer_key, shape)
+            except ShapeError as error:
+                raise error.inside(f"chain[{place}]") from None
+            params.append(layer_params)
+        return tuple(params), shape
+
+    def forward(
+        params: tuple[Any, ...], x: Float[Array, "batch ..."]
+    ) -> tuple[Float[Array, "batch ..."], tuple[Any, ...]]:
+        _expect_params(layers, params)
+        residuals = []
+        for place, (layer, layer_params) in enumerate(zip(layers, params, strict=True)):
+            try:
+                x, kept = layer.forward(layer_params, x)
+            except ShapeError as error:
+                raise error.inside(f"chain[{place}]") from None
+            residuals.append(kept)
+        return x, tuple(residuals)
+
+    def vjp(
+        params: tuple[Any, ...], residuals: tuple[Any, ...], dy: Float[Array, "batch ..."], *, need_dx: bool = True
+    ) -> tuple[tuple[Any, ...], Float[Array, "batch ..."] | None]:
+        _expect_params(layers, params)
+        # The products stop at the first layer that has parameters, unless the caller wants dx: the gradient with
+        # respect to the data is a third of the arithmetic of a network with one hidden layer.
+        first = 0 if need_dx else next((i for i, p in enumerate(params) if tree.leaves(p)), len(layers))
+        dparams: list[Any] = []
+        for place in reversed(range(first, len(layers))):
+            wanted = need_dx or place > first
+            try:
+                layer_dparams, dx = layers[place].vjp(params[place], residuals[place], dy, need_dx=wanted)
+            except ShapeError as error:
+                raise error.inside(f"chain[{place}]") from None
+            dparams.append(layer_dparams)
+            if wanted:
+                if dx is None:
+                    raise TypeError(f"the vjp of chain[{place}].{layers[place]} returned no dx, which was asked for")
+                dy = dx
+        # Before ``first`` there are only empty trees, which are their own gradients.
+        return (*params[:first], *reversed(dparams)), dy if need_dx else None
+
+    return Layer(f"chain({', '.join(layer.name for layer in layers)})", init, forward, vjp)
+
+
+def _expect_params(layers: tuple[AnyLayer, ...], params: Any) -> None:
+    if not isinstance(params, tuple) or len(params) != len(layers):
+        given = f"a tuple of {len(params)}" if isinstance(params, tuple) else f"a {type(params).__name__}"
+        raise ShapeError("chain", f"params with an entry for each of its {len(layers)} layers", given)

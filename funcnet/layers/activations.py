@@ -1,0 +1,135 @@
+"""Activations: functions f applied to every entry, each beside its slope f'.
+
+    y = f(x),    dx = f'(x) dy
+
+Each keeps one array for the vjp: the output where f' can be read off it, the input where it cannot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+
+from funcnet.layer import Layer
+from funcnet.random import Key
+from funcnet.shapes import Array, Float, Num, Shape, expect, expect_float
+from funcnet.tree import freeze
+
+__all__ = ["ActivationResiduals", "gelu", "leaky_relu", "logistic", "relu", "sigmoid", "softplus", "tanh"]
+
+
+@attrs.frozen(eq=False)
+class ActivationResiduals:
+    kept: Float[Array, "batch ..."]
+
+
+def _activation(
+    name: str,
+    f: Callable[[Float[Array, "..."]], Float[Array, "..."]],
+    slope: Callable[[Float[Array, "..."]], Num[Array, "..."]],
+    *,
+    keep_input: bool,
+) -> Layer[tuple[()], ActivationResiduals]:
+    """The layer of f, whose ``slope`` is a function of its input or of its output."""
+
+    def init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
+        return (), in_shape
+
+    def forward(
+        params: tuple[()], x: Float[Array, "batch *shape"]
+    ) -> tuple[Float[Array, "batch *shape"], ActivationResiduals]:
+        expect_float(name, "x", x)
+        y = freeze(f(x))
+        return y, ActivationResiduals(x if keep_input else y)
+
+    def vjp(
+        params: tuple[()], residuals: ActivationResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
+    ) -> tuple[tuple[()], Float[Array, "batch *shape"] | None]:
+        kept = residuals.kept
+        expect(name, "dy", dy, kept.shape, kept.dtype)
+        return (), slope(kept) * dy if need_dx else None
+
+    return Layer(name, init, forward, vjp)
+
+
+def relu() -> Layer[tuple[()], ActivationResiduals]:
+    """f(x) = max(x, 0), with slope 0 at the kink x = 0.
+
+    Nair & Hinton, "Rectified linear units improve restricted Boltzmann machines" (ICML 2010).
+    """
+    return _activation(
+        "relu",
+        lambda x: np.maximum(x, 0),
+        lambda y: y > 0,
+        keep_input=False,
+    )
+
+
+def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResiduals]:
+    """f(x) = x above 0 and ``negative_slope`` x below, with the lower slope at the kink x = 0.
+
+    Maas, Hannun & Ng, "Rectifier nonlinearities improve neural network acoustic models" (ICML 2013).
+
+    Raises:
+        ValueError: for a negative slope outside [0, 1).
+    """
+    if not 0 <= negative_slope < 1:
+        raise ValueError(f"the negative slope of a leaky ReLU lies in [0, 1), got {negative_slope}")
+    return _activation(
+        f"leaky_relu({negative_slope:g})",
+        lambda x: np.maximum(x, negative_slope * x),
+        lambda y: np.where(y > 0, y.dtype.type(1), y.dtype.type(negative_slope)),
+        keep_input=False,
+    )
+
+
+def tanh() -> Layer[tuple[()], ActivationResiduals]:
+    """f(x) = tanh x, f' = 1 - y^2."""
+    return _activation("tanh", np.tanh, lambda y: 1 - y * y, keep_input=False)
+
+
+def logistic(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """1 / (1 + exp(-x)), without overflow and exact to rounding in both tails."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, x.dtype.type(1), e) / (1 + e)
+
+
+def sigmoid() -> Layer[tuple[()], ActivationResiduals]:
+    """f(x) = 1 / (1 + exp(-x)), f' = y (1 - y)."""
+    return _activation("sigmoid", logistic, lambda y: y * (1 - y), keep_input=False)
+
+
+def softplus() -> Layer[tuple[()], ActivationResiduals]:
+    """f(x) = log(1 + exp x), f' = 1 / (1 + exp(-x)).
+
+    Dugas et al., "Incorporating second-order functional knowledge for better option pricing" (NIPS 2000).
+    """
+    return _activation(
+        "softplus",
+        # The same written so that exp cannot overflow and a small exp is not lost beside the 1.
+        lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+        logistic,
+        keep_input=True,
+    )
+
+
+def gelu() -> Layer[tuple[()], ActivationResiduals]:
+    """f(x) = x (1 + tanh u) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3), the tanh form of the GELU.
+
+    f' = (1 + tanh u) / 2 + x (1 - tanh^2 u) u' / 2 with u' = sqrt(2/pi) (1 + 0.134145 x^2).
+
+    Hendrycks & Gimpel, "Gaussian error linear units (GELUs)" (2016), section 2.
+    """
+    scale, cubic = math.sqrt(2 / math.pi), 0.044715
+
+    def tanh_u(x: Float[Array, "..."]) -> Float[Array, "..."]:
+        return np.tanh(scale * x * (1 + cubic * x * x))
+
+    def slope(x: Float[Array, "..."]) -> Float[Array, "..."]:
+        t = tanh_u(x)
+        return (1 + t + x * (1 - t * t) * (scale * (1 + 3 * cubic * x * x))) / 2
+
+    return _activation("gelu", lambda x: x * (1 + tanh_u(x)) / 2, slope, keep_input=True)

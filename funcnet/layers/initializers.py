@@ -1,0 +1,34 @@
+"""Random starts for weights: functions of (key, shape, fan_in, fan_out)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+from funcnet import random
+from funcnet.random import Key
+from funcnet.shapes import Array, Float, Shape
+
+__all__ = ["Initializer", "glorot", "he"]
+
+Initializer: TypeAlias = Callable[[Key, Shape, int, int], Array]
+
+
+def he(key: Key, shape: Shape, fan_in: int, fan_out: int) -> Float[Array, "..."]:
+    """Normal with variance 2 / fan_in, which keeps the size of activations through layers of ReLUs.
+
+    He, Zhang, Ren & Sun, "Delving deep into rectifiers" (ICCV 2015), eq. 10.
+    """
+    weights = random.normal(key, shape)
+    weights *= math.sqrt(2.0 / max(fan_in, 1))
+    return weights
+
+
+def glorot(key: Key, shape: Shape, fan_in: int, fan_out: int) -> Float[Array, "..."]:
+    """Uniform on +-sqrt(6 / (fan_in + fan_out)), a compromise between the forward and the backward pass.
+
+    Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks" (AISTATS 2010), eq. 16.
+    """
+    bound = math.sqrt(6.0 / max(fan_in + fan_out, 1))
+    return random.uniform(key, shape, -bound, bound)

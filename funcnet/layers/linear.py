@@ -1,0 +1,69 @@
+"""The linear (dense, fully connected) layer.
+
+    y  = x W + b
+    dW = x^T dy,    db = sum of dy over the batch,    dx = dy W^T
+
+Giles, "Collected matrix derivative results for forward and reverse mode algorithmic differentiation" (2008),
+section 2.2; Goodfellow, Bengio & Courville, Deep Learning (2016), section 6.5.4.
+"""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from funcnet.layer import Layer
+from funcnet.layers.initializers import Initializer, he
+from funcnet.random import Key
+from funcnet.shapes import Array, Float, Shape, ShapeError, describe, expect
+from funcnet.tree import array_field, freeze
+
+__all__ = ["LinearParams", "LinearResiduals", "linear"]
+
+
+@attrs.frozen
+class LinearParams:
+    weight: Float[Array, "in out"] = array_field()
+    bias: Float[Array, "out"] | None = array_field(optional=True)
+
+
+@attrs.frozen(eq=False)
+class LinearResiduals:
+    x: Float[Array, "batch in"]
+
+
+def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[LinearParams, LinearResiduals]:
+    """A linear layer of ``width`` outputs: (batch, in) to (batch, width).
+
+    The bias starts at zero.
+
+    Raises:
+        ValueError: for a width below 1.
+    """
+    if width < 1:
+        raise ValueError(f"a linear layer needs a width of at least 1, got {width}")
+    name = f"linear({width})"
+
+    def init_params(key: Key, in_shape: Shape) -> tuple[LinearParams, Shape]:
+        if len(in_shape) != 1:
+            raise ShapeError(name, "an input shape of one axis (put flatten() before it)", describe(in_shape))
+        weight = freeze(init(key, (in_shape[0], width), in_shape[0], width))
+        return LinearParams(weight, freeze(np.zeros(width, weight.dtype)) if bias else None), (width,)
+
+    def forward(params: LinearParams, x: Float[Array, "batch in"]) -> tuple[Float[Array, "batch out"], LinearResiduals]:
+        expect(name, "x", x, ("batch", len(params.weight)), params.weight.dtype)
+        y = x @ params.weight
+        if params.bias is not None:
+            y += params.bias
+        return y, LinearResiduals(x)
+
+    def vjp(
+        params: LinearParams, residuals: LinearResiduals, dy: Float[Array, "batch out"], *, need_dx: bool = True
+    ) -> tuple[LinearParams, Float[Array, "batch in"] | None]:
+        x = residuals.x
+        expect(name, "dy", dy, (len(x), params.weight.shape[1]), params.weight.dtype)
+        dweight = freeze(x.T @ dy)
+        dbias = None if params.bias is None else freeze(dy.sum(axis=0))
+        return LinearParams(dweight, dbias), dy @ params.weight.T if need_dx else None
+
+    return Layer(name, init_params, forward, vjp)

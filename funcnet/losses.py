@@ -1,0 +1,169 @@
+"""Losses: from predictions and targets to one number and its gradient with respect to the predictions.
+
+Every loss is a mean over the examples of the batch (and, where an example has several outputs, over those too), so
+that neither the loss nor its gradient grows with the batch. It holds no penalty: those live in ``penalties`` and are
+never added in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+
+from funcnet.layers.activations import logistic
+from funcnet.shapes import Array, Float, Integer, Num, ShapeError, expect, expect_float
+
+__all__ = ["Loss", "binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]
+
+
+@attrs.frozen(repr=False)
+class Loss:
+    """A loss: a pure function, and what it means to be right.
+
+    Attributes:
+        name: the name in messages, tables and reports.
+        value_and_grad: ``(prediction, target) -> (loss, dprediction)``, the mean over the batch and its gradient, in
+            the dtype of the prediction. Calling the loss calls this.
+        accuracy: ``(prediction, target) -> share of right answers``, or None where no answer is right or wrong.
+    """
+
+    name: str
+    value_and_grad: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], tuple[float, Array]]
+    accuracy: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], float] | None = None
+
+    def __call__(
+        self, prediction: Float[Array, "batch ..."], target: Num[Array, "batch ..."]
+    ) -> tuple[float, Float[Array, "batch ..."]]:
+        return self.value_and_grad(prediction, target)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
+    """Cross-entropy of the softmax of logits (batch, classes) against integer labels (batch,).
+
+        p    = softmax(z)
+        loss = - mean over the batch of sum_k t_k log p_k
+        dz   = (p - t) / batch
+
+    where t is 1 - s + s/classes at the label and s/classes elsewhere, s being the label smoothing (Szegedy et al.,
+    "Rethinking the Inception architecture", CVPR 2016, section 7). Softmax and logarithm are taken together, shifted
+    by the largest logit, so logits of any finite size are safe (Goodfellow et al., Deep Learning, sections 4.1, 6.2.2).
+
+    Raises:
+        ValueError: for smoothing outside [0, 1).
+        ShapeError: when called with labels of another length or dtype, or outside 0 .. classes - 1.
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label smoothing lies in [0, 1), got {label_smoothing}")
+    name = "softmax cross-entropy"
+
+    def value_and_grad(
+        logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]
+    ) -> tuple[float, Float[Array, "batch classes"]]:
+        _expect_labels(name, logits, labels)
+        batch, classes = logits.shape
+        rows = np.arange(batch)
+        log_p = logits - logits.max(axis=1, keepdims=True)
+        p = np.exp(log_p)
+        total = p.sum(axis=1, keepdims=True)
+        log_p -= np.log(total)
+        p /= total
+        log_likelihood = log_p[rows, labels]
+        grad = p
+        if label_smoothing:
+            log_likelihood = (1 - label_smoothing) * log_likelihood + label_smoothing * log_p.mean(axis=1)
+            grad -= label_smoothing / classes
+        grad[rows, labels] -= 1 - label_smoothing
+        grad /= batch
+        return -float(log_likelihood.mean()), grad
+
+    def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
+        _expect_labels(name, logits, labels)
+        return float(np.mean(logits.argmax(axis=1) == labels))
+
+    return Loss(name, value_and_grad, accuracy)
+
+
+def binary_cross_entropy() -> Loss:
+    """Cross-entropy of the sigmoid of logits against targets in [0, 1] of the same shape and dtype.
+
+        loss = mean of log(1 + exp z) - t z
+        dz   = (sigmoid(z) - t) / number of entries
+
+    The logarithm is written as softplus, safe for logits of any finite size. An answer is right where z > 0 just when
+    t > 1/2. Goodfellow et al., Deep Learning (2016), section 6.2.2.2.
+
+    Raises:
+        ShapeError: when called with targets of another shape or dtype, or outside [0, 1].
+    """
+    name = "binary cross-entropy"
+
+    def check(logits: Array, targets: Array) -> None:
+        _expect_like(name, logits, targets)
+        if not ((targets >= 0) & (targets <= 1)).all():
+            raise ShapeError(name, "targets from 0 to 1", f"{targets.min():g} to {targets.max():g}")
+
+    def value_and_grad(
+        logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]
+    ) -> tuple[float, Float[Array, "batch *shape"]]:
+        check(logits, targets)
+        softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
+        grad = logistic(logits)
+        grad -= targets
+        grad /= logits.size
+        return float((softplus - targets * logits).mean()), grad
+
+    def accuracy(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> float:
+        check(logits, targets)
+        return float(np.mean((logits > 0) == (targets > 0.5)))
+
+    return Loss(name, value_and_grad, accuracy)
+
+
+def mean_squared_error() -> Loss:
+    """The mean of the squared differences, against targets of the same shape and dtype.
+
+        loss = mean of (y - t)^2
+        dy   = 2 (y - t) / number of entries
+
+    Raises:
+        ShapeError: when called with targets of another shape or dtype.
+    """
+    name = "mean squared error"
+
+    def value_and_grad(
+        prediction: Float[Array, "batch *shape"], target: Float[Array, "batch *shape"]
+    ) -> tuple[float, Float[Array, "batch *shape"]]:
+        _expect_like(name, prediction, target)
+        difference = prediction - target
+        value = float(np.mean(difference * difference))
+        difference *= 2 / prediction.size
+        return value, difference
+
+    return Loss(name, value_and_grad)
+
+
+def _expect_examples(name: str, prediction: Array) -> None:
+    expect_float(name, "the prediction", prediction)
+    if prediction.size == 0:
+        raise ShapeError(name, "at least one example with an output (the mean over none is undefined)", "none")
+
+
+def _expect_like(name: str, prediction: Array, target: Array) -> None:
+    _expect_examples(name, prediction)
+    expect(name, "the target", target, prediction.shape, prediction.dtype)
+
+
+def _expect_labels(name: str, logits: Array, labels: Array) -> None:
+    _expect_examples(name, logits)
+    expect(name, "logits", logits, ("batch", "classes"), logits.dtype)
+    if labels.dtype.kind not in "iu":
+        raise ShapeError(name, "integer labels, one a row of logits", f"dtype {labels.dtype}")
+    expect(name, "labels", labels, (len(logits),), labels.dtype)
+    low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
+    if low < 0 or high >= classes:
+        raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}")

@@ -1,0 +1,156 @@
+"""Optimizers as pairs of pure functions, and the learning rates they follow.
+
+    init(params) -> opt_state
+    update(grads, opt_state, params, step) -> (params, opt_state)
+
+``grads`` and the state are trees like ``params``; ``step`` counts the updates before this one, from 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
+import numpy as np
+
+from funcnet import tree
+from funcnet.shapes import Array
+from funcnet.tree import Tree
+
+__all__ = ["Optimizer", "Schedule", "momentum", "nesterov", "one_cycle", "sgd"]
+
+Schedule: TypeAlias = Callable[[int], float]
+
+
+@attrs.frozen(repr=False)
+class Optimizer:
+    """An optimizer: two pure functions, the learning rate they follow, and a name.
+
+    Attributes:
+        name: the name in messages, tables and reports.
+        learning_rate: ``learning_rate(step) -> rate``.
+        init: ``init(params) -> opt_state``.
+        update: ``update(grads, opt_state, params, step) -> (params, opt_state)``.
+    """
+
+    name: str
+    learning_rate: Schedule
+    init: Callable[[Tree], Tree]
+    update: Callable[[Tree, Tree, Tree, int], tuple[Tree, Tree]]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def sgd(learning_rate: float | Schedule) -> Optimizer:
+    """Stochastic gradient descent: w <- w - rate g.
+
+    Robbins & Monro, "A stochastic approximation method" (1951); Goodfellow et al., Deep Learning, algorithm 8.1.
+
+    Raises:
+        ValueError: for a rate that is not finite and positive.
+    """
+    rate = _schedule(learning_rate)
+
+    def update(grads: Tree, opt_state: tuple[()], params: Tree, step: int) -> tuple[Tree, tuple[()]]:
+        return tree.map(lambda w, g: _add_scaled(w, -rate(step), g), params, grads), ()
+
+    return Optimizer("sgd", rate, lambda params: (), update)
+
+
+def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
+    """Gradient descent with momentum: v <- decay v + g, w <- w - rate v.
+
+    Polyak, "Some methods of speeding up the convergence of iteration methods" (1964); Goodfellow et al., Deep Learning,
+    algorithm 8.2 (which folds the rate into v).
+
+    Raises:
+        ValueError: for a rate that is not finite and positive, or a decay outside [0, 1).
+    """
+    return _with_velocity("momentum", learning_rate, decay, lambda w, v, g, rate: _add_scaled(w, -rate, v))
+
+
+def nesterov(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
+    """Nesterov's accelerated gradient: v <- decay v + g, w <- w - rate (g + decay v).
+
+    Sutskever, Martens, Dahl & Hinton, "On the importance of initialization and momentum in deep learning" (ICML 2013),
+    eqs. 3 and 4, in the variable of Bengio, Boulanger-Lewandowski & Pascanu, "Advances in optimizing recurrent
+    networks" (ICASSP 2013), eq. 7, where the gradient is taken at the parameters themselves.
+
+    Raises:
+        ValueError: for a rate that is not finite and positive, or a decay outside [0, 1).
+    """
+
+    def move(w: Array, v: Array, g: Array, rate: float) -> Array:
+        moved = _add_scaled(g, decay, v)
+        moved *= -rate
+        moved += w
+        return moved
+
+    return _with_velocity("nesterov", learning_rate, decay, move)
+
+
+def _with_velocity(
+    name: str,
+    learning_rate: float | Schedule,
+    decay: float,
+    move: Callable[[Array, Array, Array, float], Array],
+) -> Optimizer:
+    """V <- decay v + g, w <- move(w, v, g, rate)."""
+    rate = _schedule(learning_rate)
+    if not 0 <= decay < 1:
+        raise ValueError(f"the decay of {name} lies in [0, 1), got {decay}")
+
+    def update(grads: Tree, velocity: Tree, params: Tree, step: int) -> tuple[Tree, Tree]:
+        velocity = tree.map(lambda v, g: _add_scaled(g, decay, v), velocity, grads)
+        current = rate(step)
+        return tree.map(lambda w, v, g: move(w, v, g, current), params, velocity, grads), velocity
+
+    return Optimizer(f"{name}({decay:g})", rate, lambda params: tree.map(np.zeros_like, params), update)
+
+
+def one_cycle(peak: float, steps: int, *, warmup: float = 0.3) -> Schedule:
+    """A rate that climbs from peak/25 to ``peak`` over the first ``warmup`` of the steps, then falls to peak/250,000.
+
+    Both ways along half a cosine. Past the last step the rate stays where it ended.
+
+    Smith & Topin, "Super-convergence: very fast training of neural networks using large learning rates" (2018), with
+    the cosine of Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts" (ICLR 2017), eq. 5.
+
+    Raises:
+        ValueError: for a peak that is not finite and positive, fewer than 1 step, or a warm-up outside (0, 1).
+    """
+    _schedule(peak)
+    if steps < 1:
+        raise ValueError(f"a cycle has at least 1 step, got {steps}")
+    if not 0 < warmup < 1:
+        raise ValueError(f"the warm-up is a share of the steps between 0 and 1, got {warmup}")
+    start, end, turn, last = peak / 25, peak / 250_000, warmup * steps, steps - 1
+
+    def rate(step: int) -> float:
+        if step <= turn:
+            return _half_cosine(start, peak, step / turn)
+        return _half_cosine(peak, end, min(1.0, (step - turn) / (last - turn))) if last > turn else end
+
+    return rate
+
+
+def _half_cosine(a: float, b: float, share: float) -> float:
+    return b + (a - b) * (1 + math.cos(math.pi * share)) / 2
+
+
+def _schedule(learning_rate: float | Schedule) -> Schedule:
+    if callable(learning_rate):
+        return learning_rate
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(f"a learning rate is finite and positive, got {learning_rate}")
+    return lambda step: learning_rate
+
+
+def _add_scaled(x: Array, scale: float, y: Array) -> Array:
+    """X + scale y, a fresh array and no other temporary."""
+    result = scale * y
+    result += x
+    return result

@@ -1,0 +1,79 @@
+"""Array types for signatures, and the shape contract every layer checks at its door.
+
+Arrays are batch first, channels last: ``(batch, ...)`` in general, ``(batch, height, width, channels)`` for
+colour images. A *shape* without further word leaves the batch axis out.
+
+The annotations (``Float[Array, "batch in"]``) are jaxtyping's. They are only evaluated by type checkers and by
+programs that imported jaxtyping first (the tests do, and enforce every one of them with beartype): importing
+jaxtyping costs about as much time as importing NumPy, which a plain ``import funcnet`` should not pay.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING or "jaxtyping" in sys.modules:
+    from jaxtyping import Float, Integer, Num, UInt8, UInt64
+else:
+    Float = Integer = Num = UInt8 = UInt64 = None
+
+__all__ = ["Array", "Float", "Integer", "Num", "Shape", "ShapeError", "UInt8", "UInt64", "expect", "expect_float"]
+
+Array: TypeAlias = np.ndarray
+Shape: TypeAlias = tuple[int, ...]
+
+
+class ShapeError(ValueError):
+    """An array, or a whole parameter tree, broke a contract on shape, dtype or range.
+
+    The message names the place (``chain[2].linear(10)``), what was expected there and what was given. The three
+    are attributes too.
+    """
+
+    def __init__(self, place: str, expected: str, given: str) -> None:
+        super().__init__(f"{place}: expected {expected}, got {given}")
+        self.place = place
+        self.expected = expected
+        self.given = given
+
+    def __reduce__(self) -> tuple[type[ShapeError], tuple[str, str, str]]:
+        # An exception is rebuilt from its message alone unless told otherwise, and would not come back from a
+        # worker process.
+        return ShapeError, (self.place, self.expected, self.given)
+
+    def inside(self, outer: str) -> ShapeError:
+        """The same error with its place seen from the combinator around it."""
+        return ShapeError(f"{outer}.{self.place}", self.expected, self.given)
+
+
+def describe(shape: tuple[int | str, ...]) -> str:
+    """A shape as it is written in messages: ``(batch, 784)``, ``(batch,)``."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def expect(place: str, name: str, array: Array, shape: tuple[int | str, ...], dtype: np.dtype) -> None:
+    """Require ``array`` to have ``shape`` (a word such as "batch" stands for any length) and ``dtype``.
+
+    Raises:
+        ShapeError: naming ``place`` and ``name``, before any arithmetic was done.
+    """
+    given = array.shape
+    if len(given) != len(shape) or any(e != g for e, g in zip(shape, given, strict=True) if e.__class__ is int):
+        raise ShapeError(place, f"{name} of shape {describe(shape)}", f"shape {describe(given)}")
+    if array.dtype != dtype:
+        raise ShapeError(place, f"{name} of dtype {dtype}", f"dtype {array.dtype}")
+
+
+def expect_float(place: str, name: str, array: Array) -> None:
+    """Require a floating-point array with a batch axis.
+
+    Raises:
+        ShapeError: naming ``place`` and ``name``.
+    """
+    if array.ndim == 0:
+        raise ShapeError(place, f"{name} of shape (batch, ...)", "shape ()")
+    if array.dtype.kind != "f":
+        raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}")

@@ -1,0 +1,198 @@
+"""The step: one batch, one update; and the evaluation of a network over many examples.
+
+batch -> forward -> loss -> vjp -> + penalties -> optimizer -> new TrainState
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+from funcnet import tree
+from funcnet.layer import AnyLayer
+from funcnet.losses import Loss
+from funcnet.optimizers import Optimizer
+from funcnet.penalties import Penalty
+from funcnet.random import Key
+from funcnet.shapes import Array, Float, Num
+from funcnet.tree import Tree
+
+__all__ = [
+    "Batch",
+    "Evaluation",
+    "PenaltyValue",
+    "Step",
+    "TrainState",
+    "evaluate",
+    "make_grad",
+    "make_step",
+    "start",
+]
+
+
+@attrs.frozen(eq=False)
+class Batch:
+    """Examples and what is to be said of them: x (batch, ...) floating-point, y (batch, ...) labels or targets."""
+
+    x: Float[Array, "batch ..."]
+    y: Num[Array, "batch ..."]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@attrs.frozen
+class TrainState:
+    """All that a step changes, and all that is needed to go on training.
+
+    Attributes:
+        params: the network's parameters.
+        opt_state: the optimizer's state, a tree.
+        key: the key of the run; whatever in it is random is drawn from this key and the step.
+        step: the number of updates made.
+    """
+
+    params: Tree
+    opt_state: Tree
+    key: Key
+    step: int = 0
+
+
+@attrs.frozen
+class PenaltyValue:
+    """What one penalty came to: ``PenaltyValue("[1].weight", "l2", 0.37)``."""
+
+    path: str
+    name: str
+    value: float
+
+
+@attrs.frozen
+class Evaluation:
+    """How a network did on some examples, the data loss and every penalty apart.
+
+    Attributes:
+        data_loss: the mean loss over the examples, without any penalty.
+        penalties: the value of each penalty; they depend on the parameters alone.
+        accuracy: the share of right answers, not a number for a loss that has none.
+        examples: how many examples there were.
+    """
+
+    data_loss: float
+    penalties: tuple[PenaltyValue, ...]
+    accuracy: float
+    examples: int
+
+    @property
+    def penalty(self) -> float:
+        """The sum of the penalties."""
+        return math.fsum(p.value for p in self.penalties)
+
+    @property
+    def loss(self) -> float:
+        """The total that training minimises: data loss and penalties."""
+        return self.data_loss + self.penalty
+
+
+Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Evaluation]]
+
+
+def start(params: Tree, optimizer: Optimizer, key: Key) -> TrainState:
+    """The state before the first step."""
+    return TrainState(params, optimizer.init(params), key)
+
+
+def make_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mapping[str, Penalty] | None = None) -> Step:
+    """The pure function ``step(state, batch) -> (state, metrics)`` of one update.
+
+    The metrics are those of the batch with the parameters before the update. ``penalties`` maps paths in the
+    parameters, such as ``"[1].weight"``, to penalties (``each_weight`` writes this mapping).
+
+    Raises:
+        ShapeError: by the step, where batch, parameters and network do not fit.
+        ValueError: by the step, for a penalty on a path that the parameters do not have.
+    """
+    grad = make_grad(net, loss, penalties)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Evaluation]:
+        metrics, grads = grad(state.params, batch)
+        params, opt_state = optimizer.update(grads, state.opt_state, state.params, state.step)
+        return TrainState(params, opt_state, state.key, state.step + 1), metrics
+
+    return step
+
+
+def make_grad(
+    net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None = None
+) -> Callable[[Any, Batch], tuple[Evaluation, Any]]:
+    """The pure function ``grad(params, batch) -> (metrics, grads)``: the gradient of the total loss.
+
+    It is the data loss's gradient by the network's vjp, plus the gradient of each penalty.
+    """
+    penalties = dict(penalties or {})
+
+    def grad(params: Tree, batch: Batch) -> tuple[Evaluation, Tree]:
+        prediction, residuals = net.forward(params, batch.x)
+        data_loss, dprediction = loss(prediction, batch.y)
+        grads, _ = net.vjp(params, residuals, dprediction, need_dx=False)
+        metrics = Evaluation(
+            data_loss, _penalty_values(penalties, params), _accuracy(loss, prediction, batch.y), len(batch)
+        )
+        return metrics, _add_penalty_grads(penalties, params, grads)
+
+    return grad
+
+
+def evaluate(
+    net: AnyLayer,
+    params: Tree,
+    batches: Iterable[Batch],
+    loss: Loss,
+    penalties: Mapping[str, Penalty] | None = None,
+) -> Evaluation:
+    """Loss and accuracy over all examples of all batches, each example with the same weight.
+
+    Raises:
+        ValueError: for no batches at all.
+    """
+    losses, accuracies, examples = [], [], 0
+    for batch in batches:
+        prediction, _ = net.forward(params, batch.x)
+        losses.append(loss(prediction, batch.y)[0] * len(batch))
+        accuracies.append(_accuracy(loss, prediction, batch.y) * len(batch))
+        examples += len(batch)
+    if not examples:
+        raise ValueError("there are no examples to evaluate: the batches are empty")
+    return Evaluation(
+        math.fsum(losses) / examples,
+        _penalty_values(penalties or {}, params),
+        math.fsum(accuracies) / examples,
+        examples,
+    )
+
+
+def _accuracy(loss: Loss, prediction: Array, target: Array) -> float:
+    return math.nan if loss.accuracy is None else loss.accuracy(prediction, target)
+
+
+def _penalty_values(penalties: Mapping[str, Penalty], params: Tree) -> tuple[PenaltyValue, ...]:
+    weights = dict(tree.named_leaves(params))
+    if unknown := penalties.keys() - weights.keys():
+        raise ValueError(
+            f"there is a penalty on {', '.join(sorted(unknown))}, but the parameters are {', '.join(weights) or 'none'}"
+        )
+    return tuple(PenaltyValue(path, p.name, p.value(weights[path])) for path, p in penalties.items())
+
+
+def _add_penalty_grads(penalties: Mapping[str, Penalty], params: Tree, grads: Tree) -> Tree:
+    def add(path: str, grad: Array, weight: Array) -> Array:
+        if path not in penalties:
+            return grad
+        total = penalties[path].grad(weight)
+        total += grad
+        return total
+
+    return tree.map_named(add, grads, params) if penalties else grads

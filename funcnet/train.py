@@ -1,0 +1,182 @@
+"""Training: ``step`` folded over shuffled batches, one record an epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import attrs
+
+from funcnet import random, tree
+from funcnet.data.batches import Normalization, batch_count, batches, normalization
+from funcnet.data.dataset import Dataset, Split
+from funcnet.layer import AnyLayer
+from funcnet.losses import Loss
+from funcnet.optimizers import Optimizer
+from funcnet.penalties import Penalty
+from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, evaluate, make_grad, make_step
+
+__all__ = ["DivergenceError", "EpochRecord", "Watch", "train"]
+
+# Large enough to keep the products busy, small enough to keep a batch's activations in the cache.
+_EVALUATION_BATCH = 1000
+
+
+class DivergenceError(ArithmeticError):
+    """The loss is no longer a finite number: training cannot go on from here."""
+
+
+@attrs.frozen
+class EpochRecord:
+    """What one epoch of training came to.
+
+    Attributes:
+        epoch: which one, from 1.
+        train: loss, penalties and accuracy over the whole training set, with the parameters at the epoch's end.
+        test: the same over the whole testing set.
+        running: the means over the epoch's batches, each batch with the parameters it was met with. The parameters
+            change all the while, so this is not the loss of any one network: it lags behind ``train``.
+        gradient_norms: for each array of the parameters, the norm of the total loss's gradient with the parameters
+            at the epoch's end, over the first training examples (an evaluation batch of them).
+        parameter_norms: the norm of each array of the parameters at the epoch's end.
+        learning_rate: the rate of the epoch's last step.
+        seconds: what the epoch's steps took, the evaluations not counted.
+        examples_per_second: the training examples of the epoch over these seconds.
+        state: the state at the epoch's end; training goes on from here, and ``state.params`` is the network trained.
+    """
+
+    epoch: int
+    train: Evaluation
+    test: Evaluation
+    running: Evaluation
+    gradient_norms: tuple[tuple[str, float], ...]
+    parameter_norms: tuple[tuple[str, float], ...]
+    learning_rate: float
+    seconds: float
+    examples_per_second: float
+    state: TrainState = attrs.field(repr=False)
+
+    def __str__(self) -> str:
+        return (
+            f"epoch {self.epoch:3d}: loss {self.train.loss:.4f} (data {self.train.data_loss:.4f}, penalty "
+            f"{self.train.penalty:.4f}), accuracy {self.train.accuracy:.4f}; test loss {self.test.loss:.4f}, "
+            f"accuracy {self.test.accuracy:.4f}; {self.examples_per_second:,.0f} examples/s"
+        )
+
+
+Watch = Callable[[int, Evaluation], None]
+
+
+def train(
+    net: AnyLayer,
+    state: TrainState,
+    dataset: Dataset,
+    *,
+    loss: Loss,
+    optimizer: Optimizer,
+    penalties: Mapping[str, Penalty] | None = None,
+    epochs: int,
+    batch_size: int,
+    watch: Watch | None = None,
+) -> Iterator[EpochRecord]:
+    """Train until ``epochs`` epochs have been made, yielding a record after each.
+
+    Each epoch meets every training example once, in an order drawn from ``state.key`` and the epoch's number. uint8
+    images are normalised by the training set's statistics, batch by batch.
+
+    The generator can be dropped at any time, and Ctrl-C does no harm: states are immutable, and that of the last
+    record is whole. Handing it back as ``state`` goes on where it stood, bit for bit as if nothing had happened.
+
+    Args:
+        net: the network.
+        state: where to start: ``start(params, optimizer, key)``, or the state of an earlier record.
+        dataset: the training and the testing examples.
+        loss: the data loss.
+        optimizer: the optimizer that ``state`` was started with.
+        penalties: paths in the parameters to penalties; see ``make_step``.
+        epochs: the number of epochs at the end, those that ``state`` has behind it included.
+        batch_size: examples a step; the last batch of an epoch may be smaller.
+        watch: called after every step with its place in the epoch, from 1, and the step's metrics.
+
+    Raises:
+        ValueError: for a number of epochs or a batch size below 1, no examples, or a state from within an epoch.
+        DivergenceError: when the loss of a batch is not finite.
+        ShapeError: where network, parameters and data do not fit.
+    """
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs and batch size are at least 1, got {epochs} and {batch_size}")
+    if not (len(dataset.train) and len(dataset.test)):
+        raise ValueError(f"{dataset.name} has {len(dataset.train)} training and {len(dataset.test)} testing examples")
+    steps = batch_count(dataset.train, batch_size)
+    done, within = divmod(state.step, steps)
+    if within:
+        raise ValueError(f"the state is {within} steps into an epoch of {steps}; training starts between epochs")
+    return _epochs(net, state, dataset, loss, optimizer, dict(penalties or {}), range(done, epochs), batch_size, watch)
+
+
+def _epochs(
+    net: AnyLayer,
+    state: TrainState,
+    dataset: Dataset,
+    loss: Loss,
+    optimizer: Optimizer,
+    penalties: Mapping[str, Penalty],
+    epochs: range,
+    batch_size: int,
+    watch: Watch | None,
+) -> Iterator[EpochRecord]:
+    normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
+    step, grad = make_step(net, loss, optimizer, penalties), make_grad(net, loss, penalties)
+    for epoch in epochs:
+        key = random.fold_in(state.key, epoch)
+        metrics: list[Evaluation] = []
+        began = time.perf_counter()
+        for batch in batches(dataset.train, batch_size, normalize=normalize, key=key):
+            state, met = step(state, batch)
+            if not math.isfinite(met.loss):
+                raise DivergenceError(_diverged(epoch, len(metrics), met, optimizer.learning_rate(state.step - 1)))
+            metrics.append(met)
+            if watch is not None:
+                watch(len(metrics), met)
+        seconds = time.perf_counter() - began
+        _, grads = grad(state.params, next(_evaluation_batches(dataset.train, normalize)))
+        yield EpochRecord(
+            epoch=epoch + 1,
+            train=evaluate(net, state.params, _evaluation_batches(dataset.train, normalize), loss, penalties),
+            test=evaluate(net, state.params, _evaluation_batches(dataset.test, normalize), loss, penalties),
+            running=_mean(metrics),
+            gradient_norms=tuple((path, tree.norm(leaf)) for path, leaf in tree.named_leaves(grads)),
+            parameter_norms=tuple((path, tree.norm(leaf)) for path, leaf in tree.named_leaves(state.params)),
+            learning_rate=optimizer.learning_rate(state.step - 1),
+            seconds=seconds,
+            examples_per_second=len(dataset.train) / seconds,
+            state=state,
+        )
+
+
+def _evaluation_batches(split: Split, normalize: Normalization | None) -> Iterator[Batch]:
+    return batches(split, _EVALUATION_BATCH, normalize=normalize)
+
+
+def _mean(metrics: list[Evaluation]) -> Evaluation:
+    """The mean over batches of different sizes, every example with the same weight."""
+    examples = sum(m.examples for m in metrics)
+
+    def mean(values: list[float]) -> float:
+        return math.fsum(value * m.examples for value, m in zip(values, metrics, strict=True)) / examples
+
+    penalties = tuple(
+        PenaltyValue(first.path, first.name, mean([m.penalties[i].value for m in metrics]))
+        for i, first in enumerate(metrics[0].penalties)
+    )
+    return Evaluation(mean([m.data_loss for m in metrics]), penalties, mean([m.accuracy for m in metrics]), examples)
+
+
+def _diverged(epoch: int, steps: int, met: Evaluation, rate: float) -> str:
+    parts = ", ".join(f"{p.name} of {p.path} {p.value:g}" for p in met.penalties)
+    return (
+        f"the loss became {met.loss} at step {steps + 1} of epoch {epoch + 1} (data loss {met.data_loss:g}"
+        f"{', ' + parts if parts else ''}) at a learning rate of {rate:g}: lower the rate, or look for values that are"
+        " not finite in the data"
+    )

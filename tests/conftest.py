@@ -1,0 +1,42 @@
+"""Every annotation of the package is enforced in the tests: jaxtyping's shapes by beartype's checks."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from jaxtyping import config, install_import_hook
+
+install_import_hook("funcnet", "typecheck.checked")
+
+settings.register_profile("funcnet", deadline=None, max_examples=50, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("funcnet")
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """The folder with the real data sets; tests that need it skip without."""
+    folder = os.environ.get("FUNCNET_DATA")
+    if not folder:
+        pytest.skip("the real data sets are not here: FUNCNET_DATA names no folder")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _no_hidden_randomness() -> Iterator[None]:
+    """No test, and so nothing it calls, may touch NumPy's global random state."""
+    before = np.random.get_state()  # noqa: NPY002
+    yield
+    after = np.random.get_state()  # noqa: NPY002
+    assert before[2:] == after[2:]
+    assert np.array_equal(before[1], after[1])
+
+
+@pytest.fixture
+def as_users_run() -> Iterator[None]:
+    """Annotations are not enforced, as outside the tests: what is wrong must be caught at the layers' doors."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proofs import keys
+
+from funcnet import random
+from funcnet.data.batches import batch_count, batches, normalization
+from funcnet.data.dataset import Split
+from funcnet.random import Key, make_key
+from funcnet.shapes import ShapeError
+
+image_shapes = st.sampled_from([(), (3,), (2, 3), (2, 3, 1), (2, 3, 3)])
+
+
+def images(key: Key, count: int, shape: tuple[int, ...]) -> np.ndarray:
+    return random.randint(key, (count, *shape), 0, 256).astype(np.uint8)
+
+
+@given(st.integers(1, 40), image_shapes, keys)
+def test_normalised_images_have_mean_0_and_deviation_1(count: int, shape: tuple[int, ...], key: Key) -> None:
+    x = images(key, count, shape)
+    y = normalization(x)(x)
+    assert (y.dtype, y.shape) == (np.float32, x.shape)
+    axes = tuple(range(x.ndim - 1)) if len(shape) == 3 else None
+    np.testing.assert_allclose(y.mean(axes, dtype=np.float64), 0, atol=2e-6)
+    deviation = x.std(axes)
+    np.testing.assert_allclose(y.std(axes, dtype=np.float64), np.where(deviation > 0, 1, 0), atol=1e-5)
+
+
+def test_channels_have_statistics_of_their_own() -> None:
+    x = np.zeros((2, 1, 1, 2), np.uint8)
+    x[:, 0, 0, 0], x[:, 0, 0, 1] = (0, 2), (100, 200)
+    y = normalization(x)(x)
+    assert y[:, 0, 0].tolist() == [[-1, -1], [1, 1]]
+
+
+def test_statistics_do_not_depend_on_how_the_images_lie() -> None:
+    x = images(make_key(0), 1500, (4, 4, 3))
+    planar = np.ascontiguousarray(x.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+    assert normalization(x) == normalization(planar)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("x", [np.zeros((3, 2)), np.zeros((0, 2), np.uint8)])
+def test_statistics_are_of_bytes_and_of_something(x: np.ndarray) -> None:
+    with pytest.raises(ShapeError, match="expected uint8 images, at least one"):
+        normalization(x)
+
+
+@given(st.integers(0, 30), st.integers(1, 35), keys, st.booleans())
+def test_every_example_comes_once_with_its_target(count: int, size: int, key: Key, shuffled: bool) -> None:
+    x = np.arange(count, dtype=np.float32).reshape(count, 1)
+    split = Split(x, np.arange(count))
+    parts = list(batches(split, size, key=key if shuffled else None))
+    assert len(parts) == batch_count(split, size)
+    assert [len(b) for b in parts[:-1]] == [size] * (len(parts) - 1)
+    rows = [row for b in parts for row in b.y.tolist()]
+    assert [row for b in parts for row in b.x[:, 0].tolist()] == rows
+    assert sorted(rows) == list(range(count))
+    assert shuffled or rows == list(range(count))
+
+
+def test_the_order_is_the_keys() -> None:
+    split = Split(np.zeros((50, 1)), np.arange(50))
+
+    def order(seed: int) -> list[int]:
+        return [row for b in batches(split, 8, key=make_key(seed)) for row in b.y.tolist()]
+
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+
+
+def test_batches_have_a_size() -> None:
+    with pytest.raises(ValueError, match="at least 1 example, got a size of 0"):
+        next(batches(Split(np.zeros((5, 1)), np.zeros(5)), 0))

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from funcnet.data.dataset import DataError, Dataset, Split, hold_out
+from funcnet.random import make_key
+
+
+def split(count: int) -> Split:
+    return Split(np.arange(count * 2, dtype=np.uint8).reshape(count, 2), np.arange(count))
+
+
+def test_rows_go_together() -> None:
+    taken = split(5).take(np.array([3, 0]))
+    assert taken.x.tolist() == [[6, 7], [0, 1]]
+    assert taken.y.tolist() == [3, 0]
+    assert (len(split(5)), split(5).in_shape) == (5, (2,))
+
+
+def test_rows_of_a_view_are_gathered_without_copying_it_whole() -> None:
+    view = np.arange(12, dtype=np.uint8).reshape(2, 6).T
+    assert not view.flags.c_contiguous
+    assert Split(view, np.arange(6)).take(np.array([5, 1])).x.tolist() == [[5, 11], [1, 7]]
+
+
+def test_examples_and_targets_agree() -> None:
+    with pytest.raises(DataError, match="3 examples but 2 targets"):
+        Split(np.zeros((3, 1)), np.zeros(2))
+
+
+def test_what_is_held_out_is_not_trained_on() -> None:
+    data = Dataset("d", split(10), split(3), ("a",))
+    held = hold_out(data, 4, make_key(0))
+    assert (len(held.train), len(held.test)) == (6, 4)
+    assert sorted([*held.train.y.tolist(), *held.test.y.tolist()]) == list(range(10))
+    assert (held.name, held.classes) == ("d, validation", ("a",))
+
+
+@pytest.mark.parametrize("count", [0, 10, 11])
+def test_both_parts_keep_examples(count: int) -> None:
+    with pytest.raises(ValueError, match=f"1 to 9 of 10 examples, not {count}"):
+        hold_out(Dataset("d", split(10), split(3), ()), count, make_key(0))

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proofs import away_from_zero, keys, prove_layer, shapes, sizes
+
+from funcnet.layer import AnyLayer
+from funcnet.layers.activations import gelu, leaky_relu, logistic, relu, sigmoid, softplus, tanh
+from funcnet.random import Key
+from funcnet.shapes import Array, Shape, ShapeError
+
+ALL = [relu(), leaky_relu(), leaky_relu(0.3), leaky_relu(0), tanh(), sigmoid(), softplus(), gelu()]
+
+
+@given(st.sampled_from(ALL), shapes, sizes, keys)
+def test_proof(layer: AnyLayer, shape: Shape, batch: int, key: Key) -> None:
+    prove_layer(layer, shape, batch, key, away_from_zero)
+
+
+def both(layer: AnyLayer, x: list[float]) -> tuple[Array, Array]:
+    """f and its slope."""
+    array = np.array(x)
+    y, residuals = layer.forward((), array)
+    return y, layer.vjp((), residuals, np.ones_like(array))[1]
+
+
+def test_known_values() -> None:
+    x = np.array([-2.0, -0.5, 0.5, 3.0])
+    assert both(relu(), x)[0].tolist() == [0, 0, 0.5, 3]
+    assert both(leaky_relu(0.5), x)[0].tolist() == [-1, -0.25, 0.5, 3]
+    np.testing.assert_allclose(both(tanh(), x)[0], np.tanh(x))
+    np.testing.assert_allclose(both(sigmoid(), x)[0], 1 / (1 + np.exp(-x)))
+    np.testing.assert_allclose(both(softplus(), x)[0], np.log(1 + np.exp(x)))
+    # The values of the exact GELU, x Phi(x), which the tanh form follows to three decimals.
+    np.testing.assert_allclose(both(gelu(), x)[0], [-0.0455, -0.1543, 0.3457, 2.9960], atol=6e-4)
+
+
+def test_kinks_take_the_lower_slope() -> None:
+    assert both(relu(), [0.0, -0.0])[1].tolist() == [0, 0]
+    assert both(leaky_relu(0.25), [0.0, -0.0])[1].tolist() == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("layer", ALL, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_far_out_nothing_overflows(layer: AnyLayer, dtype: type) -> None:
+    """Warnings are errors here: an overflow would show."""
+    x = np.array([-1e4, -100, 100, 1e4], dtype)
+    y, residuals = layer.forward((), x)
+    dx = layer.vjp((), residuals, np.ones_like(x))[1]
+    assert np.isfinite(y).all()
+    assert np.isfinite(dx).all()
+
+
+def test_logistic_is_exact_in_both_tails() -> None:
+    x = np.array([-700.0, -40, 0, 40])
+    np.testing.assert_allclose(logistic(x), [np.exp(-700.0), np.exp(-40.0), 0.5, 1], rtol=1e-15)
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1, 2])
+def test_leaky_relu_has_a_smaller_slope_below(slope: float) -> None:
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\)"):
+        leaky_relu(slope)
+
+
+@pytest.mark.parametrize("layer", ALL, ids=str)
+@pytest.mark.usefixtures("as_users_run")
+def test_only_floating_point_enters(layer: AnyLayer) -> None:
+    with pytest.raises(ShapeError, match="floating-point dtype, got dtype uint8"):
+        layer.forward((), np.zeros((2, 3), np.uint8))
+    _, residuals = layer.forward((), np.zeros((2, 3)))
+    with pytest.raises(ShapeError, match=r"expected dy of shape \(2, 3\), got shape \(2, 2\)"):
+        layer.vjp((), residuals, np.zeros((2, 2)))

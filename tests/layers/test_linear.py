@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proofs import keys, prove_layer, sizes
+
+from funcnet import tree
+from funcnet.layers.initializers import glorot, he
+from funcnet.layers.linear import LinearParams, linear
+from funcnet.random import Key, make_key
+from funcnet.shapes import ShapeError
+
+
+@given(sizes, sizes, sizes, st.booleans(), st.sampled_from([he, glorot]), keys)
+def test_proof(batch: int, n_in: int, n_out: int, bias: bool, init: object, key: Key) -> None:
+    prove_layer(linear(n_out, bias=bias, init=init), (n_in,), batch, key)
+
+
+def test_the_equations_on_numbers() -> None:
+    params = LinearParams(np.array([[1.0, 2], [3, 4]]), np.array([10.0, 20]))
+    y, residuals = linear(2).forward(params, np.array([[1.0, 1], [0, 2]]))
+    assert y.tolist() == [[14, 26], [16, 28]]
+    dparams, dx = linear(2).vjp(params, residuals, np.array([[1.0, 0], [1, 1]]))
+    assert dparams.weight.tolist() == [[1, 0], [3, 2]]
+    assert dparams.bias.tolist() == [2, 1]
+    assert dx.tolist() == [[1, 3], [3, 7]]
+
+
+def test_no_examples_give_no_rows_and_zero_gradients() -> None:
+    params, _ = linear(3).init(make_key(0), (2,))
+    y, residuals = linear(3).forward(params, np.zeros((0, 2), np.float32))
+    assert y.shape == (0, 3)
+    dparams, dx = linear(3).vjp(params, residuals, y)
+    assert dx.shape == (0, 2)
+    assert tree.norm(dparams) == 0
+    assert dparams.weight.shape == (2, 3)
+
+
+def test_dx_is_not_computed_for_nobody() -> None:
+    params, _ = linear(3).init(make_key(0), (2,))
+    _, residuals = linear(3).forward(params, np.ones((1, 2), np.float32))
+    assert linear(3).vjp(params, residuals, np.ones((1, 3), np.float32), need_dx=False)[1] is None
+
+
+def test_init_infers_the_width_and_starts_biases_at_zero() -> None:
+    params, out_shape = linear(3).init(make_key(0), (5,))
+    assert out_shape == (3,)
+    assert params.weight.shape == (5, 3)
+    assert params.bias.tolist() == [0, 0, 0]
+    assert {a.dtype for a in tree.leaves(params)} == {np.dtype(np.float32)}
+    assert linear(3, bias=False).init(make_key(0), (5,))[0].bias is None
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_wrong_input_is_refused_at_the_door() -> None:
+    params, _ = linear(3).init(make_key(0), (5,))
+    with pytest.raises(ShapeError, match=r"linear\(3\): expected x of shape \(batch, 5\), got shape \(2, 4\)"):
+        linear(3).forward(params, np.zeros((2, 4), np.float32))
+    with pytest.raises(ShapeError, match="expected x of dtype float32, got dtype float64"):
+        linear(3).forward(params, np.zeros((2, 5)))
+    with pytest.raises(ShapeError, match=r"one axis \(put flatten\(\) before it\), got \(28, 28\)"):
+        linear(3).init(make_key(0), (28, 28))
+    _, residuals = linear(3).forward(params, np.zeros((2, 5), np.float32))
+    with pytest.raises(ShapeError, match=r"expected dy of shape \(2, 3\), got shape \(1, 3\)"):
+        linear(3).vjp(params, residuals, np.zeros((1, 3), np.float32))
+
+
+def test_a_layer_has_a_width() -> None:
+    with pytest.raises(ValueError, match="width of at least 1, got 0"):
+        linear(0)

@@ -1,0 +1,136 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proofs import keys, normal, prove_value_and_grad, shapes, sizes
+
+from funcnet import random
+from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
+from funcnet.random import Key
+from funcnet.shapes import Array, Shape, ShapeError
+
+smoothings = st.sampled_from([0.0, 0.1, 0.7])
+
+
+@given(sizes, sizes, smoothings, st.sampled_from([np.uint8, np.int32, np.int64]), keys)
+def test_proof_of_softmax_cross_entropy(batch: int, classes: int, smoothing: float, dtype: type, key: Key) -> None:
+    labels = random.randint(key, (batch,), 0, classes).astype(dtype)
+    loss = softmax_cross_entropy(label_smoothing=smoothing)
+    prove_value_and_grad(lambda z: loss(z, labels), 3 * normal(key, (batch, classes)))
+
+
+@given(sizes, shapes, keys)
+def test_proof_of_binary_cross_entropy(batch: int, shape: Shape, key: Key) -> None:
+    a, b = random.split(key)
+    targets = random.uniform(a, (batch, *shape), dtype=np.float64)
+    loss = binary_cross_entropy()
+    prove_value_and_grad(lambda z: loss(z, targets.astype(z.dtype)), 3 * normal(b, targets.shape))
+
+
+@given(sizes, shapes, keys)
+def test_proof_of_mean_squared_error(batch: int, shape: Shape, key: Key) -> None:
+    a, b = random.split(key)
+    target = normal(a, (batch, *shape))
+    loss = mean_squared_error()
+    prove_value_and_grad(lambda y: loss(y, target.astype(y.dtype)), normal(b, target.shape))
+
+
+def on_numbers(loss: Loss, prediction: list[object], target: list[object]) -> tuple[float, list[object]]:
+    value, gradient = loss(np.array(prediction, np.float64), np.array(target))
+    return value, gradient.tolist()
+
+
+def test_known_values() -> None:
+    third = 1 / 3
+    value, gradient = on_numbers(softmax_cross_entropy(), [[0, 0, 0], [0, math.log(2), 0]], [0, 1])
+    assert value == pytest.approx((math.log(3) + math.log(2)) / 2)
+    np.testing.assert_allclose(gradient, np.array([[-2 * third, third, third], [0.25, -0.5, 0.25]]) / 2)
+    value, _ = on_numbers(softmax_cross_entropy(label_smoothing=0.3), [[0, math.log(2), 0]], [1])
+    assert value == pytest.approx(0.8 * math.log(2) + 0.2 * math.log(4))
+    value, gradient = on_numbers(binary_cross_entropy(), [[0.0], [math.log(3)]], [[1.0], [0.0]])
+    assert value == pytest.approx((math.log(2) + math.log(4)) / 2)
+    np.testing.assert_allclose(gradient, [[-0.25], [0.375]])
+    assert on_numbers(mean_squared_error(), [[1, 2], [3, 4]], [[1.0, 0], [3, 1]]) == (13 / 4, [[0, 1], [0, 1.5]])
+
+
+@given(sizes, sizes, keys)
+def test_losses_are_means_over_the_batch(batch: int, classes: int, key: Key) -> None:
+    """Every example twice: the same loss, and half the gradient for each."""
+    z = normal(key, (batch, classes))
+    cases: list[tuple[Loss, Array]] = [
+        (softmax_cross_entropy(), random.randint(key, (batch,), 0, classes)),
+        (binary_cross_entropy(), random.uniform(key, z.shape, dtype=np.float64)),
+        (mean_squared_error(), np.zeros_like(z)),
+    ]
+    for loss, target in cases:
+        value, gradient = loss(z, target)
+        twice, gradient_twice = loss(np.concatenate([z, z]), np.concatenate([target, target]))
+        assert twice == pytest.approx(value)
+        np.testing.assert_allclose(gradient_twice, np.concatenate([gradient, gradient]) / 2, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_logits_of_ten_thousand_are_safe(dtype: type, smoothing: float) -> None:
+    """Warnings are errors here: an overflow would show."""
+    z = np.array([[1e4, -1e4, 0], [1e4, -1e4, 0]], dtype)
+    value, gradient = softmax_cross_entropy(label_smoothing=smoothing)(z, np.array([0, 1]))
+    mean_smoothed = smoothing * 1e4
+    assert value == pytest.approx((mean_smoothed + (1 - smoothing) * 2e4 + mean_smoothed) / 2, rel=1e-5)
+    wanted = np.array([[1, 0, 0], [1, 0, 0]]) - smoothing / 3 - (1 - smoothing) * np.array([[1, 0, 0], [0, 1, 0]])
+    np.testing.assert_allclose(gradient, wanted / 2, atol=1e-6)
+    value, gradient = binary_cross_entropy()(z, np.array([[1, 0, 0.5], [0, 1, 0.5]], dtype))
+    assert value == pytest.approx((2e4 + 2 * math.log(2)) / 6, rel=1e-5)
+    np.testing.assert_allclose(gradient, np.array([[0, 0, 0], [1, -1, 0]]) / 6, atol=1e-7)
+
+
+def test_accuracy() -> None:
+    z = np.array([[1.0, 2], [4, 3], [5, 6]])
+    assert softmax_cross_entropy().accuracy(z, np.array([1, 0, 0])) == pytest.approx(2 / 3)
+    assert binary_cross_entropy().accuracy(z - 3, np.array([[0.0, 1], [1, 0], [1, 1]])) == pytest.approx(5 / 6)
+    assert mean_squared_error().accuracy is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 3], "labels from 0 to 2, got labels from 0 to 3"),
+        ([-1, 0], "labels from 0 to 2, got labels from -1 to 0"),
+        ([0], r"labels of shape \(2,\), got shape \(1,\)"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run")
+def test_wrong_labels_are_refused(labels: list[int], message: str) -> None:
+    loss = softmax_cross_entropy()
+    for use in (loss, loss.accuracy):
+        with pytest.raises(ShapeError, match=message) as caught:
+            use(np.zeros((2, 3)), np.array(labels))
+        assert caught.value.place == "softmax cross-entropy"
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_wrong_targets_are_refused() -> None:
+    with pytest.raises(ShapeError, match="targets from 0 to 1, got -1 to 2"):
+        binary_cross_entropy()(np.zeros((1, 2)), np.array([[-1.0, 2]]))
+    with pytest.raises(ShapeError, match="targets from 0 to 1, got nan"):
+        binary_cross_entropy()(np.zeros((1, 2)), np.array([[0, math.nan]]))
+    for loss in (binary_cross_entropy(), mean_squared_error()):
+        with pytest.raises(ShapeError, match="target of dtype float32, got dtype float64"):
+            loss(np.zeros((1, 2), np.float32), np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy(), mean_squared_error()], ids=str)
+@pytest.mark.usefixtures("as_users_run")
+def test_the_mean_over_nothing_is_refused(loss: Loss) -> None:
+    with pytest.raises(ShapeError, match="at least one example"):
+        loss(np.zeros((0, 2)), np.zeros((0, 2)))
+    with pytest.raises(ShapeError, match="at least one example"):
+        softmax_cross_entropy()(np.zeros((0, 2)), np.zeros(0, int))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1])
+def test_smoothing_is_a_share(smoothing: float) -> None:
+    with pytest.raises(ValueError, match="label smoothing lies in"):
+        softmax_cross_entropy(label_smoothing=smoothing)

@@ -1,0 +1,119 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proofs import keys, normal, snapshot
+
+from funcnet import random, tree
+from funcnet.layers.linear import LinearParams
+from funcnet.optimizers import Optimizer, momentum, nesterov, one_cycle, sgd
+from funcnet.random import Key
+
+MAKERS = [sgd, momentum, nesterov]
+
+
+def record(key: Key, dtype: type = np.float32) -> tuple[object, ...]:
+    return ((), LinearParams(normal(key, (3, 2), dtype), normal(key, (2,), dtype)))
+
+
+def run(optimizer: Optimizer, w: float, gradients: list[float]) -> list[float]:
+    """Where w goes under these gradients."""
+    params, path = (tree.freeze(np.array([w])),), []
+    state = optimizer.init(params)
+    for step, g in enumerate(gradients):
+        params, state = optimizer.update((np.array([g]),), state, params, step)
+        path.append(float(params[0][0]))
+    return path
+
+
+def test_the_update_rules_on_numbers() -> None:
+    assert run(sgd(0.1), 1.0, [1, 2]) == pytest.approx([0.9, 0.7])
+    # v: 1, then 0.5 + 2 = 2.5
+    assert run(momentum(0.1, 0.5), 1.0, [1, 2]) == pytest.approx([0.9, 0.65])
+    # g + 0.5 v: 1.5, then 2 + 1.25 = 3.25
+    assert run(nesterov(0.1, 0.5), 1.0, [1, 2]) == pytest.approx([0.85, 0.525])
+
+
+def test_the_rate_follows_the_schedule() -> None:
+    for maker in MAKERS:
+        optimizer = maker(lambda step: 0.1 * (step + 1))
+        first, second = run(optimizer, 0.0, [1, 0])
+        plain = run(maker(0.1), 0.0, [1, 0])
+        assert first == pytest.approx(plain[0])
+        assert second - first == pytest.approx(2 * (plain[1] - plain[0]))
+        assert optimizer.learning_rate(4) == pytest.approx(0.5)
+
+
+@given(keys, st.sampled_from([np.float32, np.float64]))
+def test_updates_are_pure_and_keep_the_dtype(key: Key, dtype: type) -> None:
+    a, b = random.split(key)
+    params, grads = record(a, dtype), record(b, dtype)
+    for maker in MAKERS:
+        optimizer = maker(0.1)
+        state = optimizer.init(params)
+        for step in range(2):
+            before = snapshot(params, grads, state)
+            new_params, new_state = optimizer.update(grads, state, params, step)
+            assert snapshot(params, grads, state) == before
+            again = optimizer.update(grads, state, params, step)
+            assert snapshot(again) == snapshot((new_params, new_state))
+            for leaf in tree.leaves((new_params, new_state)):
+                assert leaf.dtype == dtype
+                assert not leaf.flags.writeable
+                assert not any(np.shares_memory(leaf, old) for old in tree.leaves((params, grads, state)))
+            assert type(new_params[1]) is LinearParams
+            params, state = new_params, new_state
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_quadratic_is_minimised(maker: object) -> None:
+    """f(w) = w^T diag(1, 10) w / 2."""
+    optimizer = maker(0.05)
+    params = (tree.freeze(np.array([1.0, 1.0])),)
+    state = optimizer.init(params)
+    for step in range(300):
+        params, state = optimizer.update((np.array([1.0, 10.0]) * params[0],), state, params, step)
+    assert tree.norm(params) < 1e-4
+
+
+def test_one_cycle_climbs_and_falls() -> None:
+    rate = one_cycle(0.5, 1000, warmup=0.25)
+    rates = np.array([rate(step) for step in range(1000)])
+    assert rates[0] == pytest.approx(0.5 / 25)
+    assert rates.max() == pytest.approx(0.5)
+    assert rates.argmax() == 250
+    assert rates[-1] == pytest.approx(0.5 / 250_000)
+    assert (np.diff(rates[:251]) > 0).all()
+    assert (np.diff(rates[250:]) < 0).all()
+    assert rate(5000) == rates[-1]
+
+
+@given(st.integers(1, 12), st.floats(0.01, 0.99))
+def test_one_cycle_is_sound_for_any_length(steps: int, warmup: float) -> None:
+    rates = [one_cycle(1.0, steps, warmup=warmup)(step) for step in range(steps + 3)]
+    assert all(0 < r <= 1 for r in rates)
+
+
+@pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf])
+def test_rates_are_finite_and_positive(rate: float) -> None:
+    for maker in (*MAKERS, lambda r: one_cycle(r, 10)):
+        with pytest.raises(ValueError, match="a learning rate is finite and positive"):
+            maker(rate)
+
+
+def test_other_settings_are_checked() -> None:
+    for maker in (momentum, nesterov):
+        with pytest.raises(ValueError, match=r"lies in \[0, 1\), got 1"):
+            maker(0.1, 1)
+    with pytest.raises(ValueError, match="at least 1 step, got 0"):
+        one_cycle(0.1, 0)
+    with pytest.raises(ValueError, match="between 0 and 1, got 1"):
+        one_cycle(0.1, 5, warmup=1)
+
+
+def test_gradients_of_another_network_are_refused() -> None:
+    params = (np.zeros(2), np.zeros(2))
+    with pytest.raises(ValueError, match="trees differ"):
+        sgd(0.1).update((np.zeros(2),), (), params, 0)

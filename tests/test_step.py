@@ -1,0 +1,143 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from proofs import away_from_zero, double, keys, numeric_gradient, sizes, snapshot
+
+from funcnet import random, tree
+from funcnet.layer import AnyLayer, chain
+from funcnet.layers.activations import relu, tanh
+from funcnet.layers.linear import linear
+from funcnet.losses import mean_squared_error, softmax_cross_entropy
+from funcnet.optimizers import momentum, sgd
+from funcnet.penalties import each_weight, l1, l2
+from funcnet.random import Key, make_key
+from funcnet.step import Batch, Evaluation, PenaltyValue, evaluate, make_grad, make_step, start
+
+
+def network() -> AnyLayer:
+    return chain(linear(4), tanh(), linear(3))
+
+
+def batch_of(key: Key, count: int, dtype: type = np.float64) -> Batch:
+    a, b = random.split(key)
+    return Batch(away_from_zero(a, (count, 2), dtype), random.randint(b, (count,), 0, 3))
+
+
+@settings(max_examples=15)
+@given(sizes, keys)
+def test_proof_of_the_total_gradient(count: int, key: Key) -> None:
+    """Data loss and penalties together, by finite differences of the total that the metrics state."""
+    net, batch = network(), batch_of(key, count)
+    params = double(net.init(key, (2,))[0])
+    grad = make_grad(net, softmax_cross_entropy(), {"[0].weight": l2(0.3), "[2].bias": l2(0.2), "[2].weight": l1(0.1)})
+    _, grads = grad(params, batch)
+    for path, leaf in tree.named_leaves(params):
+        loose = leaf.copy()
+
+        def total(path: str = path, loose: np.ndarray = loose) -> float:
+            changed = tree.map_named(lambda p, a: loose.copy() if p == path else a, params)
+            return grad(changed, batch)[0].loss
+
+        numeric = numeric_gradient(total, loose)
+        np.testing.assert_allclose(dict(tree.named_leaves(grads))[path], numeric, rtol=1e-6, atol=1e-8)
+
+
+@given(sizes, sizes, keys)
+def test_the_gradient_of_a_batch_is_the_mean_of_its_parts(one: int, other: int, key: Key) -> None:
+    net, batch = network(), batch_of(key, one + other)
+    params = double(net.init(key, (2,))[0])
+    grad = make_grad(net, softmax_cross_entropy())
+    whole = grad(params, batch)[1]
+    first = grad(params, Batch(batch.x[:one], batch.y[:one]))[1]
+    second = grad(params, Batch(batch.x[one:], batch.y[one:]))[1]
+    mean = tree.map(lambda a, b: (one * a + other * b) / (one + other), first, second)
+    for a, b in zip(tree.leaves(whole), tree.leaves(mean), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-13)
+
+
+@given(keys, st.booleans())
+def test_a_step_is_pure(key: Key, penalised: bool) -> None:
+    net, batch = network(), batch_of(key, 5, np.float32)
+    params, _ = net.init(key, (2,))
+    optimizer = momentum(0.1)
+    penalties = each_weight(l2(0.1), params) if penalised else None
+    step = make_step(net, softmax_cross_entropy(), optimizer, penalties)
+    state = start(params, optimizer, key)
+    before = snapshot(state.params, state.opt_state, batch.x, batch.y)
+    new, metrics = step(state, batch)
+    assert snapshot(state.params, state.opt_state, batch.x, batch.y) == before
+    assert step(state, batch) == (new, metrics)
+    assert (new.step, new.key) == (1, key)
+    assert {leaf.dtype for leaf in tree.leaves((new.params, new.opt_state))} == {np.dtype(np.float32)}
+    assert not any(leaf.flags.writeable for leaf in tree.leaves((new.params, new.opt_state)))
+    assert not tree.equal(new.params, state.params)
+
+
+def test_metrics_keep_data_loss_and_penalties_apart() -> None:
+    net, batch = network(), batch_of(make_key(0), 5)
+    params = double(net.init(make_key(0), (2,))[0])
+    penalties = {"[0].weight": l2(0.3), "[2].weight": l1(0.1)}
+    _, metrics = make_step(net, softmax_cross_entropy(), sgd(0.1), penalties)(start(params, sgd(0.1), make_key(0)), batch)
+    alone = softmax_cross_entropy()(net.forward(params, batch.x)[0], batch.y)[0]
+    assert metrics.data_loss == alone
+    assert metrics.penalties == (
+        PenaltyValue("[0].weight", "l2", 0.15 * float((params[0].weight ** 2).sum())),
+        PenaltyValue("[2].weight", "l1", 0.1 * float(np.abs(params[2].weight).sum())),
+    )
+    assert metrics.penalty == sum(p.value for p in metrics.penalties)
+    assert metrics.loss == metrics.data_loss + metrics.penalty
+    assert metrics.examples == 5
+
+
+def test_steps_lower_the_loss() -> None:
+    net, batch = chain(linear(16), relu(), linear(3)), batch_of(make_key(0), 30, np.float32)
+    optimizer = momentum(0.1)
+    state = start(net.init(make_key(0), (2,))[0], optimizer, make_key(0))
+    step = make_step(net, softmax_cross_entropy(), optimizer)
+    losses = []
+    for _ in range(100):
+        state, metrics = step(state, batch)
+        losses.append(metrics.loss)
+    assert losses[-1] < 0.6 * losses[0]
+
+
+@given(st.integers(1, 20), st.integers(1, 25), keys)
+def test_evaluation_does_not_depend_on_the_batches(count: int, size: int, key: Key) -> None:
+    net, batch = network(), batch_of(key, count)
+    params = double(net.init(key, (2,))[0])
+    penalties = each_weight(l2(0.1), params)
+    parts = [Batch(batch.x[i : i + size], batch.y[i : i + size]) for i in range(0, count, size)]
+    whole = evaluate(net, params, [batch], softmax_cross_entropy(), penalties)
+    split = evaluate(net, params, iter(parts), softmax_cross_entropy(), penalties)
+    assert split.data_loss == pytest.approx(whole.data_loss, rel=1e-12)
+    assert split.accuracy == pytest.approx(whole.accuracy, rel=1e-12)
+    assert (split.penalties, split.examples) == (whole.penalties, count)
+
+
+def test_a_loss_without_right_answers_has_no_accuracy() -> None:
+    net, params = linear(1), linear(1).init(make_key(0), (2,))[0]
+    x = np.ones((3, 2), np.float32)
+    result = evaluate(net, params, [Batch(x, x[:, :1])], mean_squared_error())
+    assert math.isnan(result.accuracy)
+    assert math.isfinite(result.loss)
+
+
+def test_nothing_to_evaluate_is_refused() -> None:
+    params, _ = network().init(make_key(0), (2,))
+    with pytest.raises(ValueError, match="no examples to evaluate"):
+        evaluate(network(), params, [], softmax_cross_entropy())
+
+
+def test_a_penalty_on_nothing_is_refused() -> None:
+    params, _ = network().init(make_key(0), (2,))
+    step = make_step(network(), softmax_cross_entropy(), sgd(0.1), {"[1].weight": l2(0.1)})
+    with pytest.raises(ValueError, match=r"penalty on \[1\].weight, but the parameters are \[0\].weight, \[0\].bias"):
+        step(start(params, sgd(0.1), make_key(0)), batch_of(make_key(0), 2, np.float32))
+
+
+def test_evaluations_add_up() -> None:
+    e = Evaluation(1.5, (PenaltyValue("a", "l2", 0.25), PenaltyValue("b", "l2", 0.5)), 0.5, 10)
+    assert (e.penalty, e.loss) == (0.75, 2.25)

@@ -1,0 +1,186 @@
+import itertools
+import math
+
+import attrs
+import numpy as np
+import pytest
+
+from funcnet import tree
+from funcnet.data.batches import batches, normalization
+from funcnet.data.dataset import Dataset, Split
+from funcnet.data.glyphs import glyphs_dataset
+from funcnet.layer import AnyLayer, chain
+from funcnet.layers.activations import relu
+from funcnet.layers.linear import linear
+from funcnet.layers.reshape import flatten
+from funcnet.losses import mean_squared_error, softmax_cross_entropy
+from funcnet.optimizers import momentum
+from funcnet.penalties import l2
+from funcnet.random import make_key, normal
+from funcnet.step import Batch, TrainState, evaluate, start
+from funcnet.train import DivergenceError, EpochRecord, train
+
+NET = chain(flatten(), linear(32), relu(), linear(10))
+LOSS = softmax_cross_entropy()
+OPTIMIZER = momentum(0.01)
+PENALTIES = {"[1].weight": l2(1e-3), "[3].weight": l2(1e-2)}
+DATA = glyphs_dataset(make_key(0), 205, 103)
+
+
+def begin(net: AnyLayer = NET, in_shape: tuple[int, ...] = (28, 28)) -> TrainState:
+    return start(net.init(make_key(1), in_shape)[0], OPTIMIZER, make_key(2))
+
+
+def run(state: TrainState, epochs: int, **changes: object) -> list[EpochRecord]:
+    settings = {"loss": LOSS, "optimizer": OPTIMIZER, "penalties": PENALTIES, "batch_size": 20}
+    return list(train(NET, state, DATA, epochs=epochs, **{**settings, **changes}))
+
+
+def numbers(record: EpochRecord) -> EpochRecord:
+    """The record without what no two runs share."""
+    return attrs.evolve(record, seconds=0.0, examples_per_second=0.0)
+
+
+def test_a_record_states_the_whole_sets_at_the_epochs_end() -> None:
+    """By hand, in one batch each, for training and testing."""
+    (record,) = run(begin(), 1)
+    normalize = normalization(DATA.train.x)
+    for split, stated in ((DATA.train, record.train), (DATA.test, record.test)):
+        by_hand = evaluate(NET, record.state.params, [Batch(normalize(split.x), split.y)], LOSS, PENALTIES)
+        assert stated.data_loss == pytest.approx(by_hand.data_loss, rel=1e-5)
+        assert stated.penalties == by_hand.penalties
+        assert stated.accuracy == pytest.approx(by_hand.accuracy)
+        assert stated.examples == len(split)
+    assert record.parameter_norms == tuple((p, tree.norm(a)) for p, a in tree.named_leaves(record.state.params))
+    assert [path for path, _ in record.gradient_norms] == ["[1].weight", "[1].bias", "[3].weight", "[3].bias"]
+    assert all(norm > 0 for _, norm in record.gradient_norms)
+    assert record.learning_rate == 0.01
+    assert (record.epoch, record.state.step) == (1, 11)
+    assert record.examples_per_second == pytest.approx(205 / record.seconds)
+
+
+def test_the_running_mean_weighs_every_example_the_same() -> None:
+    met = []
+    (record,) = run(begin(), 1, watch=lambda step, metrics: met.append((step, metrics)))
+    assert [step for step, _ in met] == list(range(1, 12))
+    assert [m.examples for _, m in met] == [20] * 10 + [5]
+    mean = sum(m.data_loss * m.examples for _, m in met) / 205
+    assert record.running.data_loss == pytest.approx(mean)
+    assert record.running.accuracy == pytest.approx(sum(m.accuracy * m.examples for _, m in met) / 205)
+    assert record.running.penalties[1].value == pytest.approx(
+        sum(m.penalties[1].value * m.examples for _, m in met) / 205
+    )
+    assert record.running.data_loss > record.train.data_loss
+
+
+def test_training_learns() -> None:
+    records = run(begin(), 6)
+    assert [r.epoch for r in records] == [1, 2, 3, 4, 5, 6]
+    assert records[-1].train.loss < records[0].train.loss / 2
+    assert records[-1].train.accuracy > 0.8
+    assert "epoch   6: loss " in str(records[-1])
+
+
+def test_the_same_start_gives_the_same_bits() -> None:
+    assert [numbers(r) for r in run(begin(), 2)] == [numbers(r) for r in run(begin(), 2)]
+    other = attrs.evolve(begin(), key=make_key(3))
+    assert run(other, 1)[0].state.params != run(begin(), 1)[0].state.params
+
+
+def test_training_goes_on_from_any_record_as_if_it_had_not_stopped() -> None:
+    whole = run(begin(), 4)
+    first = run(begin(), 2)
+    rest = run(first[-1].state, 4)
+    assert [r.epoch for r in rest] == [3, 4]
+    assert [numbers(r) for r in first + rest] == [numbers(r) for r in whole]
+    assert run(whole[-1].state, 4) == []
+
+
+def test_an_interruption_leaves_the_last_record_whole() -> None:
+    """Ctrl-C arrives in the middle of the second epoch."""
+    steps = itertools.count()
+
+    def watch(step: int, metrics: object) -> None:
+        if next(steps) == 15:
+            raise KeyboardInterrupt
+
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        for record in train(
+            NET, begin(), DATA, loss=LOSS, optimizer=OPTIMIZER, penalties=PENALTIES, epochs=3, batch_size=20, watch=watch
+        ):
+            done.append(record)  # noqa: PERF402
+    assert [numbers(r) for r in done] == [numbers(r) for r in run(begin(), 1)]
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    """Each example once an epoch, and not in the same batches twice."""
+    rows = np.arange(60, dtype=np.float32).reshape(60, 1)
+    seen: list[list[float]] = []
+    net = linear(1)
+
+    def forward(params: object, x: np.ndarray) -> object:
+        if len(x) == 7 or len(x) == 60 % 7:
+            seen.append(x[:, 0].tolist())
+        return net.forward(params, x)
+
+    data = Dataset("rows", Split(rows, rows), Split(rows, rows), ())
+    list(
+        train(
+            attrs.evolve(net, forward=forward), begin(net, (1,)), data,
+            loss=mean_squared_error(), optimizer=momentum(1e-9), epochs=2, batch_size=7,
+        )
+    )  # fmt: skip
+    one, two = sum(seen[:9], []), sum(seen[9:], [])
+    assert sorted(one) == sorted(two) == rows[:, 0].tolist()
+    assert one != two
+    assert one != sorted(one)
+
+
+def test_numbers_are_predicted_as_well_as_classes() -> None:
+    """Regression on floating-point examples, which are taken as they are."""
+    x = normal(make_key(0), (200, 3))
+    data = Dataset("plane", Split(x, x @ np.array([[1], [2], [3]], np.float32)), Split(x, x[:, :1]), ())
+    net = linear(1)
+    *_, last = train(
+        net, begin(net, (3,)), data, loss=mean_squared_error(), optimizer=momentum(0.02), epochs=20, batch_size=10
+    )
+    np.testing.assert_allclose(last.state.params.weight, [[1], [2], [3]], atol=1e-3)
+    assert math.isnan(last.train.accuracy)
+
+
+def test_divergence_is_said_and_stops() -> None:
+    huge = momentum(1e25)
+    state = start(NET.init(make_key(1), (28, 28))[0], huge, make_key(2))
+    with np.errstate(all="ignore"), pytest.raises(
+        DivergenceError, match=r"the loss became (inf|nan) at step \d+ of epoch 1 .*l2 of \[1\].weight.* rate of 1e\+25"
+    ):
+        run(state, 3, optimizer=huge)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs and batch size are at least 1, got 0 and 20"),
+        ({"batch_size": 0}, "epochs and batch size are at least 1, got 1 and 0"),
+        ({"state": attrs.evolve(begin(), step=3)}, "3 steps into an epoch of 11"),
+    ],
+)
+def test_wrong_settings_are_refused_at_the_call(changes: dict[str, object], message: str) -> None:
+    settings = {"state": begin(), "epochs": 1, "batch_size": 20, **changes}
+    with pytest.raises(ValueError, match=message):
+        train(NET, settings.pop("state"), DATA, loss=LOSS, optimizer=OPTIMIZER, **settings)
+
+
+def test_no_examples_are_refused() -> None:
+    empty = Split(DATA.train.x[:0], DATA.train.y[:0])
+    with pytest.raises(ValueError, match="nothing has 0 training and 103 testing examples"):
+        train(
+            NET, begin(), Dataset("nothing", empty, DATA.test, ()),
+            loss=LOSS, optimizer=OPTIMIZER, epochs=1, batch_size=1,
+        )  # fmt: skip
+
+
+def test_images_stay_bytes_until_their_batch() -> None:
+    batch = next(batches(DATA.train, 20, normalize=normalization(DATA.train.x)))
+    assert (DATA.train.x.dtype, batch.x.dtype) == (np.uint8, np.float32)

@@ -1,0 +1,100 @@
+import pickle
+
+import attrs
+import numpy as np
+import pytest
+
+from funcnet import tree
+from funcnet.layers.linear import LinearParams
+
+
+def params(scale: float = 1.0) -> tuple[object, ...]:
+    return ((), LinearParams(np.full((2, 3), scale, np.float32), np.arange(3, dtype=np.float32)), None)
+
+
+def test_paths_read_as_python_would() -> None:
+    named = tree.named_leaves((params(), params()))
+    assert [path for path, _ in named] == ["[0][1].weight", "[0][1].bias", "[1][1].weight", "[1][1].bias"]
+    assert [path for path, _ in tree.named_leaves(params()[1])] == ["weight", "bias"]
+    assert tree.named_leaves(np.zeros(1))[0][0] == ""
+
+
+def test_map_keeps_the_structure_and_freezes() -> None:
+    doubled = tree.map(lambda a, b: a + b, params(), params(3.0))
+    assert tree.equal(doubled[1].weight, np.full((2, 3), 4, np.float32))
+    assert doubled[0] == ()
+    assert doubled[2] is None
+    assert not doubled[1].weight.flags.writeable
+
+
+def test_map_named_tells_the_path() -> None:
+    seen = []
+    tree.map_named(lambda path, a: seen.append(path) or a, params())
+    assert seen == ["[1].weight", "[1].bias"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [((), None, None), ((), LinearParams(np.ones((2, 3)))), ((), LinearParams(np.ones((2, 3)), None), None)],
+)
+def test_map_refuses_another_structure(other: object) -> None:
+    with pytest.raises(ValueError, match="trees differ at "):
+        tree.map(lambda a, b: a, params(), other)
+
+
+def test_numbers_and_words_are_structure() -> None:
+    node = (LinearParams(np.ones((2, 3))), (2, 3), "name")
+    assert [path for path, _ in tree.named_leaves(node)] == ["[0].weight"]
+    assert tree.map(np.negative, node)[1:] == ((2, 3), "name")
+
+
+def test_what_is_no_tree_is_named() -> None:
+    with pytest.raises(TypeError, match=r"\[1\] is a list"):
+        tree.leaves(((), [np.zeros(1)]))
+
+
+def test_a_record_copies_what_others_could_still_write_to() -> None:
+    mine = np.ones((2, 2))
+    record = LinearParams(mine, tree.freeze(mine[0]))
+    mine[:] = 5
+    assert record.weight.max() == 1
+    assert record.bias.max() == 1
+    assert mine.flags.writeable
+
+
+def test_a_record_does_not_copy_finished_arrays() -> None:
+    finished = tree.freeze(np.ones((2, 2)))
+    assert LinearParams(finished).weight is finished
+
+
+def test_records_cannot_be_changed() -> None:
+    record = LinearParams(np.ones((2, 2)))
+    with pytest.raises(ValueError, match="read-only"):
+        record.weight[0, 0] = 2
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        record.weight = np.ones((2, 2))
+
+
+def test_a_record_holds_nothing_but_arrays() -> None:
+    with pytest.raises(TypeError, match="a record holds NumPy arrays, got list"):
+        LinearParams([[1.0]])
+
+
+def test_equality_is_of_dtype_and_content() -> None:
+    assert params() == params()
+    assert params() != params(2.0)
+    assert tree.equal(params(), params())
+    assert not tree.equal(params(), params(2.0))
+    assert not tree.equal(np.zeros(2, np.float32), np.zeros(2, np.float64))
+    assert LinearParams(np.ones((2, 2))) != LinearParams(np.ones((2, 2)), np.ones(2))
+
+
+def test_norm_and_bytes() -> None:
+    assert tree.norm(params()) == pytest.approx(np.sqrt(6 + 0 + 1 + 4))
+    assert tree.norm(()) == 0
+    assert tree.norm(np.asfortranarray(np.arange(6.0).reshape(2, 3))) == pytest.approx(np.sqrt(55))
+    assert tree.byte_count(params()) == 9 * 4
+
+
+def test_records_travel_between_processes() -> None:
+    assert pickle.loads(pickle.dumps(params())) == params()
