@@ -14,14 +14,15 @@ install_import_hook("funcnet", "typecheck.checked")
 settings.register_profile("funcnet", deadline=None, max_examples=50, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("funcnet")
 
+DATA = os.environ.get("FUNCNET_DATA")
+
 
 @pytest.fixture
 def data_folder() -> Path:
     """The folder with the real data sets; tests that need it skip without."""
-    folder = os.environ.get("FUNCNET_DATA")
-    if not folder:
+    if not DATA:
         pytest.skip("the real data sets are not here: FUNCNET_DATA names no folder")
-    return Path(folder)
+    return Path(DATA)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,148 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+
+from funcnet import cli
+from funcnet.cli import main
+from funcnet.lab import RECIPES
+
+
+def summary_of(out: Path) -> list[dict[str, object]]:
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_lab_report_on_glyphs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["lab-report", "--epochs", "3", "--out", str(out)]) == 0
+    files = ["loss-glyphs.png", "report.pdf", "summary.json", "summary.md"]
+    assert sorted(p.name for p in out.iterdir()) == files
+    (summary,) = summary_of(out)
+    assert (summary["dataset"], summary["epochs"], summary["seed"]) == ("glyphs", 3, 0)
+    losses = summary["history"]["train_loss"]
+    assert losses == sorted(losses, reverse=True)
+    assert summary["final"]["test"]["accuracy"] > 0.95
+    shown = capsys.readouterr().out
+    for text in ("glyphs: 10,000 training and 2,000 testing images", "epoch   3: loss 0.", "| Testing | ", *files):
+        assert text in shown
+
+
+def test_the_same_seed_gives_the_same_summary(tmp_path: Path) -> None:
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert main(["lab-report", "glyphs", "--epochs", "1", "--seed", str(seed), "--out", str(tmp_path / out)]) == 0
+    a, b, c = ((tmp_path / out / "summary.json").read_bytes() for out in "abc")
+    assert a == b
+    assert a != c.replace(b'"seed": 2', b'"seed": 1')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lab-report", "--epochs", "0"], "argument --epochs: expected a whole number from 1 up, got 0"),
+        (["lab-report", "--epochs", "two"], "argument --epochs: expected a whole number from 1 up, got 'two'"),
+        (["lab-report", "--seed", "-1"], "argument --seed: expected a whole number from 0 to 18446744073709551615"),
+        (["lab-report", "mnits"], "there is no data set 'mnits'; there are glyphs, fashion-mnist, mnist"),
+        (["lab-reprot"], "invalid choice: 'lab-reprot'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_usage_is_explained(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_data_is_said_before_any_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab-report", "glyphs", "mnist", "--data", "/no/where", "--out", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "funcnet: error: the folder /no/where: there is no such folder\n"
+    assert captured.out == ""
+
+
+def test_an_output_folder_that_cannot_be_is_said_before_any_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["lab-report", "--out", str(tmp_path / "file")]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("funcnet: error: ")
+    assert str(tmp_path / "file") in captured.err
+    assert captured.out == ""
+
+
+def test_divergence_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(RECIPES, "glyphs", attrs.evolve(RECIPES["glyphs"], peak_rate=1e30))
+    with pytest.warns(RuntimeWarning):
+        assert main(["lab-report", "--epochs", "1", "--out", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "funcnet: error: glyphs: the loss became" in error
+    assert "No epoch was finished" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_writes_the_report_of_the_epochs_done(tmp_path: Path) -> None:
+    """A real signal to a real process, once its second epoch is done."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "funcnet", "lab-report", "--epochs", "100000", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "error"},
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            if line.startswith("epoch   2:"):
+                process.send_signal(signal.SIGINT)
+                break
+        output, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped by Ctrl-C after " in error
+    assert "Traceback" not in error
+    (summary,) = summary_of(tmp_path)
+    assert 2 <= summary["epochs"] < 1000
+    assert len(summary["history"]["test_loss"]) == summary["epochs"]
+    assert "report.pdf" in output
+
+
+def test_ctrl_c_within_the_first_epoch_reports_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def at_once() -> Iterator[object]:
+        yield lambda: True
+
+    monkeypatch.setattr(cli, "_interruptible", at_once)
+    assert main(["lab-report", "--out", str(tmp_path)]) == 130
+    assert "Stopped by Ctrl-C after 0 of 20 epochs." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_ctrl_c_is_noted_and_the_second_acts() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with cli._interruptible() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_help_and_version_do_not_wait_for_matplotlib() -> None:
+    code = "import sys; from funcnet.cli import main; sys.argv[1:] = ['--version']\ntry: main()\nexcept SystemExit: pass\n"
+    check = "assert 'matplotlib' not in sys.modules"
+    shown = subprocess.run([sys.executable, "-c", code + check], check=True, capture_output=True, text=True).stdout
+    assert shown.startswith("funcnet 0.")
+
+
+def test_the_real_sets_in_one_epoch(data_folder: Path, tmp_path: Path) -> None:
+    """The lab's sets, trained for a twentieth of the lab's time; chance is 0.1, 0.1 and 0.01."""
+    names = ["fashion-mnist", "cifar-10", "cifar-100"]
+    assert main(["lab-report", *names, "--data", str(data_folder), "--epochs", "1", "--out", str(tmp_path)]) == 0
+    for summary, name, least in zip(summary_of(tmp_path), names, (0.84, 0.42, 0.15), strict=True):
+        assert summary["dataset"] == name
+        assert summary["final"]["test"]["accuracy"] > least
