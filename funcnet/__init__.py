@@ -36,6 +36,7 @@ from funcnet.penalties import l1 as l1
 from funcnet.penalties import l2 as l2
 from funcnet.random import Key as Key
 from funcnet.random import make_key as make_key
+from funcnet.record import RunRecord as RunRecord
 from funcnet.shapes import ShapeError as ShapeError
 from funcnet.step import Batch as Batch
 from funcnet.step import Evaluation as Evaluation

@@ -1,8 +1,8 @@
 """Records as trees of arrays: map, leaves, paths, equality, norms.
 
 A *tree* is an array (a leaf), ``None`` (nothing), a tuple of trees, or an attrs record whose fields are trees. Whole
-numbers and strings in it, such as a shape, are part of its structure. Parameters, their gradients and an optimizer's state are such trees of one structure, so whatever is done to
-parameters is one ``tree.map``.
+numbers and strings in it, such as a shape, are part of its structure. Parameters, their gradients and an optimizer's
+state are such trees of one structure, so whatever is done to parameters is one ``tree.map``.
 
 Arrays inside records are read-only. ``freeze`` declares an array that a function has just made to be finished;
 ``array_field`` is how a record declares a field that holds one.

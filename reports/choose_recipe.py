@@ -34,7 +34,9 @@ The lab's network, {epochs} epochs, trained on a part of each training set and r
     {command}
 
 """
-COLUMNS = "| hidden | peak rate | L2 | training loss, first epoch | last epoch | training accuracy | validation accuracy |"
+COLUMNS = (
+    "| hidden | peak rate | L2 | training loss, first epoch | last epoch | training accuracy | validation accuracy |"
+)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from funcnet import cli
 from funcnet.cli import main
+from funcnet.data.registry import load
 from funcnet.lab import RECIPES
 
 
@@ -78,7 +79,9 @@ def test_an_output_folder_that_cannot_be_is_said_before_any_training(
     assert captured.out == ""
 
 
-def test_divergence_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_divergence_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(RECIPES, "glyphs", attrs.evolve(RECIPES["glyphs"], peak_rate=1e30))
     with pytest.warns(RuntimeWarning):
         assert main(["lab-report", "--epochs", "1", "--out", str(tmp_path)]) == 1
@@ -111,13 +114,18 @@ def test_ctrl_c_writes_the_report_of_the_epochs_done(tmp_path: Path) -> None:
 def test_ctrl_c_within_the_first_epoch_reports_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """And the data sets after it are not begun."""
+
     @contextmanager
     def at_once() -> Iterator[object]:
         yield lambda: True
 
     monkeypatch.setattr(cli, "_interruptible", at_once)
-    assert main(["lab-report", "--out", str(tmp_path)]) == 130
-    assert "Stopped by Ctrl-C after 0 of 20 epochs." in capsys.readouterr().err
+    monkeypatch.setattr(cli, "load", lambda name, folder: attrs.evolve(load("glyphs"), name=name))
+    assert main(["lab-report", "glyphs", "mnist", "--out", str(tmp_path)]) == 130
+    captured = capsys.readouterr()
+    assert "Stopped by Ctrl-C after 0 of 20 epochs." in captured.err
+    assert "mnist" not in captured.out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,7 +141,9 @@ def test_the_first_ctrl_c_is_noted_and_the_second_acts() -> None:
 
 
 def test_help_and_version_do_not_wait_for_matplotlib() -> None:
-    code = "import sys; from funcnet.cli import main; sys.argv[1:] = ['--version']\ntry: main()\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; from funcnet.cli import main; sys.argv[1:] = ['--version']\ntry: main()\nexcept SystemExit: pass\n"
+    )
     check = "assert 'matplotlib' not in sys.modules"
     shown = subprocess.run([sys.executable, "-c", code + check], check=True, capture_output=True, text=True).stdout
     assert shown.startswith("funcnet 0.")

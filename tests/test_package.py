@@ -27,7 +27,9 @@ def test_every_public_name_is_documented() -> None:
 
 @pytest.mark.parametrize("script", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_the_scripts_of_the_readme_run(script: str, tmp_path: Path) -> None:
-    result = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "my-report" / "report.pdf").exists()
 

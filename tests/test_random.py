@@ -69,6 +69,14 @@ def test_normal_has_the_normal_distribution() -> None:
     assert np.abs(exact - (grid + 0.5) / n).max() < 1.95 / math.sqrt(n)
 
 
+def test_no_bits_make_a_normal_number_infinite(monkeypatch: pytest.MonkeyPatch) -> None:
+    extremes = np.array([0, 2**64 - 1], np.uint64)
+    monkeypatch.setattr(random, "_bits", lambda key, count: extremes)
+    low, high = random.normal(make_key(0), (2,), np.float64)
+    assert low == -high
+    assert 8 < high < 9
+
+
 def test_the_quantile_is_exact_to_the_tails() -> None:
     """Against the standard library, which has its own logarithm, down to the smallest number a draw can make."""
     p = np.array([2.0**-53, 1e-12, 1e-6, 0.01, 0.0749, 0.0751, 0.3, 0.5, 0.7, 0.95, 1 - 1e-9, 1 - 2.0**-53])

@@ -80,7 +80,9 @@ def test_metrics_keep_data_loss_and_penalties_apart() -> None:
     net, batch = network(), batch_of(make_key(0), 5)
     params = double(net.init(make_key(0), (2,))[0])
     penalties = {"[0].weight": l2(0.3), "[2].weight": l1(0.1)}
-    _, metrics = make_step(net, softmax_cross_entropy(), sgd(0.1), penalties)(start(params, sgd(0.1), make_key(0)), batch)
+    _, metrics = make_step(net, softmax_cross_entropy(), sgd(0.1), penalties)(
+        start(params, sgd(0.1), make_key(0)), batch
+    )
     alone = softmax_cross_entropy()(net.forward(params, batch.x)[0], batch.y)[0]
     assert metrics.data_loss == alone
     assert metrics.penalties == (

@@ -104,12 +104,12 @@ def test_an_interruption_leaves_the_last_record_whole() -> None:
         if next(steps) == 15:
             raise KeyboardInterrupt
 
-    done = []
+    records = train(
+        NET, begin(), DATA, loss=LOSS, optimizer=OPTIMIZER, penalties=PENALTIES, epochs=3, batch_size=20, watch=watch
+    )
+    done = [next(records)]
     with pytest.raises(KeyboardInterrupt):
-        for record in train(
-            NET, begin(), DATA, loss=LOSS, optimizer=OPTIMIZER, penalties=PENALTIES, epochs=3, batch_size=20, watch=watch
-        ):
-            done.append(record)  # noqa: PERF402
+        next(records)
     assert [numbers(r) for r in done] == [numbers(r) for r in run(begin(), 1)]
 
 
@@ -131,7 +131,7 @@ def test_every_epoch_has_an_order_of_its_own() -> None:
             loss=mean_squared_error(), optimizer=momentum(1e-9), epochs=2, batch_size=7,
         )
     )  # fmt: skip
-    one, two = sum(seen[:9], []), sum(seen[9:], [])
+    one, two = list(itertools.chain(*seen[:9])), list(itertools.chain(*seen[9:]))
     assert sorted(one) == sorted(two) == rows[:, 0].tolist()
     assert one != two
     assert one != sorted(one)
@@ -152,8 +152,12 @@ def test_numbers_are_predicted_as_well_as_classes() -> None:
 def test_divergence_is_said_and_stops() -> None:
     huge = momentum(1e25)
     state = start(NET.init(make_key(1), (28, 28))[0], huge, make_key(2))
-    with np.errstate(all="ignore"), pytest.raises(
-        DivergenceError, match=r"the loss became (inf|nan) at step \d+ of epoch 1 .*l2 of \[1\].weight.* rate of 1e\+25"
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(
+            DivergenceError,
+            match=r"the loss became (inf|nan) at step \d+ of epoch 1 .*l2 of \[1\].weight.* rate of 1e\+25",
+        ),
     ):
         run(state, 3, optimizer=huge)
 

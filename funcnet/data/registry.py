@@ -229,6 +229,11 @@ def _download_archive(url: str, md5: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         pooch.retrieve(
-            url, f"md5:{md5}", fname="archive.tar.gz", path=folder, processor=pooch.Untar(extract_dir=folder), progressbar=True
+            url,
+            f"md5:{md5}",
+            fname="archive.tar.gz",
+            path=folder,
+            processor=pooch.Untar(extract_dir=folder),
+            progressbar=True,
         )
         (Path(folder) / target.name).rename(target)

@@ -79,7 +79,9 @@ def test_a_wrong_file_is_named(tmp_path: Path, name: str, mmap: bool) -> None:
     assert str(caught.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("content", [gzip.compress(idx_bytes(IMAGES))[:-9], b"not gzip", b"\x1f\x8b\x08\x00" + b"x" * 40])
+@pytest.mark.parametrize(
+    "content", [gzip.compress(idx_bytes(IMAGES))[:-9], b"not gzip", b"\x1f\x8b\x08\x00" + b"x" * 40]
+)
 def test_a_damaged_archive_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "images.gz"
     path.write_bytes(content)

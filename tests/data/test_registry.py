@@ -52,7 +52,7 @@ def put(folder: Path, content: dict[str, bytes], ending: str = "") -> Path:
 
 def test_the_names() -> None:
     assert NAMES == ("glyphs", "fashion-mnist", "mnist", "cifar-10", "cifar-100")
-    with pytest.raises(DataError, match="no data set 'mnits'; there are glyphs, fashion-mnist, mnist"):
+    with pytest.raises(DataError, match=r"no data set 'mnits'; there are glyphs, fashion-mnist, mnist"):
         load("mnits")
 
 
@@ -101,10 +101,10 @@ def test_cifar10_is_one_training_set(home: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_folder_that_does_not_exist_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="the folder /no/where: there is no such folder"):
+    with pytest.raises(DataError, match=r"the folder /no/where: there is no such folder"):
         load("mnist", "/no/where")
     monkeypatch.setenv("FUNCNET_DATA", str(home / "gone"))
-    with pytest.raises(DataError, match="FUNCNET_DATA .*gone: there is no such folder"):
+    with pytest.raises(DataError, match=r"FUNCNET_DATA .*gone: there is no such folder"):
         load("mnist")
 
 
@@ -201,7 +201,9 @@ def test_a_wrong_checksum_leaves_nothing(home: Path, server: tuple[str, Path], m
 
 
 def test_without_a_network_the_way_out_is_said(home: Path) -> None:
-    with pytest.raises(DataError, match=r"mnist was found in none of .*cache/funcnet/mnist.* failed: .*--data or FUNCNET"):
+    with pytest.raises(
+        DataError, match=r"mnist was found in none of .*cache/funcnet/mnist.* failed: .*--data or FUNCNET"
+    ):
         load("mnist", home)
 
 

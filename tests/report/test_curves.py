@@ -21,12 +21,16 @@ def test_loss_is_drawn_with_its_parts() -> None:
         "l2 penalty of [3].weight",
     ]
     np.testing.assert_allclose(lines["total, training"], [3.75, 5, 6.75])
+    np.testing.assert_allclose(lines["total, testing"], [5.25, 5.75, 7.25])
+    np.testing.assert_allclose(lines["cross-entropy, training"], [1.5, 0.75, 0.5])
     np.testing.assert_allclose(lines["cross-entropy, testing"], [3, 1.5, 1])
     np.testing.assert_allclose(lines["l2 penalty of [1].weight"], [2, 4, 6])
     assert all(line.get_xdata().tolist() == [1, 2, 3] for line in left.lines)
+    np.testing.assert_allclose(lines["l2 penalty of [3].weight"], [0.25, 0.25, 0.25])
     assert [text.get_text() for text in left.get_legend().get_texts()] == list(lines)
 
     assert (right.get_title(), right.get_ylabel()) == ("Accuracy After Each Epoch", "Accuracy")
+    np.testing.assert_allclose(right.lines[0].get_ydata(), [0.5, 0.6, 0.7])
     np.testing.assert_allclose(right.lines[1].get_ydata(), [0.25, 0.35, 0.45])
 
 
