@@ -153,6 +153,6 @@ def test_the_real_sets_in_one_epoch(data_folder: Path, tmp_path: Path) -> None:
     """The lab's sets, trained for a twentieth of the lab's time; chance is 0.1, 0.1 and 0.01."""
     names = ["fashion-mnist", "cifar-10", "cifar-100"]
     assert main(["lab-report", *names, "--data", str(data_folder), "--epochs", "1", "--out", str(tmp_path)]) == 0
-    for summary, name, least in zip(summary_of(tmp_path), names, (0.84, 0.42, 0.15), strict=True):
+    for summary, name, least in zip(summary_of(tmp_path), names, (0.83, 0.40, 0.14), strict=True):
         assert summary["dataset"] == name
         assert summary["final"]["test"]["accuracy"] > least
