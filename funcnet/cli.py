@@ -133,9 +133,9 @@ def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], b
             run = run.and_epoch(record)
             left = (time.monotonic() - began) / record.epoch * (epochs - record.epoch)
             bar.clear()
-            print(f"{record}; {_duration(left)} left" if left else record, flush=True)
+            print(record, flush=True)
             bar.reset()
-            bar.set_description(f"epoch {record.epoch + 1}/{epochs}")
+            bar.set_description(f"epoch {record.epoch + 1}/{epochs}, {_duration(left)} left")
     except KeyboardInterrupt:
         bar.clear()
         print(f"Stopped by Ctrl-C after {run.epochs} of {epochs} epochs.", file=sys.stderr)

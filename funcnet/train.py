@@ -58,11 +58,11 @@ class EpochRecord:
     state: TrainState = attrs.field(repr=False)
 
     def __str__(self) -> str:
-        return (
-            f"epoch {self.epoch:3d}: loss {self.train.loss:.4f} (data {self.train.data_loss:.4f}, penalty "
-            f"{self.train.penalty:.4f}), accuracy {self.train.accuracy:.4f}; test loss {self.test.loss:.4f}, "
-            f"accuracy {self.test.accuracy:.4f}; {self.examples_per_second:,.0f} examples/s"
+        training, testing = (
+            f"loss {part.loss:.3f} (data {part.data_loss:.3f}), accuracy {part.accuracy:.3f}"
+            for part in (self.train, self.test)
         )
+        return f"epoch {self.epoch:3d}: {training}; testing {testing}"
 
 
 Watch = Callable[[int, Evaluation], None]
