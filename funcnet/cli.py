@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -110,7 +111,7 @@ def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], b
     """Train, showing progress, until the last epoch, Ctrl-C or divergence; the record and the exit status."""
     recipe = RECIPES[dataset.name]
     run = lab_record(dataset, recipe, seed=seed)
-    print(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} testing images", flush=True)
+    _say(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} testing images")
     began = time.monotonic()
     bar = tqdm(
         total=batch_count(dataset.train, recipe.batch_size),
@@ -133,7 +134,7 @@ def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], b
             run = run.and_epoch(record)
             left = (time.monotonic() - began) / record.epoch * (epochs - record.epoch)
             bar.clear()
-            print(record, flush=True)
+            _say(record)
             bar.reset()
             bar.set_description(f"epoch {record.epoch + 1}/{epochs}, {_duration(left)} left")
     except KeyboardInterrupt:
@@ -153,7 +154,7 @@ def _write(runs: Sequence[RunRecord], out: Path) -> None:
     from funcnet.report import summary_table, to_markdown, write_report  # matplotlib, which --help can do without
 
     paths = write_report(runs, out)
-    print(f"\n{to_markdown(summary_table(runs[-1]))}\nWrote {', '.join(str(path) for path in paths)}\n", flush=True)
+    _say(f"\n{to_markdown(summary_table(runs[-1]))}\nWrote {', '.join(str(path) for path in paths)}\n")
 
 
 @contextmanager
@@ -172,6 +173,14 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         yield lambda: noted
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _say(text: object = "") -> None:
+    """Print, as long as anybody reads: a closed pipe is no reason to lose a training run."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _duration(seconds: float) -> str:

@@ -72,9 +72,14 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
 
     Raises:
         ValueError: for no layers at all.
+        TypeError: for what is no layer.
     """
     if not layers:
         raise ValueError("a chain needs at least one layer (identity() is the layer that does nothing)")
+    for place, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = " (call it to make the layer)" if callable(layer) else ""
+            raise TypeError(f"chain[{place}] is no layer but a {type(layer).__name__}: {layer!r:.60}{hint}")
 
     def init(key: Key, in_shape: Shape) -> tuple[tuple[Any, ...], Shape]:
         params, shape = [], tuple(in_shape)

@@ -59,6 +59,7 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label smoothing lies in [0, 1), got {label_smoothing}")
+    label_smoothing = float(label_smoothing)  # a NumPy float64 would turn float32 into float64
     name = "softmax cross-entropy"
 
     def value_and_grad(

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from funcnet import tree
-from funcnet.shapes import Array
+from funcnet.shapes import Array, whole_number
 from funcnet.tree import Tree
 
 __all__ = ["Optimizer", "Schedule", "momentum", "nesterov", "one_cycle", "sgd"]
@@ -84,7 +84,7 @@ def nesterov(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
     """
 
     def move(w: Array, v: Array, g: Array, rate: float) -> Array:
-        moved = _add_scaled(g, decay, v)
+        moved = _add_scaled(g, float(decay), v)
         moved *= -rate
         moved += w
         return moved
@@ -102,6 +102,7 @@ def _with_velocity(
     rate = _schedule(learning_rate)
     if not 0 <= decay < 1:
         raise ValueError(f"the decay of {name} lies in [0, 1), got {decay}")
+    decay = float(decay)
 
     def update(grads: Tree, velocity: Tree, params: Tree, step: int) -> tuple[Tree, Tree]:
         velocity = tree.map(lambda v, g: _add_scaled(g, decay, v), velocity, grads)
@@ -122,9 +123,7 @@ def one_cycle(peak: float, steps: int, *, warmup: float = 0.3) -> Schedule:
     Raises:
         ValueError: for a peak that is not finite and positive, fewer than 1 step, or a warm-up outside (0, 1).
     """
-    _schedule(peak)
-    if steps < 1:
-        raise ValueError(f"a cycle has at least 1 step, got {steps}")
+    peak, steps = _positive(peak), whole_number("the number of steps of a cycle", steps, 1)
     if not 0 < warmup < 1:
         raise ValueError(f"the warm-up is a share of the steps between 0 and 1, got {warmup}")
     start, end, turn, last = peak / 25, peak / 250_000, warmup * steps, steps - 1
@@ -143,10 +142,15 @@ def _half_cosine(a: float, b: float, share: float) -> float:
 
 def _schedule(learning_rate: float | Schedule) -> Schedule:
     if callable(learning_rate):
-        return learning_rate
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise ValueError(f"a learning rate is finite and positive, got {learning_rate}")
-    return lambda step: learning_rate
+        return lambda step: _positive(learning_rate(step))
+    rate = _positive(learning_rate)
+    return lambda step: rate
+
+
+def _positive(rate: float) -> float:
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"a learning rate is finite and positive, got {rate}")
+    return float(rate)  # a NumPy float64 would turn float32 parameters into float64 ones
 
 
 def _add_scaled(x: Array, scale: float, y: Array) -> Array:

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from funcnet.shapes import Array, Float, Integer, Shape, UInt64
+from funcnet.shapes import Array, Float, Integer, Shape, UInt64, whole_number
 
 __all__ = ["Key", "fold_in", "make_key", "normal", "permutation", "randint", "split", "uniform"]
 
@@ -39,10 +39,10 @@ def make_key(seed: int) -> Key:
     """The key of a seed.
 
     Raises:
-        ValueError: for a seed that is negative or needs more than 64 bits.
+        ValueError: for a seed that is no whole number, negative, or needs more than 64 bits.
     """
-    if not 0 <= seed < _WORD:
-        raise ValueError(f"a seed is a whole number from 0 to 2**64 - 1, got {seed}")
+    if whole_number("a seed", seed, 0) >= _WORD:
+        raise ValueError(f"a seed is at most 2**64 - 1, got {seed}")
     return fold_in(Key(0, 0), seed)
 
 
@@ -60,7 +60,13 @@ def split(key: Key, count: int = 2) -> tuple[Key, ...]:
 def uniform(
     key: Key, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
 ) -> Float[Array, "..."]:
-    """Numbers from the uniform distribution on [low, high)."""
+    """Numbers from the uniform distribution on [low, high).
+
+    Raises:
+        ValueError: for an empty range.
+    """
+    if not low < high:
+        raise ValueError(f"no number lies in [{low}, {high})")
     numbers = (low + (high - low) * _unit(key, shape)).astype(dtype)
     return np.minimum(numbers, np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype)), out=numbers)
 

@@ -18,6 +18,7 @@ class RunRecord:
         dataset: the name of the data set.
         seed: the seed that everything random in the run was drawn from.
         settings: what else the run was made with, as (name, value) to be printed.
+        loss_name: the name of the data loss; empty before the first epoch.
         train: loss, penalties and accuracy over the training set after each epoch.
         test: the same over the testing set.
         learning_rates: the rate of each epoch's last step.
@@ -27,6 +28,7 @@ class RunRecord:
     dataset: str
     seed: int
     settings: tuple[tuple[str, str], ...] = ()
+    loss_name: str = ""
     train: tuple[Evaluation, ...] = ()
     test: tuple[Evaluation, ...] = ()
     learning_rates: tuple[float, ...] = ()
@@ -47,6 +49,7 @@ class RunRecord:
             raise ValueError(f"a run of {self.epochs} epochs cannot go on with epoch {record.epoch}")
         return attrs.evolve(
             self,
+            loss_name=record.loss_name,
             train=(*self.train, record.train),
             test=(*self.test, record.test),
             learning_rates=(*self.learning_rates, record.learning_rate),

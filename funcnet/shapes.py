@@ -10,17 +10,36 @@ jaxtyping costs about as much time as importing NumPy, which a plain ``import fu
 
 from __future__ import annotations
 
+import numbers
 import sys
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
     from jaxtyping import Float, Integer, Num, UInt8, UInt64
 else:
-    Float = Integer = Num = UInt8 = UInt64 = None
 
-__all__ = ["Array", "Float", "Integer", "Num", "Shape", "ShapeError", "UInt8", "UInt64", "expect", "expect_float"]
+    class _AnyArray:
+        def __class_getitem__(cls, array_and_shape: Any) -> type[np.ndarray]:
+            return np.ndarray
+
+    Float = Integer = Num = UInt8 = UInt64 = _AnyArray
+
+__all__ = [
+    "Array",
+    "Float",
+    "Integer",
+    "Num",
+    "Shape",
+    "ShapeError",
+    "UInt8",
+    "UInt64",
+    "describe",
+    "expect",
+    "expect_float",
+    "whole_number",
+]
 
 Array: TypeAlias = np.ndarray
 Shape: TypeAlias = tuple[int, ...]
@@ -60,6 +79,7 @@ def expect(place: str, name: str, array: Array, shape: tuple[int | str, ...], dt
     Raises:
         ShapeError: naming ``place`` and ``name``, before any arithmetic was done.
     """
+    _expect_array(place, name, array)
     given = array.shape
     if len(given) != len(shape) or any(e != g for e, g in zip(shape, given, strict=True) if e.__class__ is int):
         raise ShapeError(place, f"{name} of shape {describe(shape)}", f"shape {describe(given)}")
@@ -73,7 +93,24 @@ def expect_float(place: str, name: str, array: Array) -> None:
     Raises:
         ShapeError: naming ``place`` and ``name``.
     """
+    _expect_array(place, name, array)
     if array.ndim == 0:
         raise ShapeError(place, f"{name} of shape (batch, ...)", "shape ()")
     if array.dtype.kind != "f":
         raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}")
+
+
+def _expect_array(place: str, name: str, array: object) -> None:
+    if not isinstance(array, np.ndarray):
+        raise ShapeError(place, f"{name} as a NumPy array", f"a {type(array).__name__}")
+
+
+def whole_number(what: str, value: object, low: int) -> int:
+    """The value as an int, if it is a whole number from ``low`` up.
+
+    Raises:
+        ValueError: for a smaller one, or anything else, naming it ``what``.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
+        raise ValueError(f"{what} is a whole number from {low} up, got {value!r}")
+    return int(value)

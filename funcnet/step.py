@@ -17,7 +17,7 @@ from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer
 from funcnet.penalties import Penalty
 from funcnet.random import Key
-from funcnet.shapes import Array, Float, Num
+from funcnet.shapes import Array, Float, Num, ShapeError
 from funcnet.tree import Tree
 
 __all__ = [
@@ -37,8 +37,8 @@ __all__ = [
 class Batch:
     """Examples and what is to be said of them: x (batch, ...) floating-point, y (batch, ...) labels or targets."""
 
-    x: Float[Array, "batch ..."]
-    y: Num[Array, "batch ..."]
+    x: Float[Array, "batch ..."] = attrs.field(converter=tree.readonly_view)
+    y: Num[Array, "batch ..."] = attrs.field(converter=tree.readonly_view)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -131,13 +131,19 @@ def make_grad(
     """The pure function ``grad(params, batch) -> (metrics, grads)``: the gradient of the total loss.
 
     It is the data loss's gradient by the network's vjp, plus the gradient of each penalty.
+
+    Raises:
+        TypeError: for a loss or penalties that are none.
     """
-    penalties = dict(penalties or {})
+    if not isinstance(loss, Loss):
+        raise TypeError(f"a loss is made by a call, such as softmax_cross_entropy(); got {loss!r:.80}")
+    penalties = _checked_penalties(penalties)
 
     def grad(params: Tree, batch: Batch) -> tuple[Evaluation, Tree]:
         prediction, residuals = net.forward(params, batch.x)
         data_loss, dprediction = loss(prediction, batch.y)
         grads, _ = net.vjp(params, residuals, dprediction, need_dx=False)
+        _expect_like_params(grads, params)
         metrics = Evaluation(
             data_loss, _penalty_values(penalties, params), _accuracy(loss, prediction, batch.y), len(batch)
         )
@@ -172,6 +178,26 @@ def evaluate(
         math.fsum(accuracies) / examples,
         examples,
     )
+
+
+def _checked_penalties(penalties: Mapping[str, Penalty] | None) -> dict[str, Penalty]:
+    if not isinstance(penalties, Mapping | None) or not all(isinstance(p, Penalty) for p in (penalties or {}).values()):
+        raise TypeError(
+            'penalties map paths to penalties, such as {"[1].weight": l2(1e-4)} or each_weight(l2(1e-4), params); '
+            f"got {penalties!r:.80}"
+        )
+    return dict(penalties or {})
+
+
+def _expect_like_params(grads: Tree, params: Tree) -> None:
+    """What layers of one's own may get wrong: a sum over the batch forgotten, a float64 slipped in."""
+    for (path, grad), (_, param) in zip(tree.named_leaves(grads), tree.named_leaves(params), strict=True):
+        if grad.shape != param.shape or grad.dtype != param.dtype:
+            raise ShapeError(
+                f"the gradient of {path}",
+                f"{param.dtype} of shape {param.shape}",
+                f"{grad.dtype} of shape {grad.shape}",
+            )
 
 
 def _accuracy(loss: Loss, prediction: Array, target: Array) -> float:

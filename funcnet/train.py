@@ -15,6 +15,7 @@ from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer
 from funcnet.penalties import Penalty
+from funcnet.shapes import whole_number
 from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, evaluate, make_grad, make_step
 
 __all__ = ["DivergenceError", "EpochRecord", "Watch", "train"]
@@ -43,6 +44,7 @@ class EpochRecord:
         learning_rate: the rate of the epoch's last step.
         seconds: what the epoch's steps took, the evaluations not counted.
         examples_per_second: the training examples of the epoch over these seconds.
+        loss_name: the name of the data loss.
         state: the state at the epoch's end; training goes on from here, and ``state.params`` is the network trained.
     """
 
@@ -55,6 +57,7 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     examples_per_second: float
+    loss_name: str
     state: TrainState = attrs.field(repr=False)
 
     def __str__(self) -> str:
@@ -101,11 +104,11 @@ def train(
 
     Raises:
         ValueError: for a number of epochs or a batch size below 1, no examples, or a state from within an epoch.
-        DivergenceError: when the loss of a batch is not finite.
+        TypeError: for a loss or penalties that are none.
+        DivergenceError: when the loss of a batch, or of the training set at an epoch's end, is not finite.
         ShapeError: where network, parameters and data do not fit.
     """
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs and batch size are at least 1, got {epochs} and {batch_size}")
+    epochs, batch_size = whole_number("the number of epochs", epochs, 1), whole_number("the batch size", batch_size, 1)
     if not (len(dataset.train) and len(dataset.test)):
         raise ValueError(f"{dataset.name} has {len(dataset.train)} training and {len(dataset.test)} testing examples")
     steps = batch_count(dataset.train, batch_size)
@@ -135,15 +138,18 @@ def _epochs(
         for batch in batches(dataset.train, batch_size, normalize=normalize, key=key):
             state, met = step(state, batch)
             if not math.isfinite(met.loss):
-                raise DivergenceError(_diverged(epoch, len(metrics), met, optimizer.learning_rate(state.step - 1)))
+                raise DivergenceError(_diverged(epoch, len(metrics) + 1, met, optimizer.learning_rate(state.step - 1)))
             metrics.append(met)
             if watch is not None:
                 watch(len(metrics), met)
         seconds = time.perf_counter() - began
+        training = evaluate(net, state.params, _evaluation_batches(dataset.train, normalize), loss, penalties)
+        if not math.isfinite(training.loss):
+            raise DivergenceError(_diverged(epoch, len(metrics), training, optimizer.learning_rate(state.step - 1)))
         _, grads = grad(state.params, next(_evaluation_batches(dataset.train, normalize)))
         yield EpochRecord(
             epoch=epoch + 1,
-            train=evaluate(net, state.params, _evaluation_batches(dataset.train, normalize), loss, penalties),
+            train=training,
             test=evaluate(net, state.params, _evaluation_batches(dataset.test, normalize), loss, penalties),
             running=_mean(metrics),
             gradient_norms=tuple((path, tree.norm(leaf)) for path, leaf in tree.named_leaves(grads)),
@@ -151,6 +157,7 @@ def _epochs(
             learning_rate=optimizer.learning_rate(state.step - 1),
             seconds=seconds,
             examples_per_second=len(dataset.train) / seconds,
+            loss_name=loss.name,
             state=state,
         )
 
@@ -173,10 +180,10 @@ def _mean(metrics: list[Evaluation]) -> Evaluation:
     return Evaluation(mean([m.data_loss for m in metrics]), penalties, mean([m.accuracy for m in metrics]), examples)
 
 
-def _diverged(epoch: int, steps: int, met: Evaluation, rate: float) -> str:
+def _diverged(epoch: int, step: int, met: Evaluation, rate: float) -> str:
     parts = ", ".join(f"{p.name} of {p.path} {p.value:g}" for p in met.penalties)
     return (
-        f"the loss became {met.loss} at step {steps + 1} of epoch {epoch + 1} (data loss {met.data_loss:g}"
+        f"the loss became {met.loss} at step {step} of epoch {epoch + 1} (data loss {met.data_loss:g}"
         f"{', ' + parts if parts else ''}) at a learning rate of {rate:g}: lower the rate, or look for values that are"
         " not finite in the data"
     )

@@ -22,6 +22,7 @@ import numpy as np
 from funcnet.shapes import Array
 
 __all__ = [
+    "Record",
     "Tree",
     "array_field",
     "byte_count",
@@ -33,6 +34,7 @@ __all__ = [
     "named_leaves",
     "norm",
     "readonly",
+    "readonly_view",
 ]
 
 Tree: TypeAlias = Any
@@ -59,16 +61,32 @@ def readonly(array: object) -> Array:
     return array
 
 
+def readonly_view(array: Array) -> Array:
+    """A view that cannot be written through. No copy: for records of data, whose arrays may be large."""
+    return freeze(array.view())
+
+
 def _same(a: Array | None, b: Array | None) -> bool:
     if a is None or b is None:
         return a is b
     return a.dtype == b.dtype and np.array_equal(a, b)
 
 
-def array_field(*, optional: bool = False) -> Any:
-    """A record's field that holds a read-only array (or ``None``), compared by dtype, shape and content."""
-    converter = attrs.converters.optional(readonly) if optional else readonly
-    return attrs.field(converter=converter, eq=attrs.cmp_using(eq=_same), default=None if optional else attrs.NOTHING)
+def array_field(**options: Any) -> Any:
+    """A record's field that holds a read-only array, or None, compared by dtype, shape and content."""
+    converter = attrs.converters.optional(readonly)
+    return attrs.field(converter=converter, eq=attrs.cmp_using(eq=_same), **options)
+
+
+class Record:
+    """The base of attrs records with an ``array_field``: one that was copied or pickled is as read-only as before."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[Record], tuple[Any, ...]]:
+        # NumPy's pickles forget that an array was read-only; the record's own constructor makes it so again.
+        record: type = type(self)
+        return record, tuple(getattr(self, name) for name in _field_names(record))
 
 
 @functools.cache
@@ -108,24 +126,37 @@ def map_named(f: Callable[..., Array], tree: T, *rest: Tree) -> T:
 
     def walk(path: str, node: Tree, *others: Tree) -> Tree:
         for other in others:
-            if type(other) is not type(node) or (isinstance(node, tuple) and len(other) != len(node)):
-                raise _differ(path, node, other)
+            _expect_same_node(path, node, other)
         if isinstance(node, np.ndarray):
-            return freeze(np.asarray(f(path, node, *others)))  # an operation on an array of no axes makes a scalar
+            return _finished(f(path, node, *others), (node, *others))
         if node is None or isinstance(node, int | str):
             return node
         columns = [_children(n, path) for n in (node, *others)]
         children = [walk(row[0][0], *(child for _, child in row)) for row in zip(*columns, strict=True)]
-        return tuple(children) if isinstance(node, tuple) else type(node)(*children)
+        return tuple(children) if type(node) is tuple else type(node)(*children)
 
     return walk("", tree, *rest)
 
 
-def _differ(path: str, one: Tree, other: Tree) -> ValueError:
-    def kind(node: Tree) -> str:
-        return f"tuple of {len(node)}" if isinstance(node, tuple) else type(node).__name__
+def _finished(result: Array, given: tuple[Array, ...]) -> Array:
+    """The result of a mapped function as a read-only array, without freezing one that it was given or a part of one."""
+    result = np.asarray(result)  # an operation on an array of no axes makes a scalar
+    if result.base is not None or any(result is array for array in given):
+        return readonly(result)
+    return freeze(result)
 
-    return ValueError(f"trees differ at {path or 'the root'}: {kind(one)} against {kind(other)}")
+
+def _expect_same_node(path: str, one: Tree, other: Tree) -> None:
+    same_length = not isinstance(one, tuple) or (isinstance(other, tuple) and len(one) == len(other))
+    same_constant = not isinstance(one, int | str) or one == other
+    if type(one) is not type(other) or not same_length or not same_constant:
+        raise ValueError(f"trees differ at {path or 'the root'}: {_kind(one)} against {_kind(other)}")
+
+
+def _kind(node: Tree) -> str:
+    if isinstance(node, int | str):
+        return repr(node)
+    return f"tuple of {len(node)}" if isinstance(node, tuple) else type(node).__name__
 
 
 def named_leaves(tree: Tree) -> list[tuple[str, Array]]:
@@ -153,13 +184,22 @@ def leaves(tree: Tree) -> list[Array]:
 
 def equal(a: Tree, b: Tree) -> bool:
     """Whether two trees have one structure and, leaf by leaf, the same dtype, shape and content."""
-    one, other = named_leaves(a), named_leaves(b)
-    return len(one) == len(other) and all(p == q and _same(x, y) for (p, x), (q, y) in zip(one, other, strict=True))
+    same: list[bool] = []
+
+    def compare(x: Array, y: Array) -> Array:
+        same.append(_same(x, y))
+        return x
+
+    try:
+        map(compare, a, b)
+    except ValueError:
+        return False
+    return all(same)
 
 
 def norm(tree: Tree) -> float:
-    """The Euclidean norm over all entries of all leaves."""
-    return math.sqrt(sum(squared_norm(leaf) for leaf in leaves(tree)))
+    """The Euclidean norm over all entries of all leaves, computed in float64."""
+    return math.sqrt(math.fsum(squared_norm(leaf.astype(np.float64)) for leaf in leaves(tree)))
 
 
 def squared_norm(array: Array) -> float:

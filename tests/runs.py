@@ -19,6 +19,7 @@ def run_record(dataset: str = "cifar-10", epochs: int = 3) -> RunRecord:
     return RunRecord(
         dataset=dataset,
         seed=7,
+        loss_name="softmax cross-entropy",
         settings=(("network", "chain(flatten, linear(8))"),),
         train=column(1.5, 0.5, 100),
         test=column(3.0, 0.25, 20),

@@ -91,6 +91,18 @@ def test_divergence_is_an_error(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nobody_reading_is_no_reason_to_stop(tmp_path: Path) -> None:
+    """As in: funcnet lab-report | head -1."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "funcnet", "lab-report", "--epochs", "2", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+    assert process.returncode == 0
+    assert summary_of(tmp_path)[0]["epochs"] == 2
+
+
 def test_ctrl_c_writes_the_report_of_the_epochs_done(tmp_path: Path) -> None:
     """A real signal to a real process, once its second epoch is done."""
     with subprocess.Popen(

@@ -97,3 +97,11 @@ def test_a_layer_that_owes_dx_is_named() -> None:
     y, residuals = net.forward(params, np.ones((1, 2), np.float32))
     with pytest.raises(TypeError, match=r"chain\[1\].forgetful returned no dx"):
         net.vjp(params, residuals, y)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_what_is_no_layer_is_named() -> None:
+    with pytest.raises(TypeError, match=r"chain\[1\] is no layer but a function: .*call it to make the layer"):
+        chain(linear(2), relu)
+    with pytest.raises(TypeError, match=r"chain\[0\] is no layer but a list"):
+        chain([linear(2), relu()])

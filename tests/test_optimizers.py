@@ -9,7 +9,7 @@ from proofs import keys, normal, snapshot
 from funcnet import random, tree
 from funcnet.layers.linear import LinearParams
 from funcnet.optimizers import Optimizer, momentum, nesterov, one_cycle, sgd
-from funcnet.random import Key
+from funcnet.random import Key, make_key
 
 MAKERS = [sgd, momentum, nesterov]
 
@@ -96,6 +96,23 @@ def test_one_cycle_is_sound_for_any_length(steps: int, warmup: float) -> None:
     assert all(0 < r <= 1 for r in rates)
 
 
+@pytest.mark.usefixtures("as_users_run")
+def test_numpy_numbers_do_not_turn_float32_into_float64() -> None:
+    """As in a sweep over np.logspace(...)."""
+    rate, decay = np.float64(0.1), np.float64(0.9)
+    for optimizer in (
+        sgd(rate), sgd(lambda step: rate), momentum(rate, decay), nesterov(rate, decay), sgd(one_cycle(rate, 9)),
+    ):  # fmt: skip
+        params = record(make_key(0))
+        params, state = optimizer.update(params, optimizer.init(params), params, 0)
+        assert {leaf.dtype for leaf in tree.leaves((params, state))} == {np.dtype(np.float32)}
+
+
+def test_the_rates_of_a_schedule_are_checked_too() -> None:
+    with pytest.raises(ValueError, match="finite and positive, got nan"):
+        run(sgd(lambda step: math.nan), 1.0, [1])
+
+
 @pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf])
 def test_rates_are_finite_and_positive(rate: float) -> None:
     for maker in (*MAKERS, lambda r: one_cycle(r, 10)):
@@ -107,7 +124,7 @@ def test_other_settings_are_checked() -> None:
     for maker in (momentum, nesterov):
         with pytest.raises(ValueError, match=r"lies in \[0, 1\), got 1"):
             maker(0.1, 1)
-    with pytest.raises(ValueError, match="at least 1 step, got 0"):
+    with pytest.raises(ValueError, match="steps of a cycle is a whole number from 1 up, got 0"):
         one_cycle(0.1, 0)
     with pytest.raises(ValueError, match="between 0 and 1, got 1"):
         one_cycle(0.1, 5, warmup=1)

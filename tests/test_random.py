@@ -106,12 +106,15 @@ def test_permutations_are_all_as_likely() -> None:
     assert np.abs(counts / 1000 - 1).max() < 0.15
 
 
-@pytest.mark.parametrize("seed", [-1, 2**64])
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, True])
 def test_a_seed_has_64_bits(seed: int) -> None:
-    with pytest.raises(ValueError, match="a seed is a whole number from 0"):
+    with pytest.raises(ValueError, match="a seed is "):
         make_key(seed)
 
 
 def test_an_empty_range_is_refused() -> None:
     with pytest.raises(ValueError, match="no whole number"):
         random.randint(make_key(0), (1,), 3, 3)
+    with pytest.raises(ValueError, match="no number lies in"):
+        random.uniform(make_key(0), (1,), 1.0, 0.0)

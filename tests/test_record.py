@@ -24,6 +24,7 @@ def test_a_run_grows_by_epochs() -> None:
     assert (empty.epochs, run.epochs) == (0, 2)
     assert run.train == tuple(r.train for r in records)
     assert run.test == tuple(r.test for r in records)
+    assert (empty.loss_name, run.loss_name) == ("", "softmax cross-entropy")
     assert run.learning_rates == (0.01, 0.01)
     assert run.examples_per_second == tuple(r.examples_per_second for r in records)
     with pytest.raises(ValueError, match="a run of 2 epochs cannot go on with epoch 2"):

@@ -1,9 +1,11 @@
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from funcnet.shapes import ShapeError, expect, expect_float
+from funcnet.shapes import ShapeError, expect, expect_float, whole_number
 
 
 def test_expect_takes_what_fits() -> None:
@@ -32,3 +34,17 @@ def test_the_place_grows_outwards() -> None:
     error = ShapeError("relu", "this", "that").inside("chain[1]").inside("chain[0]")
     assert str(error) == "chain[0].chain[1].relu: expected this, got that"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_whole_numbers() -> None:
+    assert whole_number("it", np.int64(3), 1) == 3
+    assert type(whole_number("it", np.int64(3), 1)) is int
+    for wrong in (0, 1.0, True, "1", None):
+        with pytest.raises(ValueError, match=f"it is a whole number from 1 up, got {wrong!r}"):
+            whole_number("it", wrong, 1)
+
+
+def test_annotations_can_be_read_without_jaxtyping() -> None:
+    """As documentation tools do."""
+    code = "import funcnet, sys, typing; typing.get_type_hints(funcnet.he); assert 'jaxtyping' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

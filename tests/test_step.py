@@ -1,5 +1,6 @@
 import math
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from funcnet.losses import mean_squared_error, softmax_cross_entropy
 from funcnet.optimizers import momentum, sgd
 from funcnet.penalties import each_weight, l1, l2
 from funcnet.random import Key, make_key
+from funcnet.shapes import ShapeError
 from funcnet.step import Batch, Evaluation, PenaltyValue, evaluate, make_grad, make_step, start
 
 
@@ -143,3 +145,34 @@ def test_a_penalty_on_nothing_is_refused() -> None:
 def test_evaluations_add_up() -> None:
     e = Evaluation(1.5, (PenaltyValue("a", "l2", 0.25), PenaltyValue("b", "l2", 0.5)), 0.5, 10)
     assert (e.penalty, e.loss) == (0.75, 2.25)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_what_is_no_loss_or_penalty_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match=r"a loss is made by a call, such as softmax_cross_entropy\(\)"):
+        make_step(network(), softmax_cross_entropy, sgd(0.1))
+    for wrong in (l2(0.1), {"[0].weight": 0.1}):
+        with pytest.raises(TypeError, match="penalties map paths to penalties, such as"):
+            make_step(network(), softmax_cross_entropy(), sgd(0.1), wrong)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda dy: dy, r"the gradient of bias: expected float32 of shape \(3,\), got float32 of shape \(4, 3\)"),
+        (lambda dy: dy.sum(axis=0, dtype=np.float64), r"expected float32 of shape \(3,\), got float64 of shape \(3,\)"),
+    ],
+)
+def test_a_gradient_unlike_its_parameter_is_refused(spoil: object, message: str) -> None:
+    """The commonest mistakes in a layer of one's own: a sum over the batch forgotten, a float64 slipped in."""
+    right = linear(3)
+
+    def vjp(params: object, residuals: object, dy: np.ndarray, *, need_dx: bool = True) -> object:
+        dparams, dx = right.vjp(params, residuals, dy, need_dx=need_dx)
+        return attrs.evolve(dparams, bias=spoil(dy)), dx
+
+    wrong = attrs.evolve(right, vjp=vjp)
+    params, _ = wrong.init(make_key(0), (2,))
+    with pytest.raises(ShapeError, match=message):
+        make_grad(wrong, softmax_cross_entropy())(params, batch_of(make_key(0), 4, np.float32))

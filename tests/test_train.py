@@ -162,11 +162,22 @@ def test_divergence_is_said_and_stops() -> None:
         run(state, 3, optimizer=huge)
 
 
+def test_divergence_at_the_last_step_is_no_finished_epoch() -> None:
+    sudden = momentum(lambda step: 1e-3 if step < 10 else 1e30)
+    state = start(NET.init(make_key(1), (28, 28))[0], sudden, make_key(2))
+    with np.errstate(all="ignore"), pytest.raises(DivergenceError, match="at step 11 of epoch 1"):
+        run(state, 1, optimizer=sudden)
+
+
+@pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "epochs and batch size are at least 1, got 0 and 20"),
-        ({"batch_size": 0}, "epochs and batch size are at least 1, got 1 and 0"),
+        ({"epochs": 2.5}, "number of epochs is a whole number from 1 up, got 2.5"),
+        ({"epochs": True}, "number of epochs is a whole number from 1 up, got True"),
+        ({"batch_size": math.nan}, "batch size is a whole number from 1 up, got nan"),
+        ({"epochs": 0}, "the number of epochs is a whole number from 1 up, got 0"),
+        ({"batch_size": 0}, "the batch size is a whole number from 1 up, got 0"),
         ({"state": attrs.evolve(begin(), step=3)}, "3 steps into an epoch of 11"),
     ],
 )

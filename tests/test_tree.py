@@ -1,4 +1,6 @@
+import copy
 import pickle
+from typing import NamedTuple
 
 import attrs
 import numpy as np
@@ -96,5 +98,40 @@ def test_norm_and_bytes() -> None:
     assert tree.byte_count(params()) == 9 * 4
 
 
-def test_records_travel_between_processes() -> None:
-    assert pickle.loads(pickle.dumps(params())) == params()
+def test_records_stay_read_only_when_they_travel_or_are_copied() -> None:
+    for other in (pickle.loads(pickle.dumps(params())), copy.deepcopy(params())):
+        assert other == params()
+        assert not any(leaf.flags.writeable for leaf in tree.leaves(other))
+
+
+def test_numbers_and_names_take_part_in_equality() -> None:
+    assert not tree.equal((3,), (4,))
+    assert not tree.equal(None, ())
+    assert tree.equal((3, "a", None), (3, "a", None))
+    with pytest.raises(ValueError, match=r"trees differ at \[0\]: 1 against 2"):
+        tree.map(lambda a: a, (1,), (2,))
+
+
+class Pair(NamedTuple):
+    first: np.ndarray
+    second: np.ndarray
+
+
+def test_named_tuples_keep_their_names() -> None:
+    pair = tree.map(np.negative, Pair(np.ones(2), np.zeros(1)))
+    assert type(pair) is Pair
+    assert pair.first.tolist() == [-1, -1]
+
+
+def test_map_freezes_only_what_it_made() -> None:
+    mine = np.ones(3)
+    (same,) = tree.map(lambda a: a, (mine,))
+    (part,) = tree.map(lambda a: a[:2], (mine,))
+    mine[:] = 5
+    assert (same.tolist(), part.tolist()) == ([1, 1, 1], [1, 1])
+    assert not same.flags.writeable
+
+
+def test_norms_neither_overflow_nor_vanish() -> None:
+    assert tree.norm(np.full(3, 1e20, np.float32)) == pytest.approx(1e20 * np.sqrt(3))
+    assert tree.norm(np.full(4, 1e-25, np.float32)) == pytest.approx(2e-25)

@@ -11,15 +11,15 @@ import numpy as np
 from funcnet import random
 from funcnet.data.dataset import Split
 from funcnet.random import Key
-from funcnet.shapes import Array, Float, ShapeError, UInt8
+from funcnet.shapes import Array, Float, ShapeError, UInt8, expect, whole_number
 from funcnet.step import Batch
-from funcnet.tree import array_field, freeze
+from funcnet.tree import Record, array_field, freeze
 
 __all__ = ["Normalization", "batch_count", "batches", "normalization"]
 
 
 @attrs.frozen
-class Normalization:
+class Normalization(Record):
     """x -> x scale + shift, from uint8 to float32.
 
     Both have the shape of one example, so that applying them runs along whole examples, not along channels.
@@ -29,6 +29,7 @@ class Normalization:
     shift: Float[Array, "..."] = array_field()
 
     def __call__(self, x: UInt8[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+        expect("normalization", "x", x, ("batch", *self.scale.shape), np.dtype(np.uint8))
         y = np.multiply(x, self.scale, dtype=np.float32)
         y += self.shift
         return y
@@ -82,8 +83,7 @@ def batches(
     Raises:
         ValueError: for a size below 1.
     """
-    if size < 1:
-        raise ValueError(f"a batch has at least 1 example, got a size of {size}")
+    size = whole_number("the size of a batch", size, 1)
     order = None if key is None else random.permutation(key, len(split))
     for begin in range(0, len(split), size):
         end = begin + size

@@ -25,7 +25,8 @@ _IMAGE = 3 * 32 * 32
 def read_cifar10(path: Path | str, *, mmap: bool = False) -> Split:
     """The images (n, 32, 32, 3) and labels (n,) of one CIFAR-10 file, uint8, read-only.
 
-    With ``mmap=True`` both are views of the file, which is read from disk as it is used.
+    With ``mmap=True`` both are views of the file, which is read from disk as it is used; that the labels are in range
+    is then left to the loss to check.
 
     Raises:
         DataError: for a file that is missing, truncated, or something else.
@@ -36,7 +37,8 @@ def read_cifar10(path: Path | str, *, mmap: bool = False) -> Split:
 def read_cifar100(path: Path | str, *, mmap: bool = False) -> Split:
     """The images (n, 32, 32, 3) and class labels (n,) of one CIFAR-100 file, uint8, read-only.
 
-    With ``mmap=True`` both are views of the file, which is read from disk as it is used.
+    With ``mmap=True`` both are views of the file, which is read from disk as it is used; that the labels are in range
+    is then left to the loss to check.
 
     Raises:
         DataError: for a file that is missing, truncated, or something else.
@@ -56,7 +58,7 @@ def _read(path: Path, kind: str, label_counts: tuple[int, ...], mmap: bool) -> S
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     rows = content.reshape(-1, record)
-    for column, count in enumerate(label_counts):
+    for column, count in enumerate(() if mmap else label_counts):  # a look at each would read the whole file
         if (highest := int(rows[:, column].max())) >= count:
             raise DataError(f"{path}: expected {kind} labels from 0 to {count - 1}, found {highest}")
     images = rows[:, len(label_counts) :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

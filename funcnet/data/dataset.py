@@ -6,7 +6,8 @@ import attrs
 
 from funcnet import random
 from funcnet.random import Key
-from funcnet.shapes import Array, Integer, Num, Shape
+from funcnet.shapes import Array, Integer, Num, Shape, ShapeError
+from funcnet.tree import readonly_view
 
 __all__ = ["DataError", "Dataset", "Split", "hold_out"]
 
@@ -31,8 +32,8 @@ class Split:
         DataError: where x and y differ in length.
     """
 
-    x: Num[Array, "n ..."]
-    y: Num[Array, "n ..."] = attrs.field(validator=_agree)
+    x: Num[Array, "n ..."] = attrs.field(converter=readonly_view)
+    y: Num[Array, "n ..."] = attrs.field(converter=readonly_view, validator=_agree)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -43,20 +44,39 @@ class Split:
         return self.x.shape[1:]
 
     def take(self, rows: Integer[Array, "rows"]) -> Split:
-        """The examples at ``rows``, in that order, copied."""
+        """The examples at ``rows``, in that order, copied.
+
+        Raises:
+            ShapeError: where rows are no whole numbers (of a mask, np.flatnonzero makes them).
+        """
+        if rows.dtype.kind not in "iu":
+            raise ShapeError("take", "rows of an integer dtype (for a mask: np.flatnonzero(mask))", str(rows.dtype))
         return Split(_rows(self.x, rows), _rows(self.y, rows))
 
     def __repr__(self) -> str:
         return f"Split({len(self)} x {self.in_shape} {self.x.dtype})"
 
 
+def _alike(dataset: Dataset, attribute: attrs.Attribute[Split], test: Split) -> None:
+    train = dataset.train
+    if (test.in_shape, test.x.dtype) != (train.in_shape, train.x.dtype):
+        raise DataError(
+            f"{dataset.name}: expected testing examples like those for training, {train.x.dtype} of shape "
+            f"{train.in_shape}, found {test.x.dtype} of shape {test.in_shape}"
+        )
+
+
 @attrs.frozen(eq=False)
 class Dataset:
-    """A training and a testing part, and the names of the classes in the order of their labels."""
+    """A training and a testing part, and the names of the classes in the order of their labels.
+
+    Raises:
+        DataError: where the examples of the two parts differ in shape or dtype.
+    """
 
     name: str
     train: Split
-    test: Split
+    test: Split = attrs.field(validator=_alike)
     classes: tuple[str, ...]
 
 

@@ -58,7 +58,10 @@ def read_idx(path: Path | str, *, mmap: bool = False) -> UInt8[Array, "..."]:
             f"{path}: expected {expected:,} bytes for an array of shape {shape}, found {len(array):,}"
             f" ({'truncated' if len(array) < expected else 'something follows the array'})"
         )
-    return freeze(array[start:].reshape(shape))
+    try:
+        return freeze(array[start:].reshape(shape))
+    except ValueError:  # no entries, and still more than an array can have
+        raise DataError(f"{path}: expected an array, found a header of {len(shape)} axes, {shape}") from None
 
 
 def _header(path: Path, content: UInt8[Array, "bytes"]) -> tuple[int, Shape]:

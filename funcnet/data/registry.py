@@ -26,7 +26,7 @@ class _Source:
 
     Attributes:
         folders: the folders it may lie in, below a data folder; a download goes to the first.
-        files: its files there. A file may be compressed, with ``.gz`` after its name, where ``read`` takes that.
+        files: the names of its files there. A folder with any of them is taken for the set.
         read: from that folder to the training and the testing part.
         counts: how many examples these have.
         base: the address of the downloads.
@@ -91,7 +91,7 @@ def _read_cifar100_folder(folder: Path) -> tuple[Split, Split]:
 _SOURCES = {
     "fashion-mnist": _Source(
         folders=("fashion-mnist", "FashionMNIST/raw"),
-        files=_IDX_FILES,
+        files=(*_IDX_FILES, *(f"{name}.gz" for name in _IDX_FILES)),
         read=_read_idx_folder,
         counts=(60_000, 10_000),
         classes=(
@@ -107,7 +107,7 @@ _SOURCES = {
     ),
     "mnist": _Source(
         folders=("mnist", "MNIST/raw"),
-        files=_IDX_FILES,
+        files=(*_IDX_FILES, *(f"{name}.gz" for name in _IDX_FILES)),
         read=_read_idx_folder,
         counts=(60_000, 10_000),
         classes=tuple("0123456789"),
@@ -171,11 +171,12 @@ def load(name: str, folder: Path | str | None = None) -> Dataset:
     if name not in _SOURCES:
         raise DataError(f"there is no data set {name!r}; there are {', '.join(NAMES)}")
     source = _SOURCES[name]
-    data_folders = list(_data_folders(folder))
-    for below in data_folders:
-        for place in source.folders:
-            if _holds_some(source, below / place):
-                return _read(name, source, below / place)
+    data_folders = []
+    for data_folder in _data_folders(folder):
+        data_folders.append(data_folder)
+        for place in _places(source, data_folder):
+            if _holds_some(source, place):
+                return _read(name, source, place)
     return _read(name, source, _download(name, source, data_folders))
 
 
@@ -190,8 +191,14 @@ def _data_folders(named: Path | str | None) -> Iterator[Path]:
     yield Path(pooch.os_cache("funcnet"))
 
 
+def _places(source: _Source, data_folder: Path) -> list[Path]:
+    """Where in a data folder the set may lie; the folder that was named may also be the set's own."""
+    own = [data_folder] if any(data_folder.name == Path(place).name for place in source.folders) else []
+    return [data_folder / place for place in source.folders] + own
+
+
 def _holds_some(source: _Source, folder: Path) -> bool:
-    return any((folder / (name + end)).exists() for name in source.files for end in ("", ".gz"))
+    return any((folder / name).exists() for name in source.files)
 
 
 def _read(name: str, source: _Source, folder: Path) -> Dataset:
@@ -203,37 +210,30 @@ def _read(name: str, source: _Source, folder: Path) -> Dataset:
 
 
 def _download(name: str, source: _Source, data_folders: list[Path]) -> Path:
-    """Bring the files of the set to the first data folder, and return the folder they are in."""
+    """Bring the set to the first data folder, all of it or nothing, and return the folder its files are in."""
     import pooch
 
     target = data_folders[0] / source.folders[0]
-    for file, md5 in source.downloads:
-        try:
-            if file.endswith(".tar.gz"):
-                _download_archive(source.base + file, md5, target)
-            else:
-                pooch.retrieve(source.base + file, f"md5:{md5}", fname=file, path=target, progressbar=True)
-        except (OSError, ValueError) as error:  # what pooch lets through: the network, the disk, a wrong checksum
-            looked = ", ".join(str(below / place) for below in data_folders for place in source.folders)
-            raise DataError(
-                f"{name} was found in none of {looked}; downloading {source.base + file} failed: {error}. "
-                f"Name a folder that holds {source.folders[0]}/ with --data or FUNCNET_DATA."
-            ) from error
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as arriving:
+            for file, md5 in source.downloads:
+                packed = file.endswith(".tar.gz")
+                pooch.retrieve(
+                    source.base + file,
+                    f"md5:{md5}",
+                    fname=file,
+                    path=Path(arriving) / target.name,
+                    processor=pooch.Untar(extract_dir=arriving) if packed else None,
+                    progressbar=True,
+                )
+                if packed:
+                    (Path(arriving) / target.name / file).unlink()
+            (Path(arriving) / target.name).rename(target)
+    except (OSError, ValueError) as error:  # what pooch lets through: the network, the disk, a wrong checksum
+        looked = ", ".join(str(place) for below in data_folders for place in _places(source, below))
+        raise DataError(
+            f"{name} was found in none of {looked}; downloading {source.base} failed: {error}. "
+            f"Name a folder that holds {source.folders[0]}/ with --data or FUNCNET_DATA."
+        ) from error
     return target
-
-
-def _download_archive(url: str, md5: str, target: Path) -> None:
-    """Download and unpack an archive that holds the folder ``target.name``; all of it appears, or nothing."""
-    import pooch
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        pooch.retrieve(
-            url,
-            f"md5:{md5}",
-            fname="archive.tar.gz",
-            path=folder,
-            processor=pooch.Untar(extract_dir=folder),
-            progressbar=True,
-        )
-        (Path(folder) / target.name).rename(target)

@@ -78,6 +78,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResid
     """
     if not 0 <= negative_slope < 1:
         raise ValueError(f"the negative slope of a leaky ReLU lies in [0, 1), got {negative_slope}")
+    negative_slope = float(negative_slope)  # a NumPy float64 would turn float32 into float64
     return _activation(
         f"leaky_relu({negative_slope:g})",
         lambda x: np.maximum(x, negative_slope * x),

@@ -15,16 +15,16 @@ import numpy as np
 from funcnet.layer import Layer
 from funcnet.layers.initializers import Initializer, he
 from funcnet.random import Key
-from funcnet.shapes import Array, Float, Shape, ShapeError, describe, expect
-from funcnet.tree import array_field, freeze
+from funcnet.shapes import Array, Float, Shape, ShapeError, describe, expect, expect_float, whole_number
+from funcnet.tree import Record, array_field, freeze
 
 __all__ = ["LinearParams", "LinearResiduals", "linear"]
 
 
 @attrs.frozen
-class LinearParams:
+class LinearParams(Record):
     weight: Float[Array, "in out"] = array_field()
-    bias: Float[Array, "out"] | None = array_field(optional=True)
+    bias: Float[Array, "out"] | None = array_field(default=None)
 
 
 @attrs.frozen(eq=False)
@@ -38,19 +38,30 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
     The bias starts at zero.
 
     Raises:
-        ValueError: for a width below 1.
+        ValueError: for a width that is no whole number from 1 up.
     """
-    if width < 1:
-        raise ValueError(f"a linear layer needs a width of at least 1, got {width}")
+    width = whole_number("the width of a linear layer", width, 1)
     name = f"linear({width})"
 
     def init_params(key: Key, in_shape: Shape) -> tuple[LinearParams, Shape]:
         if len(in_shape) != 1:
             raise ShapeError(name, "an input shape of one axis (put flatten() before it)", describe(in_shape))
-        weight = freeze(init(key, (in_shape[0], width), in_shape[0], width))
-        return LinearParams(weight, freeze(np.zeros(width, weight.dtype)) if bias else None), (width,)
+        weight = init(key, (in_shape[0], width), in_shape[0], width)
+        expect_float(name, "the initial weight", weight)
+        expect(name, "the initial weight", weight, (in_shape[0], width), weight.dtype)
+        return LinearParams(weight, np.zeros(width, weight.dtype) if bias else None), (width,)
+
+    def check(params: LinearParams) -> None:
+        if not isinstance(params, LinearParams):
+            raise ShapeError(name, "LinearParams", f"a {type(params).__name__} (the params of another network?)")
+        expect(name, "params.weight", params.weight, ("in", width), params.weight.dtype)
+        if (params.bias is not None) != bias:
+            raise ShapeError(name, f"params {'with' if bias else 'without'} a bias", "the opposite")
+        if params.bias is not None:
+            expect(name, "params.bias", params.bias, (width,), params.weight.dtype)
 
     def forward(params: LinearParams, x: Float[Array, "batch in"]) -> tuple[Float[Array, "batch out"], LinearResiduals]:
+        check(params)
         expect(name, "x", x, ("batch", len(params.weight)), params.weight.dtype)
         y = x @ params.weight
         if params.bias is not None:
@@ -60,8 +71,9 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
     def vjp(
         params: LinearParams, residuals: LinearResiduals, dy: Float[Array, "batch out"], *, need_dx: bool = True
     ) -> tuple[LinearParams, Float[Array, "batch in"] | None]:
+        check(params)
         x = residuals.x
-        expect(name, "dy", dy, (len(x), params.weight.shape[1]), params.weight.dtype)
+        expect(name, "dy", dy, (len(x), width), params.weight.dtype)
         dweight = freeze(x.T @ dy)
         dbias = None if params.bias is None else freeze(dy.sum(axis=0))
         return LinearParams(dweight, dbias), dy @ params.weight.T if need_dx else None

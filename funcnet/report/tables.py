@@ -8,7 +8,7 @@ import attrs
 
 from funcnet.record import RunRecord
 
-__all__ = ["Table", "settings_table", "summary_table", "to_markdown"]
+__all__ = ["Table", "loss_label", "settings_table", "summary_table", "to_markdown"]
 
 
 @attrs.frozen
@@ -32,7 +32,12 @@ def summary_table(run: RunRecord) -> Table:
         (name, *map(_number, (end.loss, end.accuracy, end.data_loss, end.penalty)))
         for name, end in (("Training", run.train[-1]), ("Testing", run.test[-1]))
     )
-    return Table(run.dataset, ("", "Final Loss", "Accuracy", "Cross-entropy", "Penalty"), rows)
+    return Table(run.dataset, ("", "Final Loss", "Accuracy", loss_label(run).capitalize(), "Penalty"), rows)
+
+
+def loss_label(run: RunRecord) -> str:
+    """What reports call the run's data loss: ``cross-entropy``, ``mean squared error``."""
+    return run.loss_name.removeprefix("softmax ")
 
 
 def settings_table(run: RunRecord) -> Table:
@@ -55,4 +60,6 @@ def to_markdown(table: Table) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if value == 0 or 0.0005 <= abs(value) < 1e6 else f"{value:.2e}"

@@ -72,5 +72,18 @@ def test_the_order_is_the_keys() -> None:
 
 
 def test_batches_have_a_size() -> None:
-    with pytest.raises(ValueError, match="at least 1 example, got a size of 0"):
+    with pytest.raises(ValueError, match="the size of a batch is a whole number from 1 up, got 0"):
         next(batches(Split(np.zeros((5, 1)), np.zeros(5)), 0))
+
+
+def test_a_batch_cannot_be_written_through() -> None:
+    """It may be a view of the whole set."""
+    batch = next(batches(Split(np.zeros((5, 1)), np.zeros(5)), 2))
+    assert not batch.x.flags.writeable
+    assert not batch.y.flags.writeable
+
+
+def test_a_normalization_is_of_one_shape() -> None:
+    normalize = normalization(images(make_key(0), 3, (4, 4, 3)))
+    with pytest.raises(ShapeError, match=r"expected x of shape \(batch, 4, 4, 3\), got shape \(3, 1, 4, 3\)"):
+        normalize(np.zeros((3, 1, 4, 3), np.uint8))

@@ -3,6 +3,7 @@ import pytest
 
 from funcnet.data.dataset import DataError, Dataset, Split, hold_out
 from funcnet.random import make_key
+from funcnet.shapes import ShapeError
 
 
 def split(count: int) -> Split:
@@ -39,3 +40,21 @@ def test_what_is_held_out_is_not_trained_on() -> None:
 def test_both_parts_keep_examples(count: int) -> None:
     with pytest.raises(ValueError, match=f"1 to 9 of 10 examples, not {count}"):
         hold_out(Dataset("d", split(10), split(3), ()), count, make_key(0))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_mask_is_not_taken_for_rows() -> None:
+    with pytest.raises(ShapeError, match=r"np.flatnonzero\(mask\)"):
+        split(3).take(np.array([True, False, True]))
+
+
+def test_the_parts_are_alike() -> None:
+    with pytest.raises(DataError, match=r"d: .* uint8 of shape \(2,\), found float64 of shape \(3,\)"):
+        Dataset("d", split(5), Split(np.zeros((4, 3)), np.zeros(4)), ())
+
+
+def test_a_split_cannot_be_written_through() -> None:
+    mine = np.zeros((3, 2))
+    part = Split(mine, np.zeros(3))
+    assert not part.x.flags.writeable
+    assert mine.flags.writeable

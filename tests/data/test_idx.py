@@ -63,6 +63,8 @@ WRONG = {
     "foreign": (b"\x89PNG\r\n\x1a\n", r"expected an IDX file .*, found one starting b'\\x89PNG'"),
     "floats": (idx_bytes(IMAGES, kind=13), r"unsigned bytes \(IDX type 8\), found IDX type 13"),
     "half a header": (idx_bytes(IMAGES)[:9], r"header of 16 bytes, found 9 bytes \(truncated\)"),
+    "too many axes": (bytes([0, 0, 8, 70]) + bytes(280), "expected an array, found a header of 70 axes"),
+    "too large": (bytes([0, 0, 8, 4, 0, 0, 0, 0]) + b"\xff" * 12, "expected an array, found a header of 4 axes"),
     "truncated": (idx_bytes(IMAGES)[:-5], r"expected 40 bytes .* of shape \(2, 3, 4\), found 35 \(truncated\)"),
     "too long": (idx_bytes(IMAGES) + b"more", r"expected 40 bytes .*, found 44 \(something follows the array\)"),
 }

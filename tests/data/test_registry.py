@@ -83,6 +83,17 @@ def test_folders_are_looked_in_by_turns(home: Path, monkeypatch: pytest.MonkeyPa
     assert load("mnist", home / "empty").train.y[0] == 2
 
 
+def test_the_sets_own_folder_may_be_named(home: Path) -> None:
+    put(home / "mnist", IDX_CONTENT, ".gz")
+    assert load("mnist", home / "mnist").train.y.tolist() == [5, 0, 9]
+
+
+def test_a_stale_environment_does_not_matter_to_who_names_a_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNCNET_DATA", "/no/where")
+    put(home / "mnist", IDX_CONTENT)
+    assert load("mnist", home).train.y.tolist() == [5, 0, 9]
+
+
 def test_cifar100_is_read_with_its_names(home: Path) -> None:
     put(home / "cifar-100-binary", CIFAR_CONTENT)
     data = load("cifar-100", home)
@@ -191,11 +202,26 @@ def test_an_archive_is_unpacked_into_the_cache(
     assert [p.name for p in (home / "cache" / "funcnet").iterdir()] == ["cifar-100-binary"]
 
 
+def test_a_download_that_breaks_off_leaves_nothing(
+    home: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a set would be taken for the whole of it ever after."""
+    base, folder = server
+    files = {f"{k}.gz": gzip.compress(v) for k, v in IDX_CONTENT.items()}
+    serve(folder, monkeypatch, "mnist", base, files)
+    (folder / "t10k-labels-idx1-ubyte.gz").rename(folder / "elsewhere")
+    with pytest.raises(DataError, match="404"):
+        load("mnist")
+    assert list((home / "cache" / "funcnet").iterdir()) == []
+    (folder / "elsewhere").rename(folder / "t10k-labels-idx1-ubyte.gz")
+    assert load("mnist").test.y.tolist() == [1, 2]
+
+
 def test_a_wrong_checksum_leaves_nothing(home: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     base, folder = server
     serve(folder, monkeypatch, "cifar-100", base, {"cifar-100-binary.tar.gz": b"something"})
     (folder / "cifar-100-binary.tar.gz").write_bytes(b"something else")
-    with pytest.raises(DataError, match=r"downloading .*cifar-100-binary.tar.gz failed: .*hash"):
+    with pytest.raises(DataError, match=r"downloading http.* failed: .*hash"):
         load("cifar-100")
     assert list((home / "cache" / "funcnet").iterdir()) == []
 

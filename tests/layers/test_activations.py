@@ -56,6 +56,12 @@ def test_logistic_is_exact_in_both_tails() -> None:
     np.testing.assert_allclose(logistic(x), [np.exp(-700.0), np.exp(-40.0), 0.5, 1], rtol=1e-15)
 
 
+@pytest.mark.usefixtures("as_users_run")
+def test_a_numpy_slope_does_not_turn_float32_into_float64() -> None:
+    y, _ = leaky_relu(np.float64(0.1)).forward((), np.ones((2, 2), np.float32))
+    assert y.dtype == np.float32
+
+
 @pytest.mark.parametrize("slope", [-0.1, 1, 2])
 def test_leaky_relu_has_a_smaller_slope_below(slope: float) -> None:
     with pytest.raises(ValueError, match=r"lies in \[0, 1\)"):

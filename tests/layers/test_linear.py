@@ -66,5 +66,51 @@ def test_a_wrong_input_is_refused_at_the_door() -> None:
 
 
 def test_a_layer_has_a_width() -> None:
-    with pytest.raises(ValueError, match="width of at least 1, got 0"):
+    with pytest.raises(ValueError, match="width of a linear layer is a whole number from 1 up, got 0"):
         linear(0)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("width", [2.0, True, "2"])
+def test_a_width_is_a_whole_number(width: object) -> None:
+    with pytest.raises(ValueError, match="width of a linear layer is a whole number"):
+        linear(width)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_the_parameters_of_another_layer_are_refused() -> None:
+    x = np.zeros((2, 5), np.float32)
+    mine, _ = linear(3).init(make_key(0), (5,))
+    for layer, params, message in (
+        (linear(4), mine, r"linear\(4\): expected params.weight of shape \(in, 4\), got shape \(5, 3\)"),
+        (linear(3, bias=False), mine, "expected params without a bias"),
+        (linear(3), LinearParams(mine.weight), "expected params with a bias"),
+        (
+            linear(3),
+            LinearParams(mine.weight, np.zeros(1, np.float32)),
+            r"params.bias of shape \(3,\), got shape \(1,\)",
+        ),
+        (linear(3), LinearParams(mine.weight, np.zeros(3)), "params.bias of dtype float32"),
+        (linear(3), (), r"expected LinearParams, got a tuple"),
+    ):
+        with pytest.raises(ShapeError, match=message):
+            layer.forward(params, x)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_an_initializer_is_checked_and_keeps_its_array() -> None:
+    mine = np.ones((5, 3), np.float32)
+    params, _ = linear(3, init=lambda *_: mine).init(make_key(0), (5,))
+    mine[0, 0] = 7
+    assert params.weight[0, 0] == 1
+    with pytest.raises(ShapeError, match=r"the initial weight of shape \(4, 3\), got shape \(5, 3\)"):
+        linear(3, init=lambda *_: mine).init(make_key(0), (4,))
+    with pytest.raises(ShapeError, match="the initial weight of a floating-point dtype, got dtype int64"):
+        linear(3, init=lambda *_: np.ones((5, 3), int)).init(make_key(0), (5,))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_lists_are_no_arrays() -> None:
+    params, _ = linear(1).init(make_key(0), (1,))
+    with pytest.raises(ShapeError, match="expected x as a NumPy array, got a list"):
+        linear(1).forward(params, [[1.0]])

@@ -1,6 +1,8 @@
+import math
 import subprocess
 import sys
 
+import attrs
 import matplotlib
 import numpy as np
 from runs import run_record
@@ -52,3 +54,19 @@ def test_drawing_touches_no_global_state() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_a_run_without_accuracy_shows_its_loss_by_name() -> None:
+    blank = tuple(attrs.evolve(e, accuracy=math.nan) for e in run_record().train)
+    (axes,) = loss_figure(attrs.evolve(run_record(), train=blank, test=blank, loss_name="mean squared error")).axes
+    assert axes.lines[2].get_label() == "mean squared error, training"
+
+
+def test_names_are_no_mathematics() -> None:
+    figure = loss_figure(run_record("cost $x^$ in US$"))
+    figure.canvas.draw()
+    assert figure.get_suptitle() == r"cost \$x^\$ in US\$"
+
+
+def test_many_epochs_are_lines_without_dots() -> None:
+    assert {line.get_marker() for line in loss_figure(run_record(epochs=200)).axes[0].lines} == {""}

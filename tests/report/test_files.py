@@ -60,6 +60,21 @@ def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: 
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["../a/b", "a\0b", "x" * 300, "$a$ b", ""])
+def test_any_name_makes_a_file(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    paths = write_report([run_record(name)], out)
+    assert sorted(out.iterdir()) == sorted(paths)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_loss_goes_by_its_name(tmp_path: Path) -> None:
+    write_report([attrs.evolve(run_record(), loss_name="mean squared error")], tmp_path)
+    (summary,) = json.loads((tmp_path / "summary.json").read_text())
+    assert "train_mean_squared_error" in summary["history"]
+    assert "cross" not in (tmp_path / "summary.md").read_text().casefold()
+
+
 @pytest.mark.parametrize(
     ("runs", "message"),
     [

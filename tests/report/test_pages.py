@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import attrs
 import pytest
 from pypdf import PdfReader
 from runs import run_record
@@ -28,3 +29,12 @@ def test_many_runs_make_more_pages(tmp_path: Path, runs: int, pages: int) -> Non
 def test_the_pages_are_vector_graphics(tmp_path: Path) -> None:
     write_pdf(tmp_path / "report.pdf", "T", [run_record()])
     assert not any(page.images for page in PdfReader(tmp_path / "report.pdf").pages)
+
+
+def test_many_settings_get_a_page_of_their_own(tmp_path: Path) -> None:
+    settings = tuple((f"setting {i}", "a long value " * 12) for i in range(8))
+    write_pdf(tmp_path / "report.pdf", "T", [attrs.evolve(run_record(), settings=settings)])
+    pages = [page.extract_text() for page in PdfReader(tmp_path / "report.pdf").pages]
+    assert len(pages) == 3
+    assert "Settings" not in pages[1]
+    assert "setting 7" in pages[2]

@@ -42,3 +42,17 @@ def test_settings() -> None:
 def test_a_run_without_epochs_has_no_summary() -> None:
     with pytest.raises(ValueError, match="the run on glyphs has no epochs"):
         summary_table(RunRecord("glyphs", seed=0))
+
+
+def test_the_loss_goes_by_its_name() -> None:
+    run = attrs.evolve(run_record(), loss_name="mean squared error")
+    assert summary_table(run).columns[3] == "Mean squared error"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(2e4, "20000.000"), (1e30, "1.00e+30"), (1e-5, "1.00e-05"), (0.0, "0.000")]
+)
+def test_very_large_and_small_losses_stay_readable(value: float, shown: str) -> None:
+    run = run_record()
+    changed = attrs.evolve(run, train=(*run.train[:-1], attrs.evolve(run.train[-1], data_loss=value)))
+    assert summary_table(changed).rows[0][3] == shown
