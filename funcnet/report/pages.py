@@ -34,7 +34,7 @@ def write_pdf(path: Path | str, title: str, runs: Sequence[RunRecord]) -> None:
 
 def _summary_page(title: str, runs: Sequence[RunRecord]) -> Figure:
     page = Figure(figsize=_A4)
-    page.text(0.1, 0.95, plain(textwrap.fill(title, 38)), fontsize=20, weight="bold", va="top")
+    page.text(0.1, 0.95, textwrap.fill(plain(title), 38), fontsize=20, weight="bold", va="top")
     page.text(
         0.1,
         0.88,

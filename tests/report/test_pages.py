@@ -20,6 +20,12 @@ def test_the_pages_and_their_text(tmp_path: Path) -> None:
             assert text in page
 
 
+def test_a_long_title_takes_two_lines(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "report.pdf", "A report with a title that is rather long", [run_record()])
+    text = PdfReader(tmp_path / "report.pdf").pages[0].extract_text()
+    assert text.splitlines()[:2] == ["A report with a title that is rather", "long"]
+
+
 @pytest.mark.parametrize(("runs", "pages"), [(1, 2), (6, 7), (7, 9)])
 def test_many_runs_make_more_pages(tmp_path: Path, runs: int, pages: int) -> None:
     write_pdf(tmp_path / "report.pdf", "T", [run_record(f"set {i}") for i in range(runs)])
