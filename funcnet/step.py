@@ -112,6 +112,7 @@ def make_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mappin
     parameters, such as ``"[1].weight"``, to penalties (``each_weight`` writes this mapping).
 
     Raises:
+        TypeError: for a loss or penalties that are none.
         ShapeError: by the step, where batch, parameters and network do not fit.
         ValueError: by the step, for a penalty on a path that the parameters do not have.
     """

@@ -193,8 +193,9 @@ def _data_folders(named: Path | str | None) -> Iterator[Path]:
 
 def _places(source: _Source, data_folder: Path) -> list[Path]:
     """Where in a data folder the set may lie; the folder that was named may also be the set's own."""
-    own = [data_folder] if any(data_folder.name == Path(place).name for place in source.folders) else []
-    return [data_folder / place for place in source.folders] + own
+    places = [data_folder / place for place in source.folders]
+    own = any(data_folder.parts[-len(Path(place).parts) :] == Path(place).parts for place in source.folders)
+    return [*places, data_folder] if own else places
 
 
 def _holds_some(source: _Source, folder: Path) -> bool:

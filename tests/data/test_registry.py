@@ -84,8 +84,13 @@ def test_folders_are_looked_in_by_turns(home: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_sets_own_folder_may_be_named(home: Path) -> None:
+    """But not another set's, whose files may have the same names."""
     put(home / "mnist", IDX_CONTENT, ".gz")
     assert load("mnist", home / "mnist").train.y.tolist() == [5, 0, 9]
+    put(home / "FashionMNIST" / "raw", IDX_CONTENT)
+    assert load("fashion-mnist", home / "FashionMNIST" / "raw").train.y.tolist() == [5, 0, 9]
+    with pytest.raises(DataError, match="mnist was found in none of"):
+        load("mnist", home / "FashionMNIST" / "raw")
 
 
 def test_a_stale_environment_does_not_matter_to_who_names_a_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,8 @@ def test_the_pages_and_their_text(tmp_path: Path) -> None:
 
 def test_a_long_title_takes_two_lines(tmp_path: Path) -> None:
     write_pdf(tmp_path / "report.pdf", "A report with a title that is rather long", [run_record()])
-    text = PdfReader(tmp_path / "report.pdf").pages[0].extract_text()
-    assert text.splitlines()[:2] == ["A report with a title that is rather", "long"]
+    lines = PdfReader(tmp_path / "report.pdf").pages[0].extract_text().splitlines()
+    assert {"A report with a title that is rather", "long"} < set(lines)
 
 
 @pytest.mark.parametrize(("runs", "pages"), [(1, 2), (6, 7), (7, 9)])
