@@ -135,8 +135,9 @@ def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], b
             left = (time.monotonic() - began) / record.epoch * (epochs - record.epoch)
             bar.clear()
             _say(record)
-            bar.reset()
-            bar.set_description(f"epoch {record.epoch + 1}/{epochs}, {_duration(left)} left")
+            if record.epoch < epochs:
+                bar.reset()
+                bar.set_description(f"epoch {record.epoch + 1}/{epochs}, {_duration(left)} left")
     except KeyboardInterrupt:
         bar.clear()
         print(f"Stopped by Ctrl-C after {run.epochs} of {epochs} epochs.", file=sys.stderr)
