@@ -176,7 +176,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _say(text: object = "") -> None:
+def _say(text: object) -> None:
     """Print, as long as anybody reads: a closed pipe is no reason to lose a training run."""
     try:
         print(text, flush=True)

@@ -84,7 +84,7 @@ def nesterov(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
     """
 
     def move(w: Array, v: Array, g: Array, rate: float) -> Array:
-        moved = _add_scaled(g, float(decay), v)
+        moved = _add_scaled(g, decay, v)
         moved *= -rate
         moved += w
         return moved
@@ -98,11 +98,10 @@ def _with_velocity(
     decay: float,
     move: Callable[[Array, Array, Array, float], Array],
 ) -> Optimizer:
-    """V <- decay v + g, w <- move(w, v, g, rate)."""
+    """v <- decay v + g, w <- move(w, v, g, rate)."""
     rate = _schedule(learning_rate)
     if not 0 <= decay < 1:
         raise ValueError(f"the decay of {name} lies in [0, 1), got {decay}")
-    decay = float(decay)
 
     def update(grads: Tree, velocity: Tree, params: Tree, step: int) -> tuple[Tree, Tree]:
         velocity = tree.map(lambda v, g: _add_scaled(g, decay, v), velocity, grads)
@@ -150,11 +149,11 @@ def _schedule(learning_rate: float | Schedule) -> Schedule:
 def _positive(rate: float) -> float:
     if not (math.isfinite(rate) and rate > 0):
         raise ValueError(f"a learning rate is finite and positive, got {rate}")
-    return float(rate)  # a NumPy float64 would turn float32 parameters into float64 ones
+    return float(rate)
 
 
 def _add_scaled(x: Array, scale: float, y: Array) -> Array:
-    """X + scale y, a fresh array and no other temporary."""
-    result = scale * y
+    """x + scale y, a fresh array and no other temporary."""
+    result = float(scale) * y  # a NumPy float64 would turn float32 arrays into float64 ones
     result += x
     return result

@@ -48,6 +48,7 @@ _IDX_FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+_IDX_GZIP_FILES = tuple(f"{name}.gz" for name in _IDX_FILES)
 
 
 def _read_idx_folder(folder: Path) -> tuple[Split, Split]:
@@ -91,7 +92,7 @@ def _read_cifar100_folder(folder: Path) -> tuple[Split, Split]:
 _SOURCES = {
     "fashion-mnist": _Source(
         folders=("fashion-mnist", "FashionMNIST/raw"),
-        files=(*_IDX_FILES, *(f"{name}.gz" for name in _IDX_FILES)),
+        files=_IDX_FILES + _IDX_GZIP_FILES,
         read=_read_idx_folder,
         counts=(60_000, 10_000),
         classes=(
@@ -107,7 +108,7 @@ _SOURCES = {
     ),
     "mnist": _Source(
         folders=("mnist", "MNIST/raw"),
-        files=(*_IDX_FILES, *(f"{name}.gz" for name in _IDX_FILES)),
+        files=_IDX_FILES + _IDX_GZIP_FILES,
         read=_read_idx_folder,
         counts=(60_000, 10_000),
         classes=tuple("0123456789"),

@@ -43,7 +43,7 @@ def flatten() -> Layer[tuple[()], FlattenResiduals]:
 
 
 def identity() -> Layer[tuple[()], FlattenResiduals]:
-    """Y = x: the neutral element of chain."""
+    """y = x: the neutral element of chain."""
 
     def init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
         return (), in_shape
