@@ -53,7 +53,7 @@ def l2(coefficient: float) -> Penalty:
         ValueError: for a coefficient that is negative or not finite.
     """
     c = _checked(coefficient)
-    return Penalty("l2", c, lambda w: 0.5 * c * squared_norm(w), lambda w: c * w)
+    return Penalty("l2", c, lambda w: 0.5 * c * squared_norm(w), lambda w: np.asarray(c * w))
 
 
 def l1(coefficient: float) -> Penalty:
@@ -65,7 +65,7 @@ def l1(coefficient: float) -> Penalty:
         ValueError: for a coefficient that is negative or not finite.
     """
     c = _checked(coefficient)
-    return Penalty("l1", c, lambda w: c * float(np.abs(w).sum()), lambda w: c * np.sign(w))
+    return Penalty("l1", c, lambda w: c * float(np.abs(w).sum()), lambda w: np.asarray(c * np.sign(w)))
 
 
 def each_weight(penalty: Penalty, params: Tree, *, biases: bool = False) -> Mapping[str, Penalty]:

@@ -67,7 +67,7 @@ def uniform(
     """
     if not low < high:
         raise ValueError(f"no number lies in [{low}, {high})")
-    numbers = (low + (high - low) * _unit(key, shape)).astype(dtype)
+    numbers = np.asarray(low + (high - low) * _unit(key, shape), dtype)  # arithmetic on an array of no axes: a scalar
     return np.minimum(numbers, np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype)), out=numbers)
 
 
@@ -79,7 +79,7 @@ def randint(key: Key, shape: Shape, low: int, high: int) -> Integer[Array, "..."
     """
     if low >= high:
         raise ValueError(f"no whole number lies in [{low}, {high})")
-    return low + (_unit(key, shape) * (high - low)).astype(np.int64)
+    return np.asarray(low + (_unit(key, shape) * (high - low)).astype(np.int64))
 
 
 def permutation(key: Key, count: int) -> Integer[Array, "count"]:

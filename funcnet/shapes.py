@@ -87,8 +87,11 @@ def expect(place: str, name: str, array: Array, shape: tuple[int | str, ...], dt
         raise ShapeError(place, f"{name} of dtype {dtype}", f"dtype {array.dtype}")
 
 
-def expect_float(place: str, name: str, array: Array) -> None:
+def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> None:
     """Require a floating-point array with a batch axis.
+
+    With ``kinds="fc"`` complex numbers pass too: layers take them so that their derivative can be measured by the
+    complex step. Losses do not, so no network is trained on them unawares.
 
     Raises:
         ShapeError: naming ``place`` and ``name``.
@@ -96,7 +99,7 @@ def expect_float(place: str, name: str, array: Array) -> None:
     _expect_array(place, name, array)
     if array.ndim == 0:
         raise ShapeError(place, f"{name} of shape (batch, ...)", "shape ()")
-    if array.dtype.kind != "f":
+    if array.dtype.kind not in kinds:
         raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}")
 
 

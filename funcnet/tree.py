@@ -123,22 +123,22 @@ def map(f: Callable[..., Array], tree: T, *rest: Tree) -> T:
 
 def map_named(f: Callable[..., Array], tree: T, *rest: Tree) -> T:
     """As ``map``, of ``f(path, leaf, *leaves of rest)``."""
-
-    def walk(path: str, node: Tree, *others: Tree) -> Tree:
-        for other in others:
-            _expect_same_node(path, node, other)
-        if isinstance(node, np.ndarray):
-            return _finished(f(path, node, *others), (node, *others))
-        if node is None or isinstance(node, int | str):
-            return node
-        columns = [_children(n, path) for n in (node, *others)]
-        children = [walk(row[0][0], *(child for _, child in row)) for row in zip(*columns, strict=True)]
-        return tuple(children) if type(node) is tuple else type(node)(*children)
-
-    return walk("", tree, *rest)
+    return _map(f, "", tree, rest)
 
 
-def _finished(result: Array, given: tuple[Array, ...]) -> Array:
+def _map(f: Callable[..., Array], path: str, node: Tree, others: tuple[Tree, ...]) -> Tree:
+    for other in others:
+        _expect_same_node(path, node, other)
+    if isinstance(node, np.ndarray):
+        return _finished(f(path, node, *others), (node, *others))
+    if node is None or isinstance(node, int | str):
+        return node
+    columns = [_children(n, path) for n in (node, *others)]
+    children = [_map(f, row[0][0], row[0][1], tuple(c for _, c in row[1:])) for row in zip(*columns, strict=True)]
+    return tuple(children) if type(node) is tuple else type(node)(*children)
+
+
+def _finished(result: Any, given: tuple[Array, ...]) -> Array:
     """The result of a mapped function as a read-only array, without freezing one that it was given or a part of one."""
     result = np.asarray(result)  # an operation on an array of no axes makes a scalar
     if result.base is not None or any(result is array for array in given):
@@ -164,17 +164,13 @@ def named_leaves(tree: Tree) -> list[tuple[str, Array]]:
 
     A path is what a reader would write after the tree's name: ``params[1].weight``.
     """
-    found: list[tuple[str, Array]] = []
+    return _named_leaves("", tree)
 
-    def walk(path: str, node: Tree) -> None:
-        if isinstance(node, np.ndarray):
-            found.append((path, node))
-        else:
-            for child_path, child in _children(node, path):
-                walk(child_path, child)
 
-    walk("", tree)
-    return found
+def _named_leaves(path: str, node: Tree) -> list[tuple[str, Array]]:
+    if isinstance(node, np.ndarray):
+        return [(path, node)]
+    return [leaf for child_path, child in _children(node, path) for leaf in _named_leaves(child_path, child)]
 
 
 def leaves(tree: Tree) -> list[Array]:

@@ -106,6 +106,16 @@ def test_permutations_are_all_as_likely() -> None:
     assert np.abs(counts / 1000 - 1).max() < 0.15
 
 
+def test_a_single_number_is_an_array_too() -> None:
+    for draw in (
+        random.uniform(make_key(0), ()),
+        random.normal(make_key(0), ()),
+        random.randint(make_key(0), (), 0, 5),
+    ):
+        assert isinstance(draw, np.ndarray)
+        assert draw.shape == ()
+
+
 @pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, True])
 def test_a_seed_has_64_bits(seed: int) -> None:

@@ -41,7 +41,7 @@ def _activation(
     def forward(
         params: tuple[()], x: Float[Array, "batch *shape"]
     ) -> tuple[Float[Array, "batch *shape"], ActivationResiduals]:
-        expect_float(name, "x", x)
+        expect_float(name, "x", x, kinds="fc")
         y = freeze(f(x))
         return y, ActivationResiduals(x if keep_input else y)
 
@@ -94,7 +94,7 @@ def tanh() -> Layer[tuple[()], ActivationResiduals]:
 
 def logistic(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """1 / (1 + exp(-x)), without overflow and exact to rounding in both tails."""
-    e = np.exp(-np.abs(x))
+    e = np.exp(np.minimum(x, -x))  # -|x|, but analytic
     return np.where(x >= 0, x.dtype.type(1), e) / (1 + e)
 
 
@@ -111,7 +111,7 @@ def softplus() -> Layer[tuple[()], ActivationResiduals]:
     return _activation(
         "softplus",
         # The same written so that exp cannot overflow and a small exp is not lost beside the 1.
-        lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+        lambda x: np.maximum(x, 0) + np.log1p(np.exp(np.minimum(x, -x))),
         logistic,
         keep_input=True,
     )
@@ -120,17 +120,19 @@ def softplus() -> Layer[tuple[()], ActivationResiduals]:
 def gelu() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = x (1 + tanh u) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3), the tanh form of the GELU.
 
-    f' = (1 + tanh u) / 2 + x (1 - tanh^2 u) u' / 2 with u' = sqrt(2/pi) (1 + 0.134145 x^2).
+    Computed as f = x s with s = 1 / (1 + exp(-2u)), the same number without cancellation where tanh u is near -1:
+
+        f' = s + x s (1 - s) 2u',    2u' = 2 sqrt(2/pi) (1 + 0.134145 x^2)
 
     Hendrycks & Gimpel, "Gaussian error linear units (GELUs)" (2016), section 2.
     """
-    scale, cubic = math.sqrt(2 / math.pi), 0.044715
+    scale, cubic = 2 * math.sqrt(2 / math.pi), 0.044715
 
-    def tanh_u(x: Float[Array, "..."]) -> Float[Array, "..."]:
-        return np.tanh(scale * x * (1 + cubic * x * x))
+    def gate(x: Float[Array, "..."]) -> Float[Array, "..."]:
+        return logistic(scale * x * (1 + cubic * x * x))
 
     def slope(x: Float[Array, "..."]) -> Float[Array, "..."]:
-        t = tanh_u(x)
-        return (1 + t + x * (1 - t * t) * (scale * (1 + 3 * cubic * x * x))) / 2
+        s = gate(x)
+        return s + x * s * (1 - s) * (scale * (1 + 3 * cubic * x * x))
 
-    return _activation("gelu", lambda x: x * (1 + tanh_u(x)) / 2, slope, keep_input=True)
+    return _activation("gelu", lambda x: x * gate(x), slope, keep_input=True)

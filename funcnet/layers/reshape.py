@@ -29,7 +29,7 @@ def flatten() -> Layer[tuple[()], FlattenResiduals]:
         return (), (math.prod(in_shape),)
 
     def forward(params: tuple[()], x: Float[Array, "batch ..."]) -> tuple[Float[Array, "batch out"], FlattenResiduals]:
-        expect_float("flatten", "x", x)
+        expect_float("flatten", "x", x, kinds="fc")
         return freeze(x.reshape(len(x), math.prod(x.shape[1:]))), FlattenResiduals(x.shape)
 
     def vjp(
@@ -51,7 +51,7 @@ def identity() -> Layer[tuple[()], FlattenResiduals]:
     def forward(
         params: tuple[()], x: Float[Array, "batch *shape"]
     ) -> tuple[Float[Array, "batch *shape"], FlattenResiduals]:
-        expect_float("identity", "x", x)
+        expect_float("identity", "x", x, kinds="fc")
         return freeze(x.view()), FlattenResiduals(x.shape)
 
     def vjp(

@@ -1,0 +1,22 @@
+"""Proofs: is a derivative right, is a function pure, does it keep its contract? For your own code as for the library's.
+
+    check_layer(linear(4), (3,), key=make_key(0))
+
+draws a random case, and returns a report of all that was found to hold, or raises a CheckError that says what does not,
+where, by how much, and why that may be.
+"""
+
+from funcnet.check.layer import check_layer as check_layer
+from funcnet.check.losses import Targets as Targets
+from funcnet.check.losses import check_loss as check_loss
+from funcnet.check.losses import class_labels as class_labels
+from funcnet.check.losses import real_numbers as real_numbers
+from funcnet.check.losses import shares as shares
+from funcnet.check.optimizers import Rule as Rule
+from funcnet.check.optimizers import check_optimizer as check_optimizer
+from funcnet.check.penalties import check_penalty as check_penalty
+from funcnet.check.step import check_step as check_step
+from funcnet.check.verdict import CheckError as CheckError
+from funcnet.check.verdict import CheckReport as CheckReport
+from funcnet.check.verdict import Property as Property
+from funcnet.check.verdict import Refutation as Refutation

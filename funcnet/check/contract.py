@@ -1,0 +1,63 @@
+"""The contracts of shape, dtype and structure that a check holds results to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.check.diagnosis import likely_cause_of_shape
+from funcnet.check.verdict import Claim
+from funcnet.shapes import Shape
+from funcnet.tree import Tree
+
+__all__ = ["expect_array", "expect_finite", "expect_like", "expect_number", "path_in"]
+
+
+def expect_array(claim: Claim, where: str, array: object, shape: Shape, dtype: Any, batch: int = 0) -> None:
+    """Refute the claim unless ``array`` is one of this shape and dtype."""
+    if not isinstance(array, np.ndarray):
+        raise claim.refuted("a result is no array", where=where, detail=f"it is a {type(array).__name__}")
+    if array.shape != shape:
+        raise claim.refuted(
+            "a shape is wrong",
+            where=where,
+            detail=f"shape {array.shape} where {shape} belongs",
+            cause=likely_cause_of_shape(array.shape, shape, batch),
+        )
+    if array.dtype != dtype:
+        raise claim.refuted(
+            "a dtype is wrong",
+            where=where,
+            detail=f"{array.dtype} where all that went in is {np.dtype(dtype)}",
+            cause="a NumPy float64 among the factors, such as np.sqrt(2)" if array.dtype == np.float64 else None,
+        )
+
+
+def expect_finite(claim: Claim, where: str, value: Any) -> None:
+    """Refute the claim unless every number is finite."""
+    if not np.isfinite(value).all():
+        raise claim.refuted("finite inputs give NaN or infinity", where=where)
+
+
+def expect_number(claim: Claim, where: str, value: object) -> None:
+    """Refute the claim unless ``value`` is a finite Python float."""
+    if not isinstance(value, float) or isinstance(value, np.generic):
+        raise claim.refuted("a value is no Python float", where=where, detail=f"it is a {type(value).__name__}")
+    expect_finite(claim, where, value)
+
+
+def expect_like(claim: Claim, name: str, given: Tree, wanted: Tree, batch: int = 0) -> None:
+    """Refute the claim unless ``given`` is a tree like ``wanted``, with the shapes and dtypes of its arrays."""
+    try:
+        tree.map(lambda a, _: a, wanted, given)
+    except (ValueError, TypeError) as error:
+        raise claim.refuted("a tree has another structure", where=name, detail=str(error)) from error
+    for (path, leaf), (_, other) in zip(tree.named_leaves(given), tree.named_leaves(wanted), strict=True):
+        expect_array(claim, path_in(name, path), leaf, other.shape, other.dtype, batch)
+
+
+def path_in(name: str, path: str) -> str:
+    """A path within the tree called ``name``: ``dparams`` and ``[1].weight`` make ``dparams[1].weight``."""
+    return f"{name}{path}" if path[:1] in ("", "[") else f"{name}.{path}"

@@ -1,0 +1,247 @@
+"""The proof of a layer: that its vjp is the derivative of its forward, and that both keep the layer's contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from funcnet import random, tree
+from funcnet.check.contract import expect_array, expect_finite, expect_like, path_in
+from funcnet.check.gradients import Gradient, prove_gradient
+from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits
+from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerance
+from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
+from funcnet.layer import AnyLayer
+from funcnet.random import Key
+from funcnet.shapes import Array, Shape, describe, whole_number
+from funcnet.tree import Tree, freeze
+
+__all__ = ["check_layer"]
+
+_PARAMETER_NOISE = 0.25  # what init makes zero, such as a bias, would hide what is wrong with its gradient
+_HIDDEN_STATE = "hidden state: vjp reads something that forward left behind outside its residuals"
+
+
+def check_layer(
+    layer: AnyLayer,
+    in_shape: Shape,
+    *,
+    key: Key,
+    batch: int = 3,
+    draw: Callable[[Key, Shape], Array] = random.normal,
+    mixes_examples: bool = False,
+) -> CheckReport:
+    """Prove a layer, or a whole network, on one random case: inputs (batch, *in_shape) and parameters near init's.
+
+    What is proven, in this order:
+
+    - shapes and dtypes: init's out_shape is what forward makes; float32 in gives float32 out, and so does float64;
+      gradients are trees like the parameters; an empty batch is no special case; with ``need_dx=False`` the parameters'
+      gradients are the same.
+    - purity: arguments and captured arrays stay as they are, bit for bit; the same call gives the same bits, also after
+      calls with other inputs; no global random state is touched; no writable result shares memory with anything.
+    - the vjp against extrapolated central differences in float64, each with an estimate of its own error, entry by
+      entry (of up to 64 entries an array, drawn with the key), and against the complex step where forward takes complex
+      numbers and is analytic. Kinks are kept away from, and the report says so.
+    - the adjoint identity along random directions through all entries.
+    - linearity of the vjp in dy.
+    - batch additivity: the gradients of a batch are the sums of those of its parts.
+    - float32 against float64, within the rounding errors of sums of that size.
+
+    Args:
+        layer: the layer.
+        in_shape: the shape of one example.
+        key: draws the case; the same key draws the same one.
+        batch: the number of examples.
+        draw: ``draw(key, shape) -> x`` draws the inputs, for layers whose domain is not all real numbers.
+        mixes_examples: whether the output of one example depends on the others (as in batch normalization), so that
+            batches cannot be taken apart.
+
+    Raises:
+        CheckError: at the first property that does not hold, with the evidence and the likely cause.
+    """
+    batch = whole_number("the batch of a check", batch, 1)
+    in_shape = tuple(in_shape)
+    claim = Claim(layer.name, f"a batch of {batch} x {describe(in_shape)}", key)
+    with reproducible(claim):
+        case = _draw(claim, layer, in_shape, batch, draw)
+        contract = _prove_contract(case)
+        purity = _prove_purity(case)
+        within64, within32 = _rounding(case, np.float64), _rounding(case, np.float32)
+        return CheckReport(
+            claim,
+            (
+                contract,
+                purity,
+                *_prove_derivative(case, within64),
+                _prove_linearity(case, within64),
+                *(() if mixes_examples else (_prove_additivity(case, within64),)),
+                float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
+            ),
+        )
+
+
+@attrs.frozen(eq=False)
+class _Case:
+    """A layer with everything its two functions take, in float64, every number of which float32 can hold too."""
+
+    claim: Claim
+    layer: AnyLayer
+    params: Tree
+    x: Array
+    dy: Array
+    key: Key
+
+    def cast(self, dtype: Any) -> _Case:
+        """The same case in another precision."""
+        params, x, dy = tree.map(lambda a: a.astype(dtype), (self.params, self.x, self.dy))
+        return attrs.evolve(self, params=params, x=x, dy=dy)
+
+    def examples(self, start: int, stop: int) -> _Case:
+        """The same case with some of its examples."""
+        return attrs.evolve(self, x=self.x[start:stop], dy=self.dy[start:stop])
+
+    def numbers(self, jiggle: Jiggle = lambda node: node) -> Numbers:
+        """Output and gradients by their names: y, dx, dparams.weight."""
+        params, x, dy = jiggle(self.params), jiggle(self.x), jiggle(self.dy)
+        y, residuals = self.layer.forward(params, x)
+        dparams, dx = self.layer.vjp(params, _jiggled(residuals, jiggle), dy)
+        return _named(y, dparams, dx)
+
+
+def _jiggled(residuals: Any, jiggle: Jiggle) -> Any:
+    try:
+        return jiggle(residuals)
+    except TypeError:  # residuals may be anything, a tree or not
+        return residuals
+
+
+def _named(y: Array, dparams: Tree, dx: Array | None) -> Numbers:
+    gradients = {path_in("dparams", path): leaf for path, leaf in tree.named_leaves(dparams)}
+    return {"y": y, **({} if dx is None else {"dx": dx}), **gradients}
+
+
+def _draw(claim: Claim, layer: AnyLayer, in_shape: Shape, batch: int, draw: Callable[[Key, Shape], Array]) -> _Case:
+    init_key, noise_key, x_key, dy_key, rest = random.split(claim.key, 5)
+    params, out_shape = call_purely(claim, "init", layer.init, {"key": init_key, "in_shape": in_shape})
+    wrong = [path for path, leaf in tree.named_leaves(params) if leaf.dtype != np.float32]
+    if wrong:
+        raise claim.refuted("init makes parameters of another dtype than float32", where=f"params: {', '.join(wrong)}")
+    leaf_keys = iter(random.split(noise_key, len(tree.leaves(params)) + 1))
+    params = tree.map(lambda a: a + np.float32(_PARAMETER_NOISE) * random.normal(next(leaf_keys), a.shape), params)
+    x = np.asarray(draw(x_key, (batch, *in_shape))).astype(np.float32)
+    if x.shape != (batch, *in_shape) or not np.isfinite(x).all():
+        raise ValueError(f"draw should give finite inputs of shape {(batch, *in_shape)}, got {x!r:.200}")
+    dy = random.normal(dy_key, (batch, *out_shape))
+    return _Case(claim, layer, params, freeze(x), freeze(dy), rest).cast(np.float64)
+
+
+def _prove_contract(case: _Case) -> Property:
+    claim, layer, compared = case.claim, case.layer, 0
+    for dtype in (np.float32, np.float64):
+        for part in (case.cast(dtype), case.examples(0, 0).cast(dtype)):
+            y, residuals = layer.forward(part.params, part.x)
+            expect_array(claim, "y", y, part.dy.shape, dtype)
+            expect_finite(claim, "y", y)
+            dparams, dx = layer.vjp(part.params, residuals, part.dy)
+            if dx is None:
+                raise claim.refuted("vjp gives no dx, which it was asked for")
+            expect_array(claim, "dx", dx, part.x.shape, dtype)
+            expect_like(claim, "dparams", dparams, part.params, len(part.x))
+            without, _ = layer.vjp(part.params, residuals, part.dy, need_dx=False)
+            same_bits(
+                claim, "vjp gives other gradients with need_dx=False", dparams, without, "the two should be one code"
+            )
+            compared += 3 + len(tree.leaves(dparams))
+    return Property("shapes and dtypes, an empty batch too", compared)
+
+
+def _prove_purity(case: _Case) -> Property:
+    claim, layer = case.claim, case.layer
+    calls = 0
+    for part in (case.cast(np.float32), case):
+        arguments = {"params": part.params, "x": part.x}
+        y, residuals = call_purely(claim, "forward", layer.forward, arguments)
+        expect_unshared(claim, "forward", {"y": y}, {**arguments, "residuals": residuals})
+        vjp_arguments = {"params": part.params, "residuals": residuals, "dy": part.dy}
+        dparams, dx = call_purely(claim, "vjp", layer.vjp, vjp_arguments)
+        expect_unshared(claim, "vjp", {"dparams": dparams, "dx": dx}, {**vjp_arguments, "x": part.x, "y": y})
+        # Another batch goes through in between: neither may what was returned change, nor what is computed from it.
+        kept = tree.map(np.copy, (y, dparams, dx))
+        other_y, other_residuals = layer.forward(part.params, freeze(part.x[::-1] / 2))
+        other = layer.vjp(part.params, other_residuals, part.dy)
+        same_bits(claim, "a later call changes what an earlier one returned", kept, (y, dparams, dx), _HIDDEN_STATE)
+        expect_unshared(
+            claim, "a later call", {"y": other_y, "gradients": other}, {"y": y, "dparams": dparams, "dx": dx}
+        )
+        late = layer.vjp(part.params, residuals, part.dy)
+        same_bits(claim, "vjp depends on which forward ran last", (dparams, dx), late, _HIDDEN_STATE)
+        calls += 7
+    return Property(PURITY, calls)
+
+
+def _rounding(case: _Case, dtype: Any) -> dict[str, float]:
+    fan_ins = [leaf.size // leaf.shape[-1] for leaf in tree.leaves(case.params) if leaf.size]
+    terms = max(1, case.x.size, case.dy.size, *fan_ins)
+    found = conditions(case.numbers, case.key)
+    return {path: tolerance(condition, terms, dtype) for path, condition in found.items()}
+
+
+def _prove_derivative(case: _Case, within: dict[str, float]) -> tuple[Property, ...]:
+    layer = case.layer
+    _, residuals = layer.forward(case.params, case.x)
+    dparams, dx = layer.vjp(case.params, residuals, case.dy)
+    inputs = _Inputs(case.params, case.x)
+    rounding = {path: within["dx" if path == "x" else f"d{path}"] for path, _ in tree.named_leaves(inputs)}
+    gradient = Gradient(
+        lambda at: layer.forward(at.params, at.x)[0], inputs, case.dy, _Inputs(dparams, dx), rounding, len(case.x)
+    )
+    return prove_gradient(case.claim, gradient, random.fold_in(case.key, 1))
+
+
+@attrs.frozen(eq=False)
+class _Inputs:
+    """All that the output depends on, so that paths read ``params.weight`` and ``x``."""
+
+    params: Tree
+    x: Array | None
+
+
+def _prove_linearity(case: _Case, within: dict[str, float]) -> Property:
+    """vjp(a dy + b dz) = a vjp(dy) + b vjp(dz)."""
+    a, b = 0.75, -1.25
+    other = attrs.evolve(case, dy=random.normal(random.fold_in(case.key, 2), case.dy.shape, np.float64))
+    both = attrs.evolve(case, dy=a * case.dy + b * other.dy)
+    one, two, got = case.numbers(), other.numbers(), both.numbers()
+    gradients = [path for path in got if path != "y"]
+    largest = _rounding(other, np.float64)
+    return agree(
+        case.claim,
+        "linearity in dy",
+        "the vjp is not linear in dy",
+        got={path: got[path] for path in gradients},
+        wanted={path: a * one[path] + b * two[path] for path in gradients},
+        within={path: 4 * (within[path] + largest[path]) for path in gradients},
+    )
+
+
+def _prove_additivity(case: _Case, within: dict[str, float]) -> Property:
+    """Outputs and dx of the parts, joined, are those of the batch; dparams of the parts add up to the batch's."""
+    whole = case.numbers()
+    first, rest = case.examples(0, 1).numbers(), case.examples(1, len(case.x)).numbers()
+    return agree(
+        case.claim,
+        "batch additivity",
+        "the gradients of a batch are not the sums of those of its parts",
+        got=whole,
+        wanted={
+            path: np.concatenate([first[path], rest[path]]) if path in ("y", "dx") else first[path] + rest[path]
+            for path in whole
+        },
+        within={path: 4 * bound for path, bound in within.items()},
+        cause="a mean over the batch where a sum belongs, or examples that know of each other "
+        "(mixes_examples=True, if they are meant to)",
+    )

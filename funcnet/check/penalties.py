@@ -1,0 +1,78 @@
+"""The proof of a penalty: that its gradient is the derivative of its value."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from funcnet import random
+from funcnet.check.contract import expect_array, expect_number
+from funcnet.check.gradients import Gradient, prove_gradient
+from funcnet.check.purity import PURITY, call_purely, expect_unshared
+from funcnet.check.rounding import Numbers, conditions, float32_agrees, tolerance
+from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
+from funcnet.penalties import Penalty
+from funcnet.random import Key
+from funcnet.shapes import Array, Shape, describe
+from funcnet.tree import freeze
+
+__all__ = ["check_penalty"]
+
+
+def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
+    """Prove a penalty on one random array of this shape.
+
+    What is proven: the value is a Python float and the gradient an array like the weights, in their dtype; purity; the
+    gradient against differences in float64, entry by entry and along random directions; float32 against float64.
+    ``check_layer`` tells how.
+
+    Raises:
+        CheckError: at the first property that does not hold, with the evidence and the likely cause.
+    """
+    shape = tuple(shape)
+    claim = Claim(repr(penalty), f"weights of shape {describe(shape)}", key)
+    with reproducible(claim):
+        w = random.normal(key, shape).astype(np.float64)  # numbers that float32 can hold too
+        found = conditions(lambda jiggle: _numbers(penalty, jiggle(w)), random.fold_in(key, 1))
+        within64, within32 = (
+            {path: tolerance(condition, max(1, w.size), dtype) for path, condition in found.items()}
+            for dtype in (np.float64, np.float32)
+        )
+        gradient = Gradient(
+            lambda at: np.array([penalty.value(at.w)]),
+            _Weights(freeze(w)),
+            np.ones(1),
+            _Weights(penalty.grad(w)),
+            {"w": within64["dw"]},
+        )
+        return CheckReport(
+            claim,
+            (
+                *_prove_contract(claim, penalty, w),
+                *prove_gradient(claim, gradient, random.fold_in(key, 2)),
+                float32_agrees(claim, _numbers(penalty, w.astype(np.float32)), _numbers(penalty, w), within32),
+            ),
+        )
+
+
+@attrs.frozen(eq=False)
+class _Weights:
+    w: Array
+
+
+def _numbers(penalty: Penalty, w: Array) -> Numbers:
+    return {"value": np.asarray(penalty.value(w)), "dw": penalty.grad(w)}
+
+
+def _prove_contract(claim: Claim, penalty: Penalty, w: Array) -> tuple[Property, Property]:
+    for dtype in (np.float32, np.float64):
+        arguments = {"w": freeze(w.astype(dtype))}
+        value = call_purely(claim, "value", penalty.value, arguments)
+        gradient = call_purely(claim, "grad", penalty.grad, arguments)
+        expect_number(claim, "the penalty", value)
+        expect_array(claim, "dw", gradient, w.shape, dtype)
+        expect_unshared(claim, "grad", {"dw": gradient}, arguments)
+    return (
+        Property("shapes and dtypes", 4),
+        Property(PURITY, 4),
+    )

@@ -1,0 +1,179 @@
+"""The proof of a training step: that the gradient it follows is that of the total loss, penalties and all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from funcnet import random, tree
+from funcnet.check.contract import expect_like, path_in
+from funcnet.check.gradients import Gradient, prove_gradient
+from funcnet.check.losses import Targets
+from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits
+from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerance
+from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
+from funcnet.layer import AnyLayer
+from funcnet.losses import Loss
+from funcnet.optimizers import Optimizer
+from funcnet.penalties import Penalty
+from funcnet.random import Key
+from funcnet.shapes import Array, Shape, describe, whole_number
+from funcnet.step import Batch, evaluate, make_grad, make_step, start
+from funcnet.tree import Tree
+
+__all__ = ["check_step"]
+
+
+def check_step(
+    net: AnyLayer,
+    loss: Loss,
+    optimizer: Optimizer,
+    penalties: Mapping[str, Penalty] | None = None,
+    *,
+    in_shape: Shape,
+    targets: Targets,
+    key: Key,
+    batch: int = 3,
+    draw: Callable[[Key, Shape], Array] = random.normal,
+) -> CheckReport:
+    """Prove the step that ``make_step`` makes of these, on one random batch (batch, *in_shape) and its targets.
+
+    What is proven: the step is pure, and keeps the structure, shapes and dtypes of its state; it updates the parameters
+    with the gradient of the total loss, by the optimizer; that gradient, with those of the penalties in it, against
+    differences of the total loss in float64, entry by entry and along random directions; the gradient of a batch is the
+    mean of those of its examples; float32 against float64. ``check_layer`` tells how.
+
+    Args:
+        net: the network.
+        loss: the loss of its outputs.
+        optimizer: the optimizer.
+        penalties: as for ``make_step``.
+        in_shape: the shape of one example.
+        targets: ``targets(key, prediction) -> target``, as for ``check_loss``.
+        key: draws the case; the same key draws the same one.
+        batch: the number of examples.
+        draw: ``draw(key, shape) -> x`` draws the inputs.
+
+    Raises:
+        CheckError: at the first property that does not hold, with the evidence and the likely cause.
+    """
+    batch = whole_number("the batch of a check", batch, 1)
+    penalised = f", {', '.join(f'{p} on {path}' for path, p in penalties.items())}" if penalties else ""
+    claim = Claim(
+        f"step of {net}, {loss}{penalised}, {optimizer}", f"a batch of {batch} x {describe(tuple(in_shape))}", key
+    )
+    with reproducible(claim):
+        init_key, noise_key, x_key, target_key, rest = random.split(key, 5)
+        params, out_shape = net.init(init_key, in_shape)
+        leaf_keys = iter(random.split(noise_key, len(tree.leaves(params)) + 1))
+        params = tree.map(lambda a: a + random.normal(next(leaf_keys), a.shape) / 4, params)
+        x = draw(x_key, (batch, *in_shape))
+        y = targets(target_key, np.empty((batch, *out_shape), np.float32))
+        case = _Case(claim, net, loss, optimizer, dict(penalties or {}), params, Batch(x, y), rest).cast(np.float64)
+        found = conditions(case.numbers, rest)
+        within64, within32 = (
+            {path: tolerance(condition, max(1, x.size), dtype) for path, condition in found.items()}
+            for dtype in (np.float64, np.float32)
+        )
+        return CheckReport(
+            claim,
+            (
+                *_prove_step(case),
+                *_prove_derivative(case, within64),
+                _prove_mean(case, within64),
+                float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
+            ),
+        )
+
+
+@attrs.frozen(eq=False)
+class _Case:
+    claim: Claim
+    net: AnyLayer
+    loss: Loss
+    optimizer: Optimizer
+    penalties: dict[str, Penalty]
+    params: Tree
+    batch: Batch
+    key: Key
+
+    def cast(self, dtype: Any) -> _Case:
+        def cast(a: Array) -> Array:
+            return a.astype(dtype) if a.dtype.kind == "f" else a
+
+        batch = Batch(cast(self.batch.x), cast(self.batch.y))
+        return attrs.evolve(self, params=tree.map(cast, self.params), batch=batch)
+
+    def gradient(self, params: Tree, batch: Batch) -> tuple[float, Tree]:
+        metrics, grads = make_grad(self.net, self.loss, self.penalties)(params, batch)
+        return metrics.loss, grads
+
+    def numbers(self, jiggle: Jiggle = lambda node: node) -> Numbers:
+        value, grads = self.gradient(jiggle(self.params), Batch(jiggle(self.batch.x), self.batch.y))
+        return {"loss": np.asarray(value), **_named(grads)}
+
+
+def _named(grads: Tree) -> dict[str, Array]:
+    return {path_in("dparams", path): leaf for path, leaf in tree.named_leaves(grads)}
+
+
+def _prove_step(case: _Case) -> tuple[Property, Property]:
+    claim, optimizer = case.claim, case.optimizer
+    step = make_step(case.net, case.loss, optimizer, case.penalties)
+    for part in (case.cast(np.float32), case):
+        state = start(part.params, optimizer, part.key)
+        for number in range(2):
+            arguments = {"state": state, "batch": part.batch}
+            after, metrics = call_purely(claim, "step", step, arguments)
+            expect_unshared(claim, "step", {"state": after}, arguments)
+            expect_like(claim, "state.params", after.params, state.params)
+            expect_like(claim, "state.opt_state", after.opt_state, state.opt_state)
+            value, grads = part.gradient(state.params, part.batch)
+            expected = optimizer.update(grads, state.opt_state, state.params, number)
+            same_bits(
+                claim,
+                "the step is not the optimizer's update",
+                expected,
+                (after.params, after.opt_state),
+                "another gradient",
+            )
+            same_bits(claim, "the step's metrics are not those of its batch", value, metrics.loss, "another loss")
+            state = after
+    return Property("the step is the optimizer's update; structure, shapes, dtypes", 4), Property(PURITY, 4)
+
+
+def _prove_derivative(case: _Case, within: dict[str, float]) -> tuple[Property, ...]:
+    _, grads = case.gradient(case.params, case.batch)
+
+    def total(at: _Params) -> Array:
+        return np.array([evaluate(case.net, at.params, [case.batch], case.loss, case.penalties).loss])
+
+    at = _Params(case.params)
+    rounding = {path: within[f"d{path}"] for path, _ in tree.named_leaves(at)}
+    claimed = Gradient(total, at, np.ones(1), _Params(grads), rounding, len(case.batch))
+    return prove_gradient(case.claim, claimed, random.fold_in(case.key, 1))
+
+
+@attrs.frozen(eq=False)
+class _Params:
+    params: Tree
+
+
+def _prove_mean(case: _Case, within: dict[str, float]) -> Property:
+    whole = case.numbers()
+    parts = []
+    for i in range(len(case.batch)):
+        example = Batch(case.batch.x[i : i + 1], case.batch.y[i : i + 1])
+        parts.append(attrs.evolve(case, batch=example).numbers())
+    return agree(
+        case.claim,
+        "a mean over the batch",
+        "loss and gradient of a batch are not the means of those of its examples",
+        got=whole,
+        wanted={path: np.asarray(sum(part[path] for part in parts) / len(parts)) for path in whole},
+        within={path: 4 * bound for path, bound in within.items()},
+        cause="a sum over the batch where a mean belongs, or examples that know of each other",
+    )

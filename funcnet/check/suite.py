@@ -1,0 +1,145 @@
+"""Everything the library differentiates, each with a way to prove it on random configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from funcnet import random
+from funcnet.check.layer import check_layer
+from funcnet.check.losses import Targets, check_loss, class_labels, real_numbers, shares
+from funcnet.check.optimizers import Rule, check_optimizer
+from funcnet.check.penalties import check_penalty
+from funcnet.check.step import check_step
+from funcnet.check.verdict import CheckReport
+from funcnet.layer import AnyLayer, chain
+from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.initializers import glorot
+from funcnet.layers.linear import linear
+from funcnet.layers.reshape import flatten, identity
+from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
+from funcnet.optimizers import Optimizer, momentum, nesterov, one_cycle, sgd
+from funcnet.penalties import Penalty, each_weight, l1, l2
+from funcnet.random import Key
+from funcnet.shapes import Shape
+
+__all__ = ["Subject", "of_layer", "of_loss", "of_optimizer", "of_penalty", "subjects"]
+
+_LARGEST = 5  # of batch, width and any axis; 1 is drawn as often
+_DEEPEST = 10
+
+
+@attrs.frozen
+class Subject:
+    """Something to be proven: ``check(key)`` draws a configuration (shapes, batch, depth) and proves it there."""
+
+    name: str
+    check: Callable[[Key], CheckReport]
+
+
+def subjects() -> tuple[Subject, ...]:
+    """Every layer, loss, penalty, optimizer and combinator of the library, and the step made of them."""
+    return (
+        *(of_layer(layer, axes=1) for layer in (linear(3), linear(1), linear(4, bias=False), linear(2, init=glorot))),
+        *(of_layer(layer) for layer in _ACTIVATIONS),
+        *(of_layer(layer) for layer in (flatten(), identity())),
+        Subject("chain of random layers", _check_chain),
+        of_loss(softmax_cross_entropy(), class_labels, axes=1),
+        of_loss(softmax_cross_entropy(label_smoothing=0.1), class_labels, axes=1),
+        of_loss(binary_cross_entropy(), shares),
+        of_loss(mean_squared_error(), real_numbers),
+        of_penalty(l2(0.1)),
+        of_penalty(l1(0.1)),
+        of_optimizer(sgd(0.1), _velocity_rule(0.0, nesterov=False)),
+        of_optimizer(momentum(0.1), _velocity_rule(0.9, nesterov=False)),
+        of_optimizer(nesterov(0.1), _velocity_rule(0.9, nesterov=True)),
+        of_optimizer(nesterov(one_cycle(0.1, 10))),
+        Subject("step of random networks", _check_step),
+    )
+
+
+def of_layer(layer: AnyLayer, *, axes: int | None = None) -> Subject:
+    """The proof of a layer on examples of random shapes, of so many axes or of 0 to 3."""
+    return Subject(
+        layer.name, lambda key: check_layer(layer, _shape(key, axes), key=key, batch=_size(random.fold_in(key, 7)))
+    )
+
+
+def of_loss(loss: Loss, targets: Targets, *, axes: int | None = None) -> Subject:
+    """The proof of a loss on predictions of random shapes, of so many axes an example or of 0 to 3."""
+
+    def check(key: Key) -> CheckReport:
+        return check_loss(loss, _shape(key, axes), targets=targets, key=key, batch=_size(random.fold_in(key, 7)))
+
+    return Subject(loss.name, check)
+
+
+def of_penalty(penalty: Penalty) -> Subject:
+    """The proof of a penalty on weights of random shapes."""
+    return Subject(repr(penalty), lambda key: check_penalty(penalty, _shape(key), key=key))
+
+
+def of_optimizer(optimizer: Optimizer, rule: Rule | None = None) -> Subject:
+    """The proof of an optimizer on random gradients."""
+    return Subject(optimizer.name, lambda key: check_optimizer(optimizer, key=key, rule=rule))
+
+
+_ACTIVATIONS = (relu(), leaky_relu(), leaky_relu(0.3), tanh(), sigmoid(), softplus(), gelu())
+
+
+def _size(key: Key, low: int = 1) -> int:
+    return int(random.randint(key, (), low, _LARGEST + 1))
+
+
+def _shape(key: Key, axes: int | None = None) -> Shape:
+    count = int(random.randint(random.fold_in(key, 1), (), 0, 4)) if axes is None else axes
+    return tuple(random.randint(random.fold_in(key, 2), (count,), 1, _LARGEST + 1).tolist())
+
+
+def _pick(key: Key) -> AnyLayer:
+    """An activation, or as often a linear layer."""
+    kind = int(random.randint(key, (), 0, 2 * len(_ACTIVATIONS)))
+    width, bias = _size(random.fold_in(key, 1)), _size(random.fold_in(key, 2)) > 1
+    return _ACTIVATIONS[kind] if kind < len(_ACTIVATIONS) else linear(width, bias=bias)
+
+
+def _network(key: Key) -> AnyLayer:
+    depth = int(random.randint(key, (), 1, _DEEPEST + 1))
+    return chain(flatten(), *map(_pick, random.split(random.fold_in(key, 1), depth)))
+
+
+def _check_chain(key: Key) -> CheckReport:
+    net_key, case_key = random.split(key)
+    # A chain within the chain: combinators nest.
+    net = chain(_network(net_key), _network(random.fold_in(net_key, 1)))
+    return check_layer(net, _shape(case_key), key=case_key, batch=_size(net_key))
+
+
+def _check_step(key: Key) -> CheckReport:
+    net_key, case_key = random.split(key)
+    net, in_shape = _network(net_key), _shape(case_key)
+    params, _ = net.init(case_key, in_shape)
+    return check_step(
+        net,
+        softmax_cross_entropy(),
+        nesterov(0.1),
+        {**each_weight(l2(0.3), params), **dict(list(each_weight(l1(0.2), params).items())[1:])},  # one of each kind
+        in_shape=in_shape,
+        targets=class_labels,
+        key=case_key,
+        batch=_size(net_key),
+    )
+
+
+def _velocity_rule(decay: float, *, nesterov: bool) -> Rule:
+    """The textbook's recurrence for one number, at a rate of 0.1; gradient descent is that without velocity."""
+
+    def rule(w: float, gradients: Sequence[float]) -> float:
+        v = 0.0
+        for g in gradients:
+            v = decay * v + g
+            w -= 0.1 * (g + decay * v if nesterov else v)
+        return w
+
+    return rule
