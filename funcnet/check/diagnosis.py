@@ -61,7 +61,7 @@ def likely_cause(
 
 def _cause_of_factor(factor: float, batch: int, entries: int) -> str:
     named = {-1.0: "a flipped sign"}
-    for count, what in ((batch, "batch"), (entries, "number of entries")):
+    for count, what in ((entries, "number of entries"), (batch, "batch")):
         if count > 1:
             named |= {
                 1.0 / count: f"a factor of 1/{count}, the {what}: a mean is taken where a sum belongs",

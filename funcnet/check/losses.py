@@ -11,7 +11,7 @@ import numpy as np
 from funcnet import random
 from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
-from funcnet.check.purity import PURITY, call_purely, expect_unshared
+from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerance
 from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
 from funcnet.losses import Loss
@@ -59,12 +59,15 @@ def check_loss(loss: Loss, out_shape: Shape, *, targets: Targets, key: Key, batc
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
     """
     batch = whole_number("the batch of a check", batch, 1)
-    claim = Claim(loss.name, f"a batch of {batch} x {describe(tuple(out_shape))}", key)
+    out_shape = tuple(out_shape)
+    call = f"check_loss({loss}, {out_shape}, targets={_name(targets)}, batch={batch}, key={key})"
+    claim = Claim(loss.name, f"a batch of {batch} x {describe(out_shape)}", key, call)
     with reproducible(claim):
         prediction_key, target_key, rest = random.split(key, 3)
         prediction = freeze(random.normal(prediction_key, (batch, *out_shape)))
         target = freeze(np.asarray(targets(target_key, prediction)))
         case = _Case(claim, loss, prediction, target, rest).cast(np.float64)
+        purity, contract = _prove_purity(case), _prove_contract(case)
         found = conditions(case.numbers, rest)
         within64, within32 = (
             {path: tolerance(condition, prediction.size, dtype) for path, condition in found.items()}
@@ -73,8 +76,8 @@ def check_loss(loss: Loss, out_shape: Shape, *, targets: Targets, key: Key, batc
         return CheckReport(
             claim,
             (
-                _prove_contract(case),
-                _prove_purity(case),
+                purity,
+                contract,
                 *_prove_derivative(case, within64),
                 _prove_mean(case, within64),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
@@ -120,14 +123,15 @@ def _prove_purity(case: _Case) -> Property:
     for part in (case.cast(np.float32), case):
         arguments = {"prediction": part.prediction, "target": part.target}
         _, gradient = call_purely(case.claim, "value_and_grad", case.loss.value_and_grad, arguments)
-        expect_unshared(case.claim, "value_and_grad", {"dprediction": gradient}, arguments)
-        kept = gradient.copy()
+        writable = {name: array.copy() for name, array in arguments.items()}
+        _, other = case.loss.value_and_grad(*writable.values())
+        expect_unshared(case.claim, "value_and_grad", {"dprediction": other}, writable)
+        results = {"dprediction": gradient}
+        kept = state(results)
         _, other = case.loss.value_and_grad(part.prediction[::-1] / 2, part.target)
-        expect_unshared(case.claim, "a later call", {"dprediction": other}, {"dprediction": gradient})
-        if kept.tobytes() != gradient.tobytes():
-            raise case.claim.refuted(
-                "a later call changes what an earlier one returned", cause="a buffer is used again"
-            )
+        expect_unshared(case.claim, "a later call", {"dprediction": other}, results)
+        broken = "a later call changes what an earlier one returned"
+        same_bits(case.claim, broken, kept, state(results), "memory used again")
         if case.loss.accuracy is not None:
             call_purely(case.claim, "accuracy", case.loss.accuracy, arguments)
     return Property(PURITY, 8)
@@ -171,3 +175,7 @@ def _prove_mean(case: _Case, within: dict[str, float]) -> Property:
         within={path: 4 * bound for path, bound in within.items()},
         cause="a sum over the batch where a mean belongs, or a factor of 1/batch missing in one of loss and gradient",
     )
+
+
+def _name(function: object) -> str:
+    return getattr(function, "__name__", repr(function))

@@ -41,11 +41,17 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
     """
-    claim = Claim(optimizer.name, f"{_STEPS} updates of a linear layer's parameters", key)
+    claim = Claim(
+        optimizer.name,
+        f"{_STEPS} updates of a linear layer's parameters",
+        key,
+        f"check_optimizer({optimizer}, key={key})",
+    )
     with reproducible(claim):
         params_key, grads_key, rest = random.split(key, 3)
         grads = tuple(_record(random.fold_in(grads_key, step)) for step in range(_STEPS))
         case = _Case(claim, optimizer, _record(params_key), grads).cast(np.float64)
+        contract = _prove_contract(case)
         found = conditions(case.numbers, rest)
         within64, within32 = (
             {path: tolerance(condition, 2 * _STEPS, dtype) for path, condition in found.items()}
@@ -54,7 +60,7 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
         return CheckReport(
             claim,
             (
-                *_prove_contract(case),
+                *contract,
                 _prove_descent(case),
                 *(() if rule is None else (_prove_rule(case, rule, within64),)),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),

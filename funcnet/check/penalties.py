@@ -30,9 +30,12 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
     """
     shape = tuple(shape)
-    claim = Claim(repr(penalty), f"weights of shape {describe(shape)}", key)
+    claim = Claim(
+        repr(penalty), f"weights of shape {describe(shape)}", key, f"check_penalty({penalty}, {shape}, key={key})"
+    )
     with reproducible(claim):
         w = random.normal(key, shape).astype(np.float64)  # numbers that float32 can hold too
+        contract = _prove_contract(claim, penalty, w)
         found = conditions(lambda jiggle: _numbers(penalty, jiggle(w)), random.fold_in(key, 1))
         within64, within32 = (
             {path: tolerance(condition, max(1, w.size), dtype) for path, condition in found.items()}
@@ -48,7 +51,7 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
         return CheckReport(
             claim,
             (
-                *_prove_contract(claim, penalty, w),
+                *contract,
                 *prove_gradient(claim, gradient, random.fold_in(key, 2)),
                 float32_agrees(claim, _numbers(penalty, w.astype(np.float32)), _numbers(penalty, w), within32),
             ),
@@ -71,7 +74,8 @@ def _prove_contract(claim: Claim, penalty: Penalty, w: Array) -> tuple[Property,
         gradient = call_purely(claim, "grad", penalty.grad, arguments)
         expect_number(claim, "the penalty", value)
         expect_array(claim, "dw", gradient, w.shape, dtype)
-        expect_unshared(claim, "grad", {"dw": gradient}, arguments)
+        writable = w.astype(dtype)
+        expect_unshared(claim, "grad", {"dw": penalty.grad(writable)}, {"w": writable})
     return (
         Property("shapes and dtypes", 4),
         Property(PURITY, 4),

@@ -7,17 +7,17 @@ import random as python_random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, MethodType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
 
 from funcnet.check.verdict import Claim
 
-__all__ = ["PURITY", "call_purely", "expect_unshared", "same_bits", "state"]
+__all__ = ["PURITY", "State", "call_purely", "expect_unshared", "same_bits", "state"]
 
 T = TypeVar("T")
-State = dict[str, bytes | str]
+State: TypeAlias = dict[str, bytes | str]
 
 PURITY = "purity: arguments, captured arrays, hidden state and randomness, shared memory"
 
@@ -50,14 +50,20 @@ def call_purely(claim: Claim, what: str, function: Callable[..., T], arguments: 
         raise claim.refuted(
             f"{what} changes what it captured", where=changed, cause="hidden state: a call should be given all it needs"
         )
-    same_bits(claim, f"{what} gives other bits the second time", result, again, "hidden state or hidden randomness")
+    same_bits(
+        claim,
+        f"{what} gives other bits the second time",
+        state({"result": result}),
+        state({"result": again}),
+        "hidden state or hidden randomness",
+    )
     return result
 
 
-def same_bits(claim: Claim, broken: str, one: Any, other: Any, cause: str) -> None:
-    """Refute the claim, as ``broken``, unless the two hold the same numbers bit for bit."""
-    if changed := _changed(state(one), state(other)):
-        raise claim.refuted(broken, where=f"result{changed}", cause=cause)
+def same_bits(claim: Claim, broken: str, before: State, after: State, cause: str) -> None:
+    """Refute the claim, as ``broken``, unless the two states are the same."""
+    if changed := _changed(before, after):
+        raise claim.refuted(broken, where=changed, cause=cause)
 
 
 def expect_unshared(claim: Claim, what: str, results: Mapping[str, Any], others: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import attrs
+import numpy as np
 
 from funcnet import random
 from funcnet.check.layer import check_layer
@@ -13,7 +14,7 @@ from funcnet.check.optimizers import Rule, check_optimizer
 from funcnet.check.penalties import check_penalty
 from funcnet.check.step import check_step
 from funcnet.check.verdict import CheckReport
-from funcnet.layer import AnyLayer, chain
+from funcnet.layer import AnyLayer, Layer, chain
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.initializers import glorot
 from funcnet.layers.linear import linear
@@ -21,13 +22,14 @@ from funcnet.layers.reshape import flatten, identity
 from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
 from funcnet.optimizers import Optimizer, momentum, nesterov, one_cycle, sgd
 from funcnet.penalties import Penalty, each_weight, l1, l2
-from funcnet.random import Key
+from funcnet.random import Key, make_key
 from funcnet.shapes import Shape
 
-__all__ = ["Subject", "of_layer", "of_loss", "of_optimizer", "of_penalty", "subjects"]
+__all__ = ["Subject", "of_layer", "of_loss", "of_optimizer", "of_penalty", "subject_of", "subjects"]
 
 _LARGEST = 5  # of batch, width and any axis; 1 is drawn as often
 _DEEPEST = 10
+_ATTEMPTS = 30
 
 
 @attrs.frozen
@@ -41,12 +43,18 @@ class Subject:
 def subjects() -> tuple[Subject, ...]:
     """Every layer, loss, penalty, optimizer and combinator of the library, and the step made of them."""
     return (
-        *(of_layer(layer, axes=1) for layer in (linear(3), linear(1), linear(4, bias=False), linear(2, init=glorot))),
+        of_layer(linear(3), axes=1),
+        of_layer(linear(1), axes=1),
+        attrs.evolve(of_layer(linear(4, bias=False), axes=1), name="linear(4), no bias"),
+        attrs.evolve(of_layer(linear(2, init=glorot), axes=1), name="linear(2), glorot"),
         *(of_layer(layer) for layer in _ACTIVATIONS),
         *(of_layer(layer) for layer in (flatten(), identity())),
         Subject("chain of random layers", _check_chain),
         of_loss(softmax_cross_entropy(), class_labels, axes=1),
-        of_loss(softmax_cross_entropy(label_smoothing=0.1), class_labels, axes=1),
+        attrs.evolve(
+            of_loss(softmax_cross_entropy(label_smoothing=0.1), class_labels, axes=1),
+            name="softmax cross-entropy, smoothed labels",
+        ),
         of_loss(binary_cross_entropy(), shares),
         of_loss(mean_squared_error(), real_numbers),
         of_penalty(l2(0.1)),
@@ -54,16 +62,70 @@ def subjects() -> tuple[Subject, ...]:
         of_optimizer(sgd(0.1), _velocity_rule(0.0, nesterov=False)),
         of_optimizer(momentum(0.1), _velocity_rule(0.9, nesterov=False)),
         of_optimizer(nesterov(0.1), _velocity_rule(0.9, nesterov=True)),
-        of_optimizer(nesterov(one_cycle(0.1, 10))),
+        attrs.evolve(of_optimizer(nesterov(one_cycle(0.1, 10))), name="nesterov(0.9), one cycle"),
         Subject("step of random networks", _check_step),
     )
 
 
-def of_layer(layer: AnyLayer, *, axes: int | None = None) -> Subject:
-    """The proof of a layer on examples of random shapes, of so many axes or of 0 to 3."""
-    return Subject(
-        layer.name, lambda key: check_layer(layer, _shape(key, axes), key=key, batch=_size(random.fold_in(key, 7)))
-    )
+def subject_of(found: object, in_shape: Shape | None = None) -> Subject:
+    """The proof of a layer, loss, penalty or optimizer, or of what a function without arguments makes.
+
+    A layer gets examples of ``in_shape``, or of whatever random shapes its init takes; a loss, the first of class
+    labels, shares and real numbers that it takes for targets.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if not isinstance(found, Layer | Loss | Penalty | Optimizer) and callable(found):
+        found = found()
+    match found:
+        case Layer():
+            return of_layer(found, in_shape=in_shape)
+        case Loss():
+            targets = _targets_of(found)
+            return of_loss(found, targets, axes=1 if targets is class_labels else None)
+        case Penalty():
+            return of_penalty(found)
+        case Optimizer():
+            return of_optimizer(found)
+    raise TypeError(f"only layers, losses, penalties and optimizers can be proven, not a {type(found).__name__}")
+
+
+def of_layer(layer: AnyLayer, *, axes: int | None = None, in_shape: Shape | None = None) -> Subject:
+    """The proof of a layer on examples of one shape, or of random ones of so many axes, or of any that init takes."""
+
+    def check(key: Key) -> CheckReport:
+        shape = _accepted(layer, key, axes) if in_shape is None else in_shape
+        return check_layer(layer, shape, key=key, batch=_size(random.fold_in(key, 7)))
+
+    return Subject(layer.name, check)
+
+
+def _accepted(layer: AnyLayer, key: Key, axes: int | None) -> Shape:
+    for attempt in range(_ATTEMPTS):
+        shape = _shape(random.fold_in(key, attempt), axes)
+        try:
+            layer.init(key, shape)
+        except Exception as error:  # a layer that refuses a shape, in whatever way
+            refusal = error
+        else:
+            return shape
+    raise ValueError(
+        f"{layer} took none of {_ATTEMPTS} random shapes of 0 to 3 axes of up to {_LARGEST}, such as {shape}: name one "
+        f"(--in-shape on the command line). It said: {refusal}"
+    ) from refusal
+
+
+def _targets_of(loss: Loss) -> Targets:
+    prediction = np.zeros((3, 4), np.float32)
+    for targets in (class_labels, shares, real_numbers):
+        try:
+            _, gradient = loss.value_and_grad(prediction, targets(make_key(0), prediction))
+        except Exception:  # it takes others
+            continue
+        if gradient.shape == prediction.shape:
+            return targets
+    raise TypeError(f"{loss} takes neither class labels nor shares nor real numbers for targets: use check_loss")
 
 
 def of_loss(loss: Loss, targets: Targets, *, axes: int | None = None) -> Subject:

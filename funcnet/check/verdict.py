@@ -15,11 +15,19 @@ __all__ = ["CheckError", "CheckReport", "Claim", "Property", "Refutation", "repr
 
 @attrs.frozen
 class Claim:
-    """What is being checked: the subject, a line on the inputs it is given, and the key they were drawn with."""
+    """What is being checked.
+
+    Attributes:
+        subject: the layer, loss, penalty or optimizer.
+        inputs: what it is given, in words.
+        key: the key that the inputs are drawn with.
+        call: the call that checks the same case again.
+    """
 
     subject: str
     inputs: str
     key: Key
+    call: str
 
     def refuted(self, broken: str, **evidence: Any) -> CheckError:
         """The error to raise. The evidence is what ``Refutation`` has fields for."""
@@ -51,7 +59,7 @@ class CheckReport:
     """All that was checked of a subject on one random case, and held.
 
     Attributes:
-        claim: the subject, its inputs and the key that draws them again.
+        claim: the subject, its inputs and how to check it again.
         properties: what held, in the order of checking.
     """
 
@@ -75,7 +83,7 @@ class CheckReport:
             worst = f"worst error {p.worst:.1e} of its tolerance, at {p.where}" if p.worst else ""
             told = "; ".join(filter(None, [worst, p.note]))
             lines.append(f"  {p.name:<{width}}  {p.compared:>6,} compared{'; ' if told else ''}{told}")
-        return "\n".join([*lines, f"  again with key={self.claim.key}"])
+        return "\n".join([*lines, f"  again: {self.claim.call}"])
 
 
 @attrs.frozen
@@ -83,7 +91,7 @@ class Refutation:
     """What was refuted, and the evidence.
 
     Attributes:
-        claim: the subject, its inputs and the key that draws them again.
+        claim: the subject, its inputs and how to check it again.
         broken: the property that does not hold.
         where: the worst entry, by its path in the record and its index: ``params.weight[2, 1]``.
         analytic: what the subject's own derivative gave there.
@@ -116,7 +124,7 @@ class Refutation:
             ("seen", self.detail),
             ("likely", self.cause),
             ("inputs", self.claim.inputs),
-            ("again", f"key={self.claim.key}"),
+            ("again", self.claim.call),
         ]
         return "\n".join(
             [f"{self.claim.subject}: {self.broken}", *(f"  {name:<9} {told}" for name, told in lines if told)]
@@ -142,7 +150,7 @@ def reproducible(claim: Claim) -> Iterator[None]:
     except CheckError:
         raise
     except Exception as error:
-        error.add_note(f"raised while checking {claim.subject} on {claim.inputs}, key={claim.key}")
+        error.add_note(f"raised while checking {claim.subject} on {claim.inputs}; again: {claim.call}")
         raise
 
 

@@ -1,52 +1,29 @@
-"""The command line: ``funcnet lab-report``."""
+"""``funcnet lab-report``: train the lab's network and write its report."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
 from tqdm import tqdm
 
-from funcnet import __version__
+from funcnet.cli.terminal import INTERRUPTED, interruptible, say, whole_number
 from funcnet.data.batches import batch_count
-from funcnet.data.dataset import DataError, Dataset
+from funcnet.data.dataset import Dataset
 from funcnet.data.registry import NAMES, load
 from funcnet.lab import RECIPES, lab_record, run_lab
 from funcnet.record import RunRecord
 from funcnet.step import Evaluation
 from funcnet.train import DivergenceError
 
-__all__ = ["main"]
-
-_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
+__all__ = ["add_to"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _lab_report(
-            list(dict.fromkeys(options.datasets)), options.data, options.epochs, options.seed, options.out
-        )
-    except (DataError, OSError) as error:
-        print(f"funcnet: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("funcnet: stopped", file=sys.stderr)
-        return _INTERRUPTED
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="funcnet", description="Neural networks as values and pure functions.")
-    parser.add_argument("--version", action="version", version=f"funcnet {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
     report = commands.add_parser(
         "lab-report",
         help="train the lab's network and write its report",
@@ -63,10 +40,10 @@ def _parser() -> argparse.ArgumentParser:
         help="the folder with the data sets (after it, $FUNCNET_DATA and the cache folder are looked in; what is "
         "nowhere is downloaded)",
     )  # fmt: skip
-    report.add_argument("--epochs", type=_whole_number(1), default=20, metavar="N", help="how often each image is met")
-    report.add_argument("--seed", type=_whole_number(0, 2**64 - 1), default=0, metavar="N", help="of all randomness")
+    report.add_argument("--epochs", type=whole_number(1), default=20, metavar="N", help="how often each image is met")
+    report.add_argument("--seed", type=whole_number(0, 2**64 - 1), default=0, metavar="N", help="of all randomness")
     report.add_argument("--out", type=Path, default=Path("lab-report"), metavar="DIR", help="where the report goes")
-    return parser
+    report.set_defaults(run=_run)
 
 
 def _dataset(text: str) -> str:
@@ -75,26 +52,14 @@ def _dataset(text: str) -> str:
     return text
 
 
-def _whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        wanted = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
-        try:
-            number = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}") from None
-        if number < low or (high is not None and number > high):
-            raise argparse.ArgumentTypeError(f"expected {wanted}, got {text}")
-        return number
-
-    return parse
-
-
-def _lab_report(names: Sequence[str], data: Path | None, epochs: int, seed: int, out: Path) -> int:
+def _run(options: argparse.Namespace) -> int:
+    names, out = list(dict.fromkeys(options.datasets)), options.out
+    epochs, seed = options.epochs, options.seed
     out.mkdir(parents=True, exist_ok=True)  # before the training, not after it
-    datasets = [load(name, data) for name in names]
+    datasets = [load(name, options.data) for name in names]
     runs: list[RunRecord] = []
     status = 0
-    with _interruptible() as interrupted:
+    with interruptible() as interrupted:
         for dataset in datasets:
             run, status = _train(dataset, epochs, seed, interrupted)
             if run.epochs:
@@ -111,7 +76,7 @@ def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], b
     """Train, showing progress, until the last epoch, Ctrl-C or divergence; the record and the exit status."""
     recipe = RECIPES[dataset.name]
     run = lab_record(dataset, recipe, seed=seed)
-    _say(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} testing images")
+    say(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} testing images")
     began = time.monotonic()
     bar = tqdm(
         total=batch_count(dataset.train, recipe.batch_size),
@@ -134,14 +99,14 @@ def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], b
             run = run.and_epoch(record)
             left = (time.monotonic() - began) / record.epoch * (epochs - record.epoch)
             bar.clear()
-            _say(record)
+            say(record)
             if record.epoch < epochs:
                 bar.reset()
                 bar.set_description(f"epoch {record.epoch + 1}/{epochs}, {_duration(left)} left")
     except KeyboardInterrupt:
         bar.clear()
         print(f"Stopped by Ctrl-C after {run.epochs} of {epochs} epochs.", file=sys.stderr)
-        return run, _INTERRUPTED
+        return run, INTERRUPTED
     except DivergenceError as error:
         bar.clear()
         print(f"funcnet: error: {dataset.name}: {error}", file=sys.stderr)
@@ -155,33 +120,7 @@ def _write(runs: Sequence[RunRecord], out: Path) -> None:
     from funcnet.report import summary_table, to_markdown, write_report  # matplotlib, which --help can do without
 
     paths = write_report(runs, out)
-    _say(f"\n{to_markdown(summary_table(runs[-1]))}\nWrote {', '.join(str(path) for path in paths)}\n")
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Within, the first Ctrl-C is only noted, for whoever asks; the second acts at once."""
-    noted = False
-
-    def note(signal_number: int, frame: FrameType | None) -> None:
-        nonlocal noted
-        if noted:
-            raise KeyboardInterrupt
-        noted = True
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: noted
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _say(text: object) -> None:
-    """Print, as long as anybody reads: a closed pipe is no reason to lose a training run."""
-    try:
-        print(text, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    say(f"\n{to_markdown(summary_table(runs[-1]))}\nWrote {', '.join(str(path) for path in paths)}\n")
 
 
 def _duration(seconds: float) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from funcnet import cli
-from funcnet.cli import main
+from funcnet.cli import lab_report, main
 from funcnet.data.registry import load
 from funcnet.lab import RECIPES
 
@@ -132,24 +131,13 @@ def test_ctrl_c_within_the_first_epoch_reports_nothing(
     def at_once() -> Iterator[object]:
         yield lambda: True
 
-    monkeypatch.setattr(cli, "_interruptible", at_once)
-    monkeypatch.setattr(cli, "load", lambda name, folder: attrs.evolve(load("glyphs"), name=name))
+    monkeypatch.setattr(lab_report, "interruptible", at_once)
+    monkeypatch.setattr(lab_report, "load", lambda name, folder: attrs.evolve(load("glyphs"), name=name))
     assert main(["lab-report", "glyphs", "mnist", "--out", str(tmp_path)]) == 130
     captured = capsys.readouterr()
     assert "Stopped by Ctrl-C after 0 of 20 epochs." in captured.err
     assert "mnist" not in captured.out
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_first_ctrl_c_is_noted_and_the_second_acts() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with cli._interruptible() as interrupted:
-        assert not interrupted()
-        signal.raise_signal(signal.SIGINT)
-        assert interrupted()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_help_and_version_do_not_wait_for_matplotlib() -> None:

@@ -1,0 +1,37 @@
+"""The command line: ``funcnet lab-report`` and ``funcnet check``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from funcnet import __version__
+from funcnet.cli import check, lab_report
+from funcnet.cli.terminal import INTERRUPTED
+from funcnet.data.dataset import DataError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (DataError, OSError) as error:
+        print(f"funcnet: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("funcnet: stopped", file=sys.stderr)
+        return INTERRUPTED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="funcnet", description="Neural networks as values and pure functions.")
+    parser.add_argument("--version", action="version", version=f"funcnet {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    lab_report.add_to(commands)
+    check.add_to(commands)
+    return parser

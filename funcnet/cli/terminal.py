@@ -1,0 +1,57 @@
+"""What the commands share: numbers read from arguments, Ctrl-C, and printing to whoever still reads."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["INTERRUPTED", "interruptible", "say", "whole_number"]
+
+INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
+
+
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A parser of arguments that are whole numbers from ``low`` to ``high``."""
+
+    def parse(text: str) -> int:
+        wanted = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}") from None
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"expected {wanted}, got {text}")
+        return number
+
+    return parse
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Within, the first Ctrl-C is only noted, for whoever asks; the second acts at once."""
+    noted = False
+
+    def note(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal noted
+        if noted:
+            raise KeyboardInterrupt
+        noted = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def say(text: object) -> None:
+    """Print, as long as anybody reads: a closed pipe is no reason to lose a training run."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
