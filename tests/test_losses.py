@@ -2,39 +2,35 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from proofs import keys, normal, prove_value_and_grad, shapes, sizes
 
-from funcnet import random
+from funcnet.check import check_loss, class_labels, real_numbers, shares
+from funcnet.check.strategies import keys, shapes, sizes
 from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, ShapeError
 
-smoothings = st.sampled_from([0.0, 0.1, 0.7])
 
-
-@given(sizes, sizes, smoothings, st.sampled_from([np.uint8, np.int32, np.int64]), keys)
+@settings(max_examples=20)
+@given(sizes(), sizes(), st.sampled_from([0.0, 0.1, 0.7]), st.sampled_from([np.uint8, np.int32, np.int64]), keys())
 def test_proof_of_softmax_cross_entropy(batch: int, classes: int, smoothing: float, dtype: type, key: Key) -> None:
-    labels = random.randint(key, (batch,), 0, classes).astype(dtype)
-    loss = softmax_cross_entropy(label_smoothing=smoothing)
-    prove_value_and_grad(lambda z: loss(z, labels), 3 * normal(key, (batch, classes)))
+    def labels(key: Key, logits: Array) -> Array:
+        return class_labels(key, logits).astype(dtype)
+
+    check_loss(softmax_cross_entropy(label_smoothing=smoothing), (classes,), targets=labels, batch=batch, key=key)
 
 
-@given(sizes, shapes, keys)
+@settings(max_examples=10)
+@given(sizes(), shapes(), keys())
 def test_proof_of_binary_cross_entropy(batch: int, shape: Shape, key: Key) -> None:
-    a, b = random.split(key)
-    targets = random.uniform(a, (batch, *shape), dtype=np.float64)
-    loss = binary_cross_entropy()
-    prove_value_and_grad(lambda z: loss(z, targets.astype(z.dtype)), 3 * normal(b, targets.shape))
+    check_loss(binary_cross_entropy(), shape, targets=shares, batch=batch, key=key)
 
 
-@given(sizes, shapes, keys)
+@settings(max_examples=10)
+@given(sizes(), shapes(), keys())
 def test_proof_of_mean_squared_error(batch: int, shape: Shape, key: Key) -> None:
-    a, b = random.split(key)
-    target = normal(a, (batch, *shape))
-    loss = mean_squared_error()
-    prove_value_and_grad(lambda y: loss(y, target.astype(y.dtype)), normal(b, target.shape))
+    check_loss(mean_squared_error(), shape, targets=real_numbers, batch=batch, key=key)
 
 
 def on_numbers(loss: Loss, prediction: list[object], target: list[object]) -> tuple[float, list[object]]:
@@ -53,22 +49,6 @@ def test_known_values() -> None:
     assert value == pytest.approx((math.log(2) + math.log(4)) / 2)
     np.testing.assert_allclose(gradient, [[-0.25], [0.375]])
     assert on_numbers(mean_squared_error(), [[1, 2], [3, 4]], [[1.0, 0], [3, 1]]) == (13 / 4, [[0, 1], [0, 1.5]])
-
-
-@given(sizes, sizes, keys)
-def test_losses_are_means_over_the_batch(batch: int, classes: int, key: Key) -> None:
-    """Every example twice: the same loss, and half the gradient for each."""
-    z = normal(key, (batch, classes))
-    cases: list[tuple[Loss, Array]] = [
-        (softmax_cross_entropy(), random.randint(key, (batch,), 0, classes)),
-        (binary_cross_entropy(), random.uniform(key, z.shape, dtype=np.float64)),
-        (mean_squared_error(), np.zeros_like(z)),
-    ]
-    for loss, target in cases:
-        value, gradient = loss(z, target)
-        twice, gradient_twice = loss(np.concatenate([z, z]), np.concatenate([target, target]))
-        assert twice == pytest.approx(value)
-        np.testing.assert_allclose(gradient_twice, np.concatenate([gradient, gradient]) / 2, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proofs import keys
 
 from funcnet import random
+from funcnet.check.strategies import keys
 from funcnet.random import Key, make_key
 
 
@@ -21,14 +21,14 @@ def test_the_bits_never_change() -> None:
     assert random.permutation(key, 8).tolist() == [4, 6, 3, 2, 0, 5, 7, 1]
 
 
-@given(keys)
+@given(keys())
 def test_the_same_key_draws_the_same(key: Key) -> None:
     for draw in (random.uniform, random.normal):
         assert draw(key, (4, 3)).tobytes() == draw(key, (4, 3)).tobytes()
     assert np.array_equal(random.permutation(key, 9), random.permutation(key, 9))
 
 
-@given(keys, st.integers(0, 40), st.integers(0, 40))
+@given(keys(), st.integers(0, 40), st.integers(0, 40))
 def test_a_longer_draw_begins_with_the_shorter(key: Key, count: int, more: int) -> None:
     for draw in (random.uniform, random.normal):
         assert np.array_equal(draw(key, (count + more,))[:count], draw(key, (count,)))
@@ -46,7 +46,7 @@ def test_different_streams_are_not_correlated() -> None:
     assert abs(np.corrcoef(a, b)[0, 1]) < 4 / math.sqrt(100_000)
 
 
-@given(keys, st.floats(-10, 10), st.floats(0.1, 10))
+@given(keys(), st.floats(-10, 10), st.floats(0.1, 10))
 def test_uniform_stays_in_its_range(key: Key, low: float, width: float) -> None:
     x = random.uniform(key, (100,), low, low + width, np.float64)
     assert low <= x.min()
@@ -89,12 +89,12 @@ def test_the_logarithm_is_exact() -> None:
     np.testing.assert_allclose(random._log(x), np.log(x), rtol=1e-15, atol=1e-16)
 
 
-@given(keys, st.integers(-5, 5), st.integers(1, 9))
+@given(keys(), st.integers(-5, 5), st.integers(1, 9))
 def test_randint_reaches_all_of_its_range(key: Key, low: int, width: int) -> None:
     assert set(random.randint(key, (400,), low, low + width).tolist()) == set(range(low, low + width))
 
 
-@given(keys, st.integers(0, 50))
+@given(keys(), st.integers(0, 50))
 def test_a_permutation_has_every_number_once(key: Key, count: int) -> None:
     assert sorted(random.permutation(key, count).tolist()) == list(range(count))
 

@@ -148,7 +148,7 @@ OF_VALUES: dict[str, tuple[Callable[..., Any], str]] = {
     "factor of 2": (lambda v, g: (v, 2 * g), "a factor of 2 too many"),
     "slight error in one entry": (lambda v, g: (v, one_entry_slightly(g, g)), "1 of [0-9]+ entries"),
     "never computed": (lambda v, g: (v, np.zeros_like(g)), "the gradient is zero"),
-    "factor 1/batch missing": (lambda v, g: (v, g * len(g)), "a factor of 3, the batch: a factor of 1/batch is missing"),
+    "factor 1/batch missing": (lambda v, g: (v, g * len(g)), "the batch: a factor of 1/batch is missing"),
     "a sum where a mean belongs": (lambda v, g: (v * len(g), g * len(g)), "is not the mean"),
     "a value of NumPy's": (lambda v, g: (np.float64(v), g), "no Python float"),
     "float64 from float32": (lambda v, g: (v, g.astype(np.float64)), "a dtype is wrong"),

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proofs import keys
 
 from funcnet import random
+from funcnet.check.strategies import keys
 from funcnet.data.batches import batch_count, batches, normalization
 from funcnet.data.dataset import Split
 from funcnet.random import Key, make_key
@@ -17,7 +17,7 @@ def images(key: Key, count: int, shape: tuple[int, ...]) -> np.ndarray:
     return random.randint(key, (count, *shape), 0, 256).astype(np.uint8)
 
 
-@given(st.integers(1, 40), image_shapes, keys)
+@given(st.integers(1, 40), image_shapes, keys())
 def test_normalised_images_have_mean_0_and_deviation_1(count: int, shape: tuple[int, ...], key: Key) -> None:
     x = images(key, count, shape)
     y = normalization(x)(x)
@@ -48,7 +48,7 @@ def test_statistics_are_of_bytes_and_of_something(x: np.ndarray) -> None:
         normalization(x)
 
 
-@given(st.integers(0, 30), st.integers(1, 35), keys, st.booleans())
+@given(st.integers(0, 30), st.integers(1, 35), keys(), st.booleans())
 def test_every_example_comes_once_with_its_target(count: int, size: int, key: Key, shuffled: bool) -> None:
     x = np.arange(count, dtype=np.float32).reshape(count, 1)
     split = Split(x, np.arange(count))

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from proofs import away_from_zero, keys, prove_layer, shapes, sizes
+from hypothesis import given, settings
 
+from funcnet.check import check_layer
+from funcnet.check.strategies import keys, shapes, sizes
 from funcnet.layer import AnyLayer
 from funcnet.layers.activations import gelu, leaky_relu, logistic, relu, sigmoid, softplus, tanh
 from funcnet.random import Key
@@ -12,9 +12,11 @@ from funcnet.shapes import Array, Shape, ShapeError
 ALL = [relu(), leaky_relu(), leaky_relu(0.3), leaky_relu(0), tanh(), sigmoid(), softplus(), gelu()]
 
 
-@given(st.sampled_from(ALL), shapes, sizes, keys)
+@pytest.mark.parametrize("layer", ALL, ids=str)
+@settings(max_examples=8)
+@given(shapes(), sizes(), keys())
 def test_proof(layer: AnyLayer, shape: Shape, batch: int, key: Key) -> None:
-    prove_layer(layer, shape, batch, key, away_from_zero)
+    check_layer(layer, shape, batch=batch, key=key)
 
 
 def both(layer: AnyLayer, x: list[float]) -> tuple[Array, Array]:

@@ -1,19 +1,21 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from proofs import keys, prove_layer, sizes
 
 from funcnet import tree
+from funcnet.check import check_layer
+from funcnet.check.strategies import keys, shapes, sizes
 from funcnet.layers.initializers import glorot, he
 from funcnet.layers.linear import LinearParams, linear
 from funcnet.random import Key, make_key
-from funcnet.shapes import ShapeError
+from funcnet.shapes import Shape, ShapeError
 
 
-@given(sizes, sizes, sizes, st.booleans(), st.sampled_from([he, glorot]), keys)
-def test_proof(batch: int, n_in: int, n_out: int, bias: bool, init: object, key: Key) -> None:
-    prove_layer(linear(n_out, bias=bias, init=init), (n_in,), batch, key)
+@settings(max_examples=15)
+@given(sizes(), shapes(axes=1), sizes(), st.booleans(), st.sampled_from([he, glorot]), keys())
+def test_proof(width: int, in_shape: Shape, batch: int, bias: bool, init: object, key: Key) -> None:
+    check_layer(linear(width, bias=bias, init=init), in_shape, batch=batch, key=key)
 
 
 def test_the_equations_on_numbers() -> None:

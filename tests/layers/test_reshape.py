@@ -1,17 +1,19 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from proofs import keys, prove_layer, shapes, sizes
+from hypothesis import given, settings
 
+from funcnet.check import check_layer
+from funcnet.check.strategies import keys, shapes, sizes
 from funcnet.layers.reshape import flatten, identity
 from funcnet.random import Key, make_key
 from funcnet.shapes import Shape, ShapeError
 
 
-@given(shapes, sizes, keys)
+@settings(max_examples=10)
+@given(shapes(), sizes(), keys())
 def test_proof(shape: Shape, batch: int, key: Key) -> None:
-    prove_layer(flatten(), shape, batch, key)
-    prove_layer(identity(), shape, batch, key)
+    check_layer(flatten(), shape, batch=batch, key=key)
+    check_layer(identity(), shape, batch=batch, key=key)
 
 
 def test_flatten_keeps_the_order() -> None:
