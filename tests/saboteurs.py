@@ -183,6 +183,15 @@ def examples_mixed(layer: AnyLayer) -> AnyLayer:
     return _with(layer, forward=forward, vjp=vjp)
 
 
+def memory_order(layer: AnyLayer) -> AnyLayer:
+    """Reads x as it lies in memory."""
+
+    def forward(params: Any, x: np.ndarray) -> Any:
+        return layer.forward(params, tree.freeze(x.ravel(order="K").reshape(x.shape)))
+
+    return _with(layer, forward=forward)
+
+
 def wrong_out_shape(layer: AnyLayer) -> AnyLayer:
     return _with(layer, init=lambda key, shape: (layer.init(key, shape)[0], (*layer.init(key, shape)[1], 1)))
 
@@ -202,5 +211,6 @@ LAYERS: dict[str, tuple[Callable[[AnyLayer], AnyLayer], str]] = {
     "single precision always": (single_precision_always, "a dtype is wrong"),
     "no dx": (no_dx, "no dx"),
     "examples mixed": (examples_mixed, "not the sums of those of its parts"),
+    "memory order": (memory_order, "how the inputs lie in memory"),
     "wrong out_shape": (wrong_out_shape, "shape"),
 }

@@ -26,6 +26,7 @@ from funcnet.shapes import Array, Float
 
 __all__ = ["Measured", "complex_step", "derivative", "noise"]
 
+_EPS = float(np.finfo(np.float64).eps)
 _FIRST_STEP = 2.0**-4  # a power of two, so that x + h and x - h are off by less than the noise
 _SHRINK = 16.0
 _RUNGS = 6
@@ -65,10 +66,10 @@ def derivative(f: Callable[[float], Float[Array, "outputs"]], noise: Float[Array
 
 
 def _rung(f: Callable[[float], Array], middle: Array, h: float, noise: Array) -> tuple[Array, Array]:
-    (d1, _), (d2, _), (d3, gap3), (d4, gap4) = (_central(f, middle, h / 2**k) for k in range(4))
+    (d1, _, size), (d2, _, _), (d3, gap3, _), (d4, gap4, _) = (_central(f, middle, h / 2**k) for k in range(4))
     e2, e3, e4 = d2 + (d2 - d1) / 3, d3 + (d3 - d2) / 3, d4 + (d4 - d3) / 3
     r3, r4 = e3 + (e3 - e2) / 15, e4 + (e4 - e3) / 15
-    rounding = 10 * noise / h  # D(h/8) has 5.7 of it, and weighs 1.5 in R
+    rounding = 10 * (noise + _EPS * size) / h  # D(h/8) has 5.7 of it, and weighs 1.5 in R
     error = np.abs(r4 - r3) + rounding
     # A smooth function's differences agree far better with each extrapolation; and its one-sided slopes approach each
     # other with h, while on a kink they stay apart.
@@ -77,10 +78,10 @@ def _rung(f: Callable[[float], Array], middle: Array, h: float, noise: Array) ->
     return r4, np.where(diverges | kinked | ~np.isfinite(error), math.inf, error)
 
 
-def _central(f: Callable[[float], Array], middle: Array, h: float) -> tuple[Array, Array]:
-    """The central difference, and how far the slopes to the right and to the left lie apart."""
+def _central(f: Callable[[float], Array], middle: Array, h: float) -> tuple[Array, Array, Array]:
+    """The central difference, how far the slopes to the right and to the left lie apart, and the size of f there."""
     right, left = f(h), f(-h)
-    return (right - left) / (2 * h), np.abs(right - 2 * middle + left) / h
+    return (right - left) / (2 * h), np.abs(right - 2 * middle + left) / h, np.maximum(np.abs(right), np.abs(left))
 
 
 def complex_step(f: Callable[[complex], Array]) -> Float[Array, "outputs"]:
@@ -99,7 +100,7 @@ def noise(f: Callable[[float], Float[Array, "outputs"]]) -> Float[Array, "output
     variance of those errors times (2k)! / (k!)^2.
     """
     samples = np.array([f(2.0**-36 * i) for i in range(7)])
-    level = np.finfo(np.float64).eps * np.abs(samples).max(axis=0)
+    level = _EPS * np.abs(samples).max(axis=0)
     for order in range(2, 6):
         differences = np.diff(samples, n=order, axis=0)
         scale = math.factorial(order) ** 2 / math.factorial(2 * order)

@@ -237,7 +237,7 @@ def _prove_directions(claim: Claim, gradient: Gradient, complex_step: bool, key:
         if complex_step:
             exact = _complex_step(gradient.along(tangent, dtype=np.complex128))
             if exact is not None:
-                value, error = exact, np.zeros_like(error)
+                value, error = exact, np.where(np.isfinite(error), 0.0, error)
         numeric, estimate = float(dy @ value), float(np.abs(dy) @ error)
         moved = list(zip(tree.named_leaves(gradient.analytic), tree.leaves(tangent), strict=True))
         analytic = math.fsum(float(np.vdot(g, t)) for (_, g), t in moved)

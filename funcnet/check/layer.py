@@ -47,7 +47,7 @@ def check_layer(
       entry (of up to 64 entries an array, drawn with the key), and against the complex step where forward takes complex
       numbers and is analytic. Kinks are kept away from, and the report says so.
     - the adjoint identity along random directions through all entries.
-    - linearity of the vjp in dy.
+    - linearity of the vjp in dy; and the same numbers from arrays that lie in memory in another order.
     - batch additivity: the gradients of a batch are the sums of those of its parts.
     - float32 against float64, within the rounding errors of sums of that size.
 
@@ -79,6 +79,7 @@ def check_layer(
                 contract,
                 *_prove_derivative(case, within64),
                 _prove_linearity(case, within64),
+                _prove_layout(case, within64),
                 *(() if mixes_examples else (_prove_additivity(case, within64),)),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
             ),
@@ -228,6 +229,20 @@ class _Inputs:
 
     params: Tree
     x: Array | None
+
+
+def _prove_layout(case: _Case, within: dict[str, float]) -> Property:
+    """Where the numbers lie in memory does not matter: a transposed view holds the same ones."""
+    fortran = attrs.evolve(case, x=freeze(np.asfortranarray(case.x)), dy=freeze(np.asfortranarray(case.dy)))
+    return agree(
+        case.claim,
+        "memory layout",
+        "the results depend on how the inputs lie in memory",
+        got=fortran.numbers(),
+        wanted=case.numbers(),
+        within={path: 4 * bound for path, bound in within.items()},
+        cause='ravel(order="K"), a reshape in place, or anything else that reads memory in order',
+    )
 
 
 def _prove_linearity(case: _Case, within: dict[str, float]) -> Property:
