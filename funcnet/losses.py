@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from funcnet.layers.activations import logistic
-from funcnet.shapes import Array, Float, Integer, Num, ShapeError, expect, expect_float
+from funcnet.shapes import Array, Float, Integer, Num, ShapeError, describe, expect, expect_float
 
 __all__ = ["Loss", "binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]
 
@@ -163,8 +163,14 @@ def _expect_labels(name: str, logits: Array, labels: Array) -> None:
     _expect_examples(name, logits)
     expect(name, "logits", logits, ("batch", "classes"), logits.dtype)
     if labels.dtype.kind not in "iu":
-        raise ShapeError(name, "integer labels, one a row of logits", f"dtype {labels.dtype}")
+        raise ShapeError(name, "integer labels, one a row of logits", f"dtype {labels.dtype} (labels.astype(int)?)")
+    if labels.shape == logits.shape and labels.ndim == 2:
+        hint = "one-hot rows? labels.argmax(axis=1) are their labels"
+        raise ShapeError(
+            name, f"labels of shape {describe(labels.shape[:1])}", f"shape {describe(labels.shape)} ({hint})"
+        )
     expect(name, "labels", labels, (len(logits),), labels.dtype)
     low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
     if low < 0 or high >= classes:
-        raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}")
+        hint = " (do they count from 1? labels - 1)" if (low, high) == (1, classes) else ""
+        raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")

@@ -31,6 +31,7 @@ _FIRST_STEP = 2.0**-4  # a power of two, so that x + h and x - h are off by less
 _SHRINK = 16.0
 _RUNGS = 6
 _GOAL = 1e-9  # a rung that promises a relative error below this is good enough
+_TOO_NOISY = 1e-5  # of a function, beside its size, to have a derivative that could be measured
 _TINY_STEP = 2.0**-300  # of the complex step, whose error is of the order of its square
 
 
@@ -62,7 +63,8 @@ def derivative(f: Callable[[float], Float[Array, "outputs"]], noise: Float[Array
         value, error = np.where(better, found, value), np.where(better, found_error, error)
         if (error <= _GOAL * (np.abs(value) + np.abs(value).max(initial=0)) + 10 * noise / _FIRST_STEP).all():
             break
-    return Measured(value, error, kinks)
+    hidden = noise > _TOO_NOISY * np.abs(middle).max(initial=0)
+    return Measured(value, np.where(hidden, math.inf, error), kinks)
 
 
 def _rung(f: Callable[[float], Array], middle: Array, h: float, noise: Array) -> tuple[Array, Array]:

@@ -60,9 +60,19 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
         if params.bias is not None:
             expect(name, "params.bias", params.bias, (width,), params.weight.dtype)
 
+    def check_x(x: Array, weight: Array) -> None:
+        if isinstance(x, np.ndarray) and (x.ndim != 2 or x.shape[1] != len(weight)):
+            hint = ""
+            if x.ndim == 1 or x.size == len(weight):
+                hint = " (is the batch axis missing? x[None] is a batch of one)"
+            elif x.ndim > 2:
+                hint = " (put flatten() before it)"
+            raise ShapeError(name, f"x of shape (batch, {len(weight)})", f"shape {describe(x.shape)}{hint}")
+        expect(name, "x", x, ("batch", len(weight)), weight.dtype)
+
     def forward(params: LinearParams, x: Float[Array, "batch in"]) -> tuple[Float[Array, "batch out"], LinearResiduals]:
         check(params)
-        expect(name, "x", x, ("batch", len(params.weight)), params.weight.dtype)
+        check_x(x, params.weight)
         y = x @ params.weight
         if params.bias is not None:
             y += params.bias

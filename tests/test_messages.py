@@ -1,0 +1,93 @@
+"""The README's before and after: what NumPy alone says to the commonest mistakes, and what funcnet says."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from funcnet.layer import chain
+from funcnet.layers.activations import relu
+from funcnet.layers.linear import linear
+from funcnet.layers.reshape import flatten
+from funcnet.losses import softmax_cross_entropy
+from funcnet.random import make_key
+from funcnet.shapes import Array, ShapeError
+
+pytestmark = pytest.mark.usefixtures("as_users_run")
+
+NET = chain(flatten(), linear(128), relu(), linear(10))
+PARAMS, _ = NET.init(make_key(0), (28, 28))
+IMAGES, LOGITS = np.zeros((64, 28, 28), np.float32), np.zeros((64, 10), np.float32)
+LABELS = np.arange(64) % 10
+
+
+def forward(x: Array) -> object:
+    return NET.forward(PARAMS, x)
+
+
+def loss(labels: Array) -> object:
+    return softmax_cross_entropy()(LOGITS, labels)
+
+
+def bare_loss(labels: Array, logits: Array = LOGITS) -> Array:
+    """As one would write it."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return -log_p[np.arange(len(labels)), labels].mean()
+
+
+def bare_forward(x: Array) -> Array:
+    hidden = np.maximum(x @ PARAMS[1].weight + PARAMS[1].bias, 0)
+    return hidden @ PARAMS[3].weight + PARAMS[3].bias
+
+
+# For each heading of the README's section: the mistake without funcnet, and with it.
+MISTAKES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    "Wrong input width": (
+        lambda: bare_forward(np.zeros((64, 1024), np.float32)),
+        lambda: forward(np.zeros((64, 32, 32), np.float32)),
+    ),
+    "Missing flatten": (lambda: bare_forward(IMAGES), lambda: chain(*_without_flatten()).forward(PARAMS[1:], IMAGES)),
+    "Batch axis forgotten": (
+        lambda: bare_loss(LABELS[:1], bare_forward(IMAGES[0].ravel())),
+        lambda: forward(IMAGES[0]),
+    ),
+    "Labels that count from 1": (lambda: bare_loss(LABELS + 1), lambda: loss(LABELS + 1)),
+    "Labels of another dtype": (lambda: bare_loss(LABELS * 1.0), lambda: loss(LABELS * 1.0)),
+    "One-hot labels": (lambda: bare_loss(np.eye(10, dtype=int)[LABELS]), lambda: loss(np.eye(10, dtype=int)[LABELS])),
+    "Parameters of another network": (
+        lambda: bare_forward(np.zeros((64, 28), np.float32)),
+        lambda: chain(flatten(), linear(32), relu(), linear(10)).forward(PARAMS, IMAGES),
+    ),
+}
+
+
+def _without_flatten() -> list[object]:
+    return [linear(128), relu(), linear(10)]
+
+
+def said_in_the_readme() -> dict[str, tuple[str, str]]:
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    found = re.findall(r"\*\*(.+?)\*\*\n\n    NumPy:   (.+)\n    funcnet: (.+)\n", text)
+    return {heading: (before, after) for heading, before, after in found}
+
+
+def test_the_readme_shows_each() -> None:
+    assert said_in_the_readme().keys() == MISTAKES.keys()
+
+
+@pytest.mark.parametrize("heading", MISTAKES)
+def test_the_messages_are_those_of_the_readme(heading: str) -> None:
+    bare, ours = MISTAKES[heading]
+    before, after = said_in_the_readme()[heading]
+    with pytest.raises(ShapeError) as caught:
+        ours()
+    assert str(caught.value) == after
+    if before.startswith("no error"):
+        assert np.isfinite(bare()).all()
+    else:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever NumPy raises
+            bare()
+        assert f"{type(caught.value).__name__}: {caught.value}".startswith(before.removesuffix(" ..."))

@@ -1,0 +1,147 @@
+"""The same in PyTorch, where it is installed: values and gradients of layers and losses, and whole training steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from funcnet import random, tree
+from funcnet.check import class_labels, real_numbers, shares
+from funcnet.check.strategies import keys, shapes, sizes
+from funcnet.layer import AnyLayer, chain
+from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.linear import linear
+from funcnet.layers.reshape import flatten, identity
+from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
+from funcnet.optimizers import Optimizer, momentum, nesterov, sgd
+from funcnet.penalties import each_weight, l2
+from funcnet.random import Key, make_key
+from funcnet.shapes import Array, Shape
+from funcnet.step import Batch, make_step, start
+
+torch = pytest.importorskip("torch", reason="PyTorch is not here: pip install torch", exc_type=ImportError)
+from torch.nn import functional  # noqa: E402 - only where there is a torch
+
+ACTIVATIONS: list[tuple[AnyLayer, Callable[[Any], Any]]] = [
+    (relu(), functional.relu),
+    (leaky_relu(0.1), lambda x: functional.leaky_relu(x, 0.1)),
+    (tanh(), torch.tanh),
+    (sigmoid(), torch.sigmoid),
+    (softplus(), functional.softplus),
+    (gelu(), lambda x: functional.gelu(x, approximate="tanh")),
+    (identity(), lambda x: x + 0),
+    (flatten(), lambda x: x.reshape(len(x), -1)),
+]
+LOSSES: list[tuple[Loss, Any, Callable[[Any, Any], Any]]] = [
+    (softmax_cross_entropy(), class_labels, functional.cross_entropy),
+    (
+        softmax_cross_entropy(label_smoothing=0.2),
+        class_labels,
+        lambda z, t: functional.cross_entropy(z, t, label_smoothing=0.2),
+    ),
+    (binary_cross_entropy(), shares, functional.binary_cross_entropy_with_logits),
+    (mean_squared_error(), real_numbers, functional.mse_loss),
+]
+
+
+def tensor(array: Array, *, grad: bool = True) -> Any:
+    return torch.tensor(array, requires_grad=grad and array.dtype.kind == "f")
+
+
+def same(ours: Array, theirs: Any, dtype: Any) -> None:
+    """But for rounding: some units in the last place of the largest entry."""
+    wanted = theirs.detach().numpy()
+    assert ours.dtype == wanted.dtype == dtype
+    np.testing.assert_allclose(
+        ours, wanted, rtol=0, atol=200 * np.finfo(dtype).eps * max(1, np.abs(wanted).max(initial=0))
+    )
+
+
+precisions = st.sampled_from([np.float32, np.float64])
+
+
+@pytest.mark.parametrize(("layer", "theirs"), ACTIVATIONS, ids=lambda case: getattr(case, "name", ""))
+@settings(max_examples=15)
+@given(shapes(), sizes(), keys(), precisions)
+def test_layers_without_parameters(
+    layer: AnyLayer, theirs: Any, shape: Shape, batch: int, key: Key, dtype: Any
+) -> None:
+    x_key, dy_key = random.split(key)
+    x = random.normal(x_key, (batch, *shape), dtype) * 3
+    y, residuals = layer.forward((), x)
+    dy = random.normal(dy_key, y.shape, dtype)
+    their_x = tensor(x)
+    their_y = theirs(their_x)
+    their_y.backward(tensor(dy, grad=False))
+    same(y, their_y, dtype)
+    same(layer.vjp((), residuals, dy)[1], their_x.grad, dtype)
+
+
+@settings(max_examples=25)
+@given(sizes(), sizes(), sizes(), st.booleans(), keys(), precisions)
+def test_linear(batch: int, n_in: int, n_out: int, bias: bool, key: Key, dtype: Any) -> None:
+    x_key, dy_key, init_key = random.split(key, 3)
+    layer = linear(n_out, bias=bias)
+    params = tree.map(lambda a: a.astype(dtype) + dtype(0.5), layer.init(init_key, (n_in,))[0])
+    x, dy = random.normal(x_key, (batch, n_in), dtype), random.normal(dy_key, (batch, n_out), dtype)
+    y, residuals = layer.forward(params, x)
+    dparams, dx = layer.vjp(params, residuals, dy)
+    their_x, weight = tensor(x), tensor(params.weight.T)
+    their_bias = tensor(params.bias) if bias else None
+    their_y = functional.linear(their_x, weight, their_bias)
+    their_y.backward(tensor(dy, grad=False))
+    same(y, their_y, dtype)
+    same(dx, their_x.grad, dtype)
+    same(dparams.weight, weight.grad.T, dtype)
+    if their_bias is not None:
+        same(dparams.bias, their_bias.grad, dtype)
+
+
+@pytest.mark.parametrize(("loss", "targets", "theirs"), LOSSES, ids=["softmax", "smoothed", "binary", "squared"])
+@settings(max_examples=25)
+@given(sizes(), sizes(), keys(), precisions)
+def test_losses(loss: Loss, targets: Any, theirs: Any, batch: int, width: int, key: Key, dtype: Any) -> None:
+    z_key, target_key = random.split(key)
+    z = random.normal(z_key, (batch, width), dtype) * 3
+    target = targets(target_key, z)
+    target = target if target.dtype.kind == "i" else target.astype(dtype)
+    value, gradient = loss(z, target)
+    their_z = tensor(z)
+    their_value = theirs(their_z, tensor(target, grad=False))
+    their_value.backward()
+    same(np.asarray(value, dtype), their_value, dtype)
+    same(gradient, their_z.grad, dtype)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [
+        (sgd(0.1), {}),
+        (momentum(0.1, 0.9), {"momentum": 0.9}),
+        (nesterov(0.1, 0.9), {"momentum": 0.9, "nesterov": True}),
+    ],
+    ids=["sgd", "momentum", "nesterov"],
+)
+def test_ten_steps_of_a_network_with_weight_decay(optimizer: Optimizer, options: dict[str, Any]) -> None:
+    """Layers, loss, penalty and optimizer together; an l2 penalty on every array is PyTorch's weight_decay."""
+    net = chain(linear(6), relu(), linear(3))
+    params = tree.map(lambda a: a.astype(np.float64), net.init(make_key(0), (4,))[0])
+    x = random.normal(make_key(1), (20, 4), np.float64)
+    y = random.randint(make_key(2), (20,), 0, 3)
+    penalties = each_weight(l2(0.05), params, biases=True)
+    step, state = make_step(net, softmax_cross_entropy(), optimizer, penalties), start(params, optimizer, make_key(3))
+    weights = [tensor(leaf) for leaf in tree.leaves(params)]
+    theirs = torch.optim.SGD(weights, lr=0.1, weight_decay=0.05, **options)
+    for _ in range(10):
+        state, metrics = step(state, Batch(x, y))
+        theirs.zero_grad()
+        hidden = functional.relu(torch.tensor(x) @ weights[0] + weights[1])
+        loss = functional.cross_entropy(hidden @ weights[2] + weights[3], torch.tensor(y))
+        loss.backward()
+        theirs.step()
+        same(np.asarray(metrics.data_loss), loss, np.float64)
+        for ours, their in zip(tree.leaves(state.params), weights, strict=True):
+            same(ours, their, np.float64)
