@@ -55,6 +55,10 @@ MISTAKES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         lambda: forward(IMAGES[0]),
     ),
     "Labels that count from 1": (lambda: bare_loss(LABELS + 1), lambda: loss(LABELS + 1)),
+    "Labels of -1": (
+        lambda: bare_loss(np.where(LABELS == 0, -1, LABELS)),
+        lambda: loss(np.where(LABELS == 0, -1, LABELS)),
+    ),
     "Labels of another dtype": (lambda: bare_loss(LABELS * 1.0), lambda: loss(LABELS * 1.0)),
     "One-hot labels": (lambda: bare_loss(np.eye(10, dtype=int)[LABELS]), lambda: loss(np.eye(10, dtype=int)[LABELS])),
     "Parameters of another network": (

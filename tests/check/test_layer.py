@@ -1,4 +1,7 @@
 import pickle
+import re
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -66,6 +69,15 @@ def test_the_message_has_all_the_evidence() -> None:
     ]
     assert isinstance(caught.value, AssertionError)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_the_example_of_the_readme() -> None:
+    wrong = edited(linear(2), "weight", lambda a, dy: a / max(1, len(dy)))
+    with pytest.raises(CheckError) as caught:
+        check_layer(wrong, (3,), key=KEY, batch=4)
+    said = re.sub(r"(?<=off by )\S+(?=\))", "...", str(caught.value))  # rounding differs from machine to machine
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert textwrap.indent(said, "    ") in re.sub(r"(?<=off by )\S+(?=\))", "...", readme)
 
 
 def test_kinks_are_kept_away_from_and_told() -> None:
