@@ -120,19 +120,40 @@ def softplus() -> Layer[tuple[()], ActivationResiduals]:
 def gelu() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = x (1 + tanh u) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3), the tanh form of the GELU.
 
-    Computed as f = x s with s = 1 / (1 + exp(-2u)), the same number without cancellation where tanh u is near -1:
+    Computed as f = x s with e = exp(-2u) and s = 1 / (1 + e), the same without cancellation where tanh u is near -1:
 
-        f' = s + x s (1 - s) 2u',    2u' = 2 sqrt(2/pi) (1 + 0.134145 x^2)
+        f' = s (1 + x s e 2u'),    2u' = 2 sqrt(2/pi) (1 + 0.134145 x^2)
 
     Hendrycks & Gimpel, "Gaussian error linear units (GELUs)" (2016), section 2.
     """
     scale, cubic = 2 * math.sqrt(2 / math.pi), 0.044715
 
-    def gate(x: Float[Array, "..."]) -> Float[Array, "..."]:
-        return logistic(scale * x * (1 + cubic * x * x))
+    def e_of(x: Float[Array, "..."]) -> Float[Array, "..."]:
+        e = np.asarray(x * x)
+        e *= -scale * cubic
+        e -= scale
+        e *= x
+        # Cut off before exp overflows: s is 0 there to the last digit.
+        np.minimum(e, 0.9 * math.log(np.finfo(e.dtype).max), out=e)
+        return np.exp(e, out=e)
+
+    def f(x: Float[Array, "..."]) -> Float[Array, "..."]:
+        e = e_of(x)
+        e += 1
+        return np.divide(x, e, out=e)
 
     def slope(x: Float[Array, "..."]) -> Float[Array, "..."]:
-        s = gate(x)
-        return s + x * s * (1 - s) * (scale * (1 + 3 * cubic * x * x))
+        e = e_of(x)
+        s = 1 + e
+        np.reciprocal(s, out=s)
+        result = x * x
+        result *= 3 * scale * cubic
+        result += scale
+        result *= x
+        result *= s  # before e, which may be large where s is small
+        result *= e
+        result += 1
+        result *= s
+        return result
 
-    return _activation("gelu", lambda x: x * gate(x), slope, keep_input=True)
+    return _activation("gelu", f, slope, keep_input=True)
