@@ -12,7 +12,7 @@ from funcnet import random, tree
 from funcnet.check.contract import expect_array, expect_finite, expect_like, path_in
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
-from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerance
+from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
 from funcnet.layer import AnyLayer
 from funcnet.random import Key
@@ -71,7 +71,7 @@ def check_layer(
         case = _draw(claim, layer, in_shape, batch, draw)
         purity = _prove_purity(case)  # first: of what is not pure, nothing else can be proven
         contract = _prove_contract(case)
-        within64, within32 = _rounding(case, np.float64), _rounding(case, np.float32)
+        within64, within32 = _tolerances(case)
         return CheckReport(
             claim,
             (
@@ -202,13 +202,13 @@ def _expect_unshared(case: _Case) -> None:
     expect_unshared(case.claim, "vjp", {"dparams": dparams, "dx": dx}, {**arguments, "dy": case.dy, "y": y})
 
 
-def _rounding(case: _Case, dtype: Any) -> dict[str, float]:
+def _tolerances(case: _Case) -> tuple[dict[str, float], dict[str, float]]:
+    """In float64 and in float32, for each array of the case's numbers."""
     fan_ins = [leaf.size // leaf.shape[-1] for leaf in tree.leaves(case.params) if leaf.size]
     terms = max(1, case.x.size, case.dy.size, *fan_ins)
-    found = conditions(case.numbers, case.key)
     # Whatever the condition, what came in may be off by a few roundoffs of its own.
-    floor = 4 * float(np.finfo(dtype).eps) * float(max(np.abs(a).max(initial=0) for a in (case.x, case.dy)))
-    return {path: tolerance(condition, terms, dtype) + floor for path, condition in found.items()}
+    floor = 4 * float(max(np.abs(a).max(initial=0) for a in (case.x, case.dy)))
+    return tolerances(conditions(case.numbers, case.key), terms, floor)
 
 
 def _prove_derivative(case: _Case, within: dict[str, float]) -> tuple[Property, ...]:
@@ -252,7 +252,7 @@ def _prove_linearity(case: _Case, within: dict[str, float]) -> Property:
     both = attrs.evolve(case, dy=a * case.dy + b * other.dy)
     one, two, got = case.numbers(), other.numbers(), both.numbers()
     gradients = [path for path in got if path != "y"]
-    largest = _rounding(other, np.float64)
+    largest, _ = _tolerances(other)
     return agree(
         case.claim,
         "linearity in dy",

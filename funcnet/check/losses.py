@@ -12,7 +12,7 @@ from funcnet import random
 from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
-from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerance
+from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
 from funcnet.losses import Loss
 from funcnet.random import Key
@@ -68,11 +68,7 @@ def check_loss(loss: Loss, out_shape: Shape, *, targets: Targets, key: Key, batc
         target = freeze(np.asarray(targets(target_key, prediction)))
         case = _Case(claim, loss, prediction, target, rest).cast(np.float64)
         purity, contract = _prove_purity(case), _prove_contract(case)
-        found = conditions(case.numbers, rest)
-        within64, within32 = (
-            {path: tolerance(condition, prediction.size, dtype) for path, condition in found.items()}
-            for dtype in (np.float64, np.float32)
-        )
+        within64, within32 = tolerances(conditions(case.numbers, rest), prediction.size)
         return CheckReport(
             claim,
             (

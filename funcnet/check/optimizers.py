@@ -11,7 +11,7 @@ import numpy as np
 from funcnet import random, tree
 from funcnet.check.contract import expect_like, expect_number, path_in
 from funcnet.check.purity import PURITY, call_purely, expect_unshared
-from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerance
+from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
 from funcnet.layers.linear import LinearParams
 from funcnet.optimizers import Optimizer
@@ -52,11 +52,7 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
         grads = tuple(_record(random.fold_in(grads_key, step)) for step in range(_STEPS))
         case = _Case(claim, optimizer, _record(params_key), grads).cast(np.float64)
         contract = _prove_contract(case)
-        found = conditions(case.numbers, rest)
-        within64, within32 = (
-            {path: tolerance(condition, 2 * _STEPS, dtype) for path, condition in found.items()}
-            for dtype in (np.float64, np.float32)
-        )
+        within64, within32 = tolerances(conditions(case.numbers, rest), 2 * _STEPS)
         return CheckReport(
             claim,
             (

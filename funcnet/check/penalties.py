@@ -9,7 +9,7 @@ from funcnet import random
 from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared
-from funcnet.check.rounding import Numbers, conditions, float32_agrees, tolerance
+from funcnet.check.rounding import Numbers, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
 from funcnet.penalties import Penalty
 from funcnet.random import Key
@@ -36,10 +36,8 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
     with reproducible(claim):
         w = random.normal(key, shape).astype(np.float64)  # numbers that float32 can hold too
         contract = _prove_contract(claim, penalty, w)
-        found = conditions(lambda jiggle: _numbers(penalty, jiggle(w)), random.fold_in(key, 1))
-        within64, within32 = (
-            {path: tolerance(condition, max(1, w.size), dtype) for path, condition in found.items()}
-            for dtype in (np.float64, np.float32)
+        within64, within32 = tolerances(
+            conditions(lambda jiggle: _numbers(penalty, jiggle(w)), random.fold_in(key, 1)), w.size
         )
         gradient = Gradient(
             lambda at: np.array([penalty.value(at.w)]),

@@ -20,7 +20,7 @@ from funcnet.check.verdict import Claim, Property
 from funcnet.random import Key
 from funcnet.shapes import Array
 
-__all__ = ["Jiggle", "Numbers", "agree", "conditions", "float32_agrees", "tolerance"]
+__all__ = ["Jiggle", "Numbers", "agree", "conditions", "float32_agrees", "tolerance", "tolerances"]
 
 T = TypeVar("T")
 Numbers: TypeAlias = Mapping[str, Array]
@@ -65,6 +65,15 @@ def _jiggler(key: Key) -> Jiggle:
 def tolerance(condition: float, terms: int, dtype: Any) -> float:
     """What rounding in ``dtype`` may do to a result of this condition, whose sums have up to so many terms."""
     return _MARGIN * math.sqrt(terms) * float(np.finfo(dtype).eps) * condition + _UNDERFLOW
+
+
+def tolerances(found: Mapping[str, float], terms: int, floor: float = 0.0) -> tuple[dict[str, float], dict[str, float]]:
+    """For each path, the tolerance in float64 and that in float32; ``floor`` adds so many roundoffs."""
+    double, single = (
+        {path: tolerance(c, max(1, terms), dtype) + floor * float(np.finfo(dtype).eps) for path, c in found.items()}
+        for dtype in (np.float64, np.float32)
+    )
+    return double, single
 
 
 def agree(

@@ -14,7 +14,7 @@ from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.losses import Targets
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits
 from funcnet.check.purity import state as bits
-from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerance
+from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
 from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
@@ -76,11 +76,7 @@ def check_step(
         y = targets(target_key, np.empty((batch, *out_shape), np.float32))
         case = _Case(claim, net, loss, optimizer, dict(penalties or {}), params, Batch(x, y), rest).cast(np.float64)
         contract = _prove_step(case)
-        found = conditions(case.numbers, rest)
-        within64, within32 = (
-            {path: tolerance(condition, max(1, x.size), dtype) for path, condition in found.items()}
-            for dtype in (np.float64, np.float32)
-        )
+        within64, within32 = tolerances(conditions(case.numbers, rest), x.size)
         return CheckReport(
             claim,
             (
