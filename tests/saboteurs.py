@@ -2,6 +2,7 @@
 
 import random as python_random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import attrs
@@ -44,7 +45,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "odd factor": (lambda a, dy: a * np.asarray(1.1, a.dtype), "a constant factor of 1.1"),
     "never computed": (lambda a, dy: np.zeros_like(a), "the gradient is zero"),
     "slight error in one entry": (one_entry_slightly, "1 of [0-9]+ entries"),
-    "added constant": (lambda a, dy: a + np.asarray(0.01, a.dtype), "the vjp is not the derivative"),
+    "added constant": (lambda a, dy: a + np.asarray(0.01, a.dtype), "the gradient is not the derivative"),
     "another order": (lambda a, dy: np.roll(a, 1), "the right numbers in the wrong places|not the derivative"),
     "float64 from float32": (lambda a, dy: a * np.float64(1), "a dtype is wrong"),
     "an axis too many": (lambda a, dy: a[None], "axis too many|sum over the batch is missing|shape"),
@@ -192,6 +193,59 @@ def memory_order(layer: AnyLayer) -> AnyLayer:
     return _with(layer, forward=forward)
 
 
+class Counter:
+    """A layer's functions as methods of an object that remembers."""
+
+    def __init__(self, layer: AnyLayer) -> None:
+        self.layer, self.running = layer, 0.0
+
+    def forward(self, params: Any, x: np.ndarray) -> Any:
+        self.running = 0.9 * self.running + 0.1 * float(np.sum(x))
+        return self.layer.forward(params, x)
+
+
+def running_mean(layer: AnyLayer) -> AnyLayer:
+    return _with(layer, forward=Counter(layer).forward)
+
+
+MEMORY = np.zeros(1)
+
+
+def memory_of_an_inner_function(layer: AnyLayer) -> AnyLayer:
+    def forward(params: Any, x: np.ndarray) -> Any:
+        def remember() -> None:
+            MEMORY[0] += 1
+
+        remember()
+        return layer.forward(params, x)
+
+    return _with(layer, forward=forward)
+
+
+@dataclass
+class Held:
+    inner: Any
+    y: np.ndarray
+
+
+def alias_in_a_dataclass(layer: AnyLayer) -> AnyLayer:
+    def forward(params: Any, x: np.ndarray) -> Any:
+        y, residuals = layer.forward(params, x)
+        y = y.copy()
+        return y, Held(residuals, y)
+
+    return _with(layer, forward=forward, vjp=lambda p, r, dy, need_dx=True: layer.vjp(p, r.inner, dy, need_dx=need_dx))
+
+
+def randomness_without_dx(layer: AnyLayer) -> AnyLayer:
+    def vjp(params: Any, residuals: Any, dy: np.ndarray, need_dx: bool = True) -> Any:
+        if not need_dx:
+            np.random.random()  # noqa: NPY002
+        return layer.vjp(params, residuals, dy, need_dx=need_dx)
+
+    return _with(layer, vjp=vjp)
+
+
 def wrong_out_shape(layer: AnyLayer) -> AnyLayer:
     return _with(layer, init=lambda key, shape: (layer.init(key, shape)[0], (*layer.init(key, shape)[1], 1)))
 
@@ -212,5 +266,9 @@ LAYERS: dict[str, tuple[Callable[[AnyLayer], AnyLayer], str]] = {
     "no dx": (no_dx, "no dx"),
     "examples mixed": (examples_mixed, "not the sums of those of its parts"),
     "memory order": (memory_order, "how the inputs lie in memory"),
+    "running mean": (running_mean, "forward changes what it captured"),
+    "memory of an inner function": (memory_of_an_inner_function, "forward changes what it captured"),
+    "alias in a dataclass": (alias_in_a_dataclass, "what is kept as a residual is returned too"),
+    "randomness without dx": (randomness_without_dx, "vjp with need_dx=False draws from a global random state"),
     "wrong out_shape": (wrong_out_shape, "shape"),
 }

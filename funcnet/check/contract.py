@@ -6,19 +6,35 @@ from typing import Any
 
 import numpy as np
 
-from funcnet import tree
+from funcnet import random, tree
 from funcnet.check.diagnosis import likely_cause_of_shape
 from funcnet.check.verdict import Claim
-from funcnet.shapes import Shape
+from funcnet.random import Key
+from funcnet.shapes import Array, Shape
 from funcnet.tree import Tree
 
-__all__ = ["expect_array", "expect_finite", "expect_like", "expect_number", "path_in"]
+__all__ = [
+    "expect_array",
+    "expect_finite",
+    "expect_like",
+    "expect_number",
+    "expect_pair",
+    "expect_tree",
+    "moved",
+    "path_in",
+]
 
 
 def expect_array(claim: Claim, where: str, array: object, shape: Shape, dtype: Any, batch: int = 0) -> None:
     """Refute the claim unless ``array`` is one of this shape and dtype."""
     if not isinstance(array, np.ndarray):
-        raise claim.refuted("a result is no array", where=where, detail=f"it is a {type(array).__name__}")
+        scalar = "arithmetic on an array of no axes makes a scalar: np.asarray(...)"
+        raise claim.refuted(
+            "a result is no array",
+            where=where,
+            detail=f"it is of type {type(array).__name__}",
+            cause=scalar if isinstance(array, np.generic) else None,
+        )
     if array.shape != shape:
         raise claim.refuted(
             "a shape is wrong",
@@ -31,7 +47,9 @@ def expect_array(claim: Claim, where: str, array: object, shape: Shape, dtype: A
             "a dtype is wrong",
             where=where,
             detail=f"{array.dtype} where all that went in is {np.dtype(dtype)}",
-            cause="a NumPy float64 among the factors, such as np.sqrt(2)" if array.dtype == np.float64 else None,
+            cause="a NumPy float64 among the factors, such as np.sqrt(2), or np.where of Python numbers"
+            if array.dtype == np.float64
+            else None,
         )
 
 
@@ -56,6 +74,31 @@ def expect_like(claim: Claim, name: str, given: Tree, wanted: Tree, batch: int =
         raise claim.refuted("a tree has another structure", where=name, detail=str(error)) from error
     for (path, leaf), (_, other) in zip(tree.named_leaves(given), tree.named_leaves(wanted), strict=True):
         expect_array(claim, path_in(name, path), leaf, other.shape, other.dtype, batch)
+
+
+def expect_tree(claim: Claim, name: str, node: Any) -> None:
+    """Refute the claim unless ``node`` is made of arrays, tuples, records and None."""
+    try:
+        tree.leaves(node)
+    except TypeError as error:
+        raise claim.refuted(f"{name} are no tree", where=name, detail=str(error)) from error
+
+
+def expect_pair(claim: Claim, what: str, result: Any, of: str) -> tuple[Any, Any]:
+    """Refute the claim unless a function returned two things."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        given = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
+        raise claim.refuted(f"{what} does not return {of}", detail=f"it returned {given}")
+    return result
+
+
+def moved(key: Key, leaf: Array) -> Array:
+    """A parameter away from where init put it: a zero, such as a bias, would hide what is wrong with its gradient.
+
+    In proportion to its size, so that what must be positive stays so.
+    """
+    away = np.float32(0.25) * random.normal(key, leaf.shape)
+    return np.asarray(leaf + away * np.where(leaf == 0, np.float32(1), leaf))
 
 
 def path_in(name: str, path: str) -> str:

@@ -38,7 +38,9 @@ def likely_cause(
     if not analytic.any():
         return "the gradient is zero: it is never computed, or computed of something else"
     factor = ratio(analytic.ravel(), numeric.ravel())
-    if factor is not None and numeric.size > 1:
+    if factor is not None and math.isclose(factor, 1, rel_tol=1e-3):
+        return "right to the first digits: a lower precision inside, or a small term that is missing"
+    if factor is not None and numeric.size > 1 and wrong[numeric.ravel() != 0].all():
         return _cause_of_factor(factor, batch, numeric.size)
     if numeric.ndim == 2 and len(set(numeric.shape)) == 1 and len(numeric) > 1 and _close(analytic, numeric.T):
         return "the matrix is transposed"
@@ -78,7 +80,7 @@ def _cause_of_factor(factor: float, batch: int, entries: int) -> str:
 
 def likely_cause_of_shape(given: Shape, wanted: Shape, batch: int) -> str | None:
     """What may have gone wrong where a gradient has not the shape of its parameter."""
-    if given == (batch, *wanted):
+    if given == (batch, *wanted) and batch > 1:
         return "the sum over the batch is missing"
     if given == wanted[::-1]:
         return "the matrix is transposed"

@@ -27,7 +27,9 @@ from funcnet.shapes import Array, Float
 __all__ = ["Measured", "complex_step", "derivative", "noise"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_FIRST_STEP = 2.0**-4  # a power of two, so that x + h and x - h are off by less than the noise
+# About 1/20, of few binary digits, so that x + h is exact for most x; yet no simple fraction, of which a function's
+# period might be a part: sin(2 pi 64 x) is the same at x, x + 1/16 and x - 1/16.
+_FIRST_STEP = 54323581 * 2.0**-30
 _SHRINK = 16.0
 _RUNGS = 6
 _GOAL = 1e-9  # a rung that promises a relative error below this is good enough
@@ -52,6 +54,7 @@ class Measured:
 
 def derivative(f: Callable[[float], Float[Array, "outputs"]], noise: Float[Array, "outputs"]) -> Measured:
     """df/dt at t = 0, where ``f`` gives all outputs as one float64 array and ``noise`` is that of each."""
+    f = _anywhere(f)
     middle = f(0.0)
     value = np.zeros_like(middle)
     error = np.full_like(middle, math.inf)
@@ -86,6 +89,20 @@ def _central(f: Callable[[float], Array], middle: Array, h: float) -> tuple[Arra
     return (right - left) / (2 * h), np.abs(right - 2 * middle + left) / h, np.maximum(np.abs(right), np.abs(left))
 
 
+def _anywhere(f: Callable[[float], Array]) -> Callable[[float], Array]:
+    """f, but not a number where it refuses its argument: a step may lead out of the domain."""
+    middle = f(0.0)
+
+    def safe(t: float) -> Array:
+        with np.errstate(all="ignore"):
+            try:
+                return f(t) if t else middle
+            except Exception:  # whatever it raises there, it went well at 0
+                return np.full_like(middle, math.nan)
+
+    return safe
+
+
 def complex_step(f: Callable[[complex], Array]) -> Float[Array, "outputs"]:
     """df/dt at t = 0 as the imaginary part of f(ih) / h: no difference, so no cancellation, and any h will do.
 
@@ -101,6 +118,7 @@ def noise(f: Callable[[float], Float[Array, "outputs"]]) -> Float[Array, "output
     On points so close that f is a straight line but for its rounding errors, the differences of order k have the
     variance of those errors times (2k)! / (k!)^2.
     """
+    f = _anywhere(f)
     samples = np.array([f(2.0**-36 * i) for i in range(7)])
     level = _EPS * np.abs(samples).max(axis=0)
     for order in range(2, 6):

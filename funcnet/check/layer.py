@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,19 +11,18 @@ import attrs
 import numpy as np
 
 from funcnet import random, tree
-from funcnet.check.contract import expect_array, expect_finite, expect_like, path_in
+from funcnet.check.contract import expect_array, expect_finite, expect_like, expect_pair, expect_tree, moved, path_in
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
-from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
-from funcnet.layer import AnyLayer
+from funcnet.check.verdict import CheckError, CheckReport, Claim, Property, call_again, expect_key, reproducible
+from funcnet.layer import AnyLayer, Layer
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, describe, whole_number
 from funcnet.tree import Tree, freeze
 
 __all__ = ["check_layer"]
 
-_PARAMETER_NOISE = 0.25  # what init makes zero, such as a bias, would hide what is wrong with its gradient
 _HIDDEN_STATE = "hidden state: vjp reads something that forward left behind outside its residuals"
 
 
@@ -56,16 +57,23 @@ def check_layer(
         in_shape: the shape of one example.
         key: draws the case; the same key draws the same one.
         batch: the number of examples.
-        draw: ``draw(key, shape) -> x`` draws the inputs, for layers whose domain is not all real numbers.
+        draw: ``draw(key, shape) -> x`` draws the inputs: for layers whose domain is not all real numbers, and to try
+            others than standard normal ones, such as large ones.
         mixes_examples: whether the output of one example depends on the others (as in batch normalization), so that
-            batches cannot be taken apart.
+            batches cannot be taken apart, nor be empty. Then try several ``batch``.
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
     """
+    if not isinstance(layer, Layer):
+        hint = " (call it to make the layer)" if callable(layer) else ""
+        raise TypeError(f"check_layer checks a Layer, got a {type(layer).__name__}{hint}")
+    expect_key(key)
     batch = whole_number("the batch of a check", batch, 1)
     in_shape = tuple(in_shape)
-    call = f"check_layer({layer}, {in_shape}, batch={batch}, key={key})"
+    options: dict[str, object] = {"draw": draw} if draw is not random.normal else {}
+    options |= {"mixes_examples": True} if mixes_examples else {}
+    call = call_again("check_layer", layer, in_shape, batch=batch, key=key, **options)
     claim = Claim(layer.name, f"a batch of {batch} x {describe(in_shape)}", key, call)
     with reproducible(claim):
         case = _draw(claim, layer, in_shape, batch, draw)
@@ -80,7 +88,7 @@ def check_layer(
                 *_prove_derivative(case, within64),
                 _prove_linearity(case, within64),
                 _prove_layout(case, within64),
-                *(() if mixes_examples else (_prove_additivity(case, within64),)),
+                *(() if mixes_examples else (_prove_additivity(case, within64), _prove_empty_batch(case))),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
             ),
         )
@@ -128,12 +136,16 @@ def _named(y: Array, dparams: Tree, dx: Array | None) -> Numbers:
 
 def _draw(claim: Claim, layer: AnyLayer, in_shape: Shape, batch: int, draw: Callable[[Key, Shape], Array]) -> _Case:
     init_key, noise_key, x_key, dy_key, rest = random.split(claim.key, 5)
-    params, out_shape = call_purely(claim, "init", layer.init, {"key": init_key, "in_shape": in_shape})
+    made = call_purely(claim, "init", layer.init, {"key": init_key, "in_shape": in_shape})
+    params, out_shape = expect_pair(claim, "init", made, "(params, out_shape)")
+    expect_tree(claim, "params", params)
+    if not isinstance(out_shape, tuple):
+        raise claim.refuted("init's out_shape is no tuple", where="out_shape", detail=f"it is {out_shape!r}")
     wrong = [path for path, leaf in tree.named_leaves(params) if leaf.dtype != np.float32]
     if wrong:
         raise claim.refuted("init makes parameters of another dtype than float32", where=f"params: {', '.join(wrong)}")
     leaf_keys = iter(random.split(noise_key, len(tree.leaves(params)) + 1))
-    params = tree.map(lambda a: a + np.float32(_PARAMETER_NOISE) * random.normal(next(leaf_keys), a.shape), params)
+    params = tree.map(lambda a: moved(next(leaf_keys), a), params)
     x = np.asarray(draw(x_key, (batch, *in_shape))).astype(np.float32)
     if x.shape != (batch, *in_shape) or not np.isfinite(x).all():
         raise ValueError(f"draw should give finite inputs of shape {(batch, *in_shape)}, got {x!r:.200}")
@@ -144,25 +156,48 @@ def _draw(claim: Claim, layer: AnyLayer, in_shape: Shape, batch: int, draw: Call
 def _prove_contract(case: _Case) -> Property:
     claim, layer, compared = case.claim, case.layer, 0
     for dtype in (np.float32, np.float64):
-        for part in (case.cast(dtype), case.examples(0, 0).cast(dtype)):
-            y, residuals = layer.forward(part.params, part.x)
-            expect_array(claim, "y", y, part.dy.shape, dtype)
-            expect_finite(claim, "y", y)
-            dparams, dx = layer.vjp(part.params, residuals, part.dy)
-            if dx is None:
-                raise claim.refuted("vjp gives no dx, which it was asked for")
-            expect_array(claim, "dx", dx, part.x.shape, dtype)
-            expect_like(claim, "dparams", dparams, part.params, len(part.x))
-            without, _ = layer.vjp(part.params, residuals, part.dy, need_dx=False)
-            same_bits(
-                claim,
-                "vjp gives other gradients with need_dx=False",
-                state({"dparams": dparams}),
-                state({"dparams": without}),
-                "the two should be one code",
-            )
-            compared += 3 + len(tree.leaves(dparams))
-    return Property("shapes and dtypes, an empty batch too", compared)
+        part = case.cast(dtype)
+        dparams, residuals = _expect_results(part)
+        without, _ = layer.vjp(part.params, residuals, part.dy, need_dx=False)
+        same_bits(
+            claim,
+            "vjp gives other gradients with need_dx=False",
+            state({"dparams": dparams}),
+            state({"dparams": without}),
+            "the two should be one code",
+        )
+        compared += 3 + len(tree.leaves(dparams))
+    return Property("shapes and dtypes", compared)
+
+
+def _prove_empty_batch(case: _Case) -> Property:
+    """No examples, as the last part of a data set may have, give no outputs and gradients of zero."""
+    empty = case.examples(0, 0)
+    try:
+        dparams, _ = _expect_results(empty)
+    except CheckError:
+        raise
+    except Exception as error:
+        error.add_note("what it was given is a batch of no examples, an array such as np.zeros((0, ...))")
+        raise
+    if wrong := [path for path, leaf in tree.named_leaves(dparams) if np.any(leaf)]:
+        raise case.claim.refuted(
+            "a batch of no examples has a gradient", where=path_in("dparams", wrong[0]), cause="a division by the batch"
+        )
+    return Property("an empty batch", 2 + len(tree.leaves(dparams)))
+
+
+def _expect_results(case: _Case) -> tuple[Tree, Any]:
+    claim, dtype = case.claim, case.x.dtype
+    y, residuals = case.layer.forward(case.params, case.x)
+    expect_array(claim, "y", y, case.dy.shape, dtype)
+    expect_finite(claim, "y", y)
+    dparams, dx = case.layer.vjp(case.params, residuals, case.dy)
+    if dx is None:
+        raise claim.refuted("vjp gives no dx, which it was asked for")
+    expect_array(claim, "dx", dx, case.x.shape, dtype)
+    expect_like(claim, "dparams", dparams, case.params, len(case.x))
+    return dparams, residuals
 
 
 def _prove_purity(case: _Case) -> Property:
@@ -170,10 +205,13 @@ def _prove_purity(case: _Case) -> Property:
     calls = 0
     for part in (case.cast(np.float32), case):
         arguments = {"params": part.params, "x": part.x}
-        y, residuals = call_purely(claim, "forward", layer.forward, arguments)
+        called = call_purely(claim, "forward", layer.forward, arguments)
+        y, residuals = expect_pair(claim, "forward", called, "(y, residuals)")
         expect_array(claim, "y", y, part.dy.shape, part.x.dtype)
         vjp_arguments = {"params": part.params, "residuals": residuals, "dy": part.dy}
-        dparams, dx = call_purely(claim, "vjp", layer.vjp, vjp_arguments)
+        called = call_purely(claim, "vjp", layer.vjp, vjp_arguments)
+        dparams, dx = expect_pair(claim, "vjp", called, "(dparams, dx)")
+        call_purely(claim, "vjp with need_dx=False", functools.partial(layer.vjp, need_dx=False), vjp_arguments)
         _expect_unshared(attrs.evolve(part, x=part.x.copy(), dy=part.dy.copy()))
         # Other batches go through in between: neither may what was returned change, nor what is computed from it.
         results = {"y": y, "dparams": dparams, "dx": dx}
@@ -181,7 +219,8 @@ def _prove_purity(case: _Case) -> Property:
         other_y, other_residuals = layer.forward(part.params, freeze(part.x[::-1] / 2))
         other = layer.vjp(part.params, other_residuals, part.dy)
         same_bits(claim, "a later call changes what an earlier one returned", kept, state(results), "memory used again")
-        expect_unshared(claim, "a later call", {"y": other_y, "gradients": other}, results)
+        later = {"y": other_y, "gradients": other}
+        expect_unshared(claim, "a later call", later, results, cause="memory used again")
         layer.forward(part.params, part.x[:1])
         broken = "vjp depends on which forward ran last"
         try:
@@ -189,7 +228,7 @@ def _prove_purity(case: _Case) -> Property:
         except Exception as error:  # the same call went well before
             raise claim.refuted(broken, detail=f"{type(error).__name__}: {error}", cause=_HIDDEN_STATE) from error
         same_bits(claim, broken, kept, state({"y": y, "dparams": dparams, "dx": dx}), _HIDDEN_STATE)
-        calls += 7
+        calls += 8
     return Property(PURITY, calls)
 
 
@@ -204,8 +243,9 @@ def _expect_unshared(case: _Case) -> None:
 
 def _tolerances(case: _Case) -> tuple[dict[str, float], dict[str, float]]:
     """In float64 and in float32, for each array of the case's numbers."""
-    fan_ins = [leaf.size // leaf.shape[-1] for leaf in tree.leaves(case.params) if leaf.size]
-    terms = max(1, case.x.size, case.dy.size, *fan_ins)
+    # The longest sums: over what meets one output, over the entries of an example, over what meets one parameter.
+    fan_ins = [leaf.size // leaf.shape[-1] for leaf in tree.leaves(case.params) if leaf.ndim and leaf.size]
+    terms = max(1, *fan_ins, math.prod(case.x.shape[1:]), math.prod(case.x.shape[:-1]), math.prod(case.dy.shape[:-1]))
     # Whatever the condition, what came in may be off by a few roundoffs of its own.
     floor = 4 * float(max(np.abs(a).max(initial=0) for a in (case.x, case.dy)))
     return tolerances(conditions(case.numbers, case.key), terms, floor)
@@ -233,7 +273,8 @@ class _Inputs:
 
 def _prove_layout(case: _Case, within: dict[str, float]) -> Property:
     """Where the numbers lie in memory does not matter: a transposed view holds the same ones."""
-    fortran = attrs.evolve(case, x=freeze(np.asfortranarray(case.x)), dy=freeze(np.asfortranarray(case.dy)))
+    params, x, dy = tree.map(np.asfortranarray, (case.params, case.x, case.dy))
+    fortran = attrs.evolve(case, params=params, x=x, dy=dy)
     return agree(
         case.claim,
         "memory layout",

@@ -13,7 +13,7 @@ from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
-from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
+from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_key, reproducible
 from funcnet.losses import Loss
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, Integer, Shape, describe, whole_number
@@ -39,7 +39,15 @@ def real_numbers(key: Key, prediction: Float[Array, "batch *shape"]) -> Float[Ar
     return random.normal(key, prediction.shape)
 
 
-def check_loss(loss: Loss, out_shape: Shape, *, targets: Targets, key: Key, batch: int = 3) -> CheckReport:
+def check_loss(
+    loss: Loss,
+    out_shape: Shape,
+    *,
+    targets: Targets,
+    key: Key,
+    batch: int = 3,
+    draw: Callable[[Key, Shape], Array] = random.normal,
+) -> CheckReport:
     """Prove a loss on one random case: predictions (batch, *out_shape) and targets.
 
     What is proven: the value is a Python float and the gradient an array like the prediction, in its dtype; accuracy is
@@ -54,21 +62,26 @@ def check_loss(loss: Loss, out_shape: Shape, *, targets: Targets, key: Key, batc
             ``real_numbers`` or a function of your own. Floating-point targets are cast to the prediction's dtype.
         key: draws the case; the same key draws the same one.
         batch: the number of examples.
+        draw: ``draw(key, shape) -> prediction``, for losses of other than real numbers, such as probabilities.
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
     """
     batch = whole_number("the batch of a check", batch, 1)
     out_shape = tuple(out_shape)
-    call = f"check_loss({loss}, {out_shape}, targets={_name(targets)}, batch={batch}, key={key})"
+    expect_key(key)
+    options = {"draw": draw} if draw is not random.normal else {}
+    call = call_again("check_loss", loss, out_shape, targets=targets, batch=batch, key=key, **options)
     claim = Claim(loss.name, f"a batch of {batch} x {describe(out_shape)}", key, call)
     with reproducible(claim):
         prediction_key, target_key, rest = random.split(key, 3)
-        prediction = freeze(random.normal(prediction_key, (batch, *out_shape)))
+        prediction = freeze(np.asarray(draw(prediction_key, (batch, *out_shape)), np.float32))
         target = freeze(np.asarray(targets(target_key, prediction)))
         case = _Case(claim, loss, prediction, target, rest).cast(np.float64)
         purity, contract = _prove_purity(case), _prove_contract(case)
-        within64, within32 = tolerances(conditions(case.numbers, rest), prediction.size)
+        within64, within32 = tolerances(
+            conditions(case.numbers, rest), prediction.size, floor=4 * float(np.abs(prediction).max(initial=1))
+        )
         return CheckReport(
             claim,
             (
@@ -76,6 +89,7 @@ def check_loss(loss: Loss, out_shape: Shape, *, targets: Targets, key: Key, batc
                 contract,
                 *_prove_derivative(case, within64),
                 _prove_mean(case, within64),
+                _prove_layout(case, within64),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
             ),
         )
@@ -155,6 +169,18 @@ class _Prediction:
     prediction: Array
 
 
+def _prove_layout(case: _Case, within: dict[str, float]) -> Property:
+    return agree(
+        case.claim,
+        "memory layout",
+        "the results depend on how the prediction lies in memory",
+        got=attrs.evolve(case, prediction=freeze(np.asfortranarray(case.prediction))).numbers(),
+        wanted=case.numbers(),
+        within={path: 4 * bound for path, bound in within.items()},
+        cause='ravel(order="K"), or anything else that reads memory in order',
+    )
+
+
 def _prove_mean(case: _Case, within: dict[str, float]) -> Property:
     """The loss of a batch is the mean over its examples: n loss = sum of the parts', and so for the gradients."""
     count = len(case.prediction)
@@ -171,7 +197,3 @@ def _prove_mean(case: _Case, within: dict[str, float]) -> Property:
         within={path: 4 * bound for path, bound in within.items()},
         cause="a sum over the batch where a mean belongs, or a factor of 1/batch missing in one of loss and gradient",
     )
-
-
-def _name(function: object) -> str:
-    return getattr(function, "__name__", repr(function))

@@ -9,8 +9,8 @@ from funcnet import random
 from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared
-from funcnet.check.rounding import Numbers, conditions, float32_agrees, tolerances
-from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
+from funcnet.check.rounding import Numbers, agree, conditions, float32_agrees, tolerances
+from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_key, reproducible
 from funcnet.penalties import Penalty
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, describe
@@ -29,9 +29,10 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
     """
+    expect_key(key)
     shape = tuple(shape)
     claim = Claim(
-        repr(penalty), f"weights of shape {describe(shape)}", key, f"check_penalty({penalty}, {shape}, key={key})"
+        repr(penalty), f"weights of shape {describe(shape)}", key, call_again("check_penalty", penalty, shape, key=key)
     )
     with reproducible(claim):
         w = random.normal(key, shape).astype(np.float64)  # numbers that float32 can hold too
@@ -50,6 +51,15 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
             claim,
             (
                 *contract,
+                agree(
+                    claim,
+                    "memory layout",
+                    "the results depend on how the weights lie in memory",
+                    got=_numbers(penalty, np.asfortranarray(w)),
+                    wanted=_numbers(penalty, w),
+                    within={path: 4 * bound for path, bound in within64.items()},
+                    cause='ravel(order="K"), or anything else that reads memory in order',
+                ),
                 *prove_gradient(claim, gradient, random.fold_in(key, 2)),
                 float32_agrees(claim, _numbers(penalty, w.astype(np.float32)), _numbers(penalty, w), within32),
             ),

@@ -6,7 +6,7 @@ import functools
 import random as python_random
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
@@ -22,6 +22,9 @@ State: TypeAlias = dict[str, bytes | str]
 PURITY = "purity: arguments, captured arrays, hidden state and randomness, shared memory"
 
 _IN_PLACE = "work in place on an array that was not made here"
+
+_KEPT = "what is kept as a residual is returned too: make it read-only first (tree.freeze)"
+_VIEW = "an array that was not made here, or a view of it: return it read-only, or a copy"
 
 
 def call_purely(claim: Claim, what: str, function: Callable[..., T], arguments: Mapping[str, Any]) -> T:
@@ -66,7 +69,9 @@ def same_bits(claim: Claim, broken: str, before: State, after: State, cause: str
         raise claim.refuted(broken, where=changed, cause=cause)
 
 
-def expect_unshared(claim: Claim, what: str, results: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+def expect_unshared(
+    claim: Claim, what: str, results: Mapping[str, Any], others: Mapping[str, Any], cause: str | None = None
+) -> None:
     """Refute the claim if writing to one of the results would change one of the others."""
     for path, result in _walk(results):
         for other_path, other in _walk(others):
@@ -75,7 +80,7 @@ def expect_unshared(claim: Claim, what: str, results: Mapping[str, Any], others:
                 raise claim.refuted(
                     f"{what} returns a writable array that shares its memory",
                     where=f"{path} with {other_path}",
-                    cause="an array that was not made here, or a view of it: return it read-only, or a copy",
+                    cause=cause or (_KEPT if other_path.startswith("residuals") else _VIEW),
                 )
 
 
@@ -121,15 +126,18 @@ def _children(node: Any) -> list[tuple[str, Any]]:
         return [(".self", node.__self__), ("", node.__func__)]
     if isinstance(node, functools.partial):
         return [("", node.func), (".args", node.args), (".keywords", node.keywords)]
-    if isinstance(node, type):
+    if isinstance(node, type | ModuleType):
         return []
     if attrs.has(type(node)):
         return [(f".{field.name}", getattr(node, field.name)) for field in attrs.fields(type(node))]
-    return (
-        [(f".{name}", child) for name, child in vars(node).items()]
-        if callable(node) and hasattr(node, "__dict__")
-        else []
-    )
+    if type(node).__module__.split(".")[0] in _FOREIGN and not isinstance(node, SimpleNamespace):
+        return []
+    slots = [name for name in getattr(type(node), "__slots__", ()) if hasattr(node, name)]
+    return [(f".{name}", getattr(node, name)) for name in (*getattr(node, "__dict__", ()), *slots)]
+
+
+# Whose objects are no part of what a layer is made of.
+_FOREIGN = {*sys.stdlib_module_names, "numpy", "beartype", "jaxtyping"}
 
 
 def _captured(function: FunctionType) -> list[tuple[str, Any]]:
@@ -140,12 +148,19 @@ def _captured(function: FunctionType) -> list[tuple[str, Any]]:
             found.append((f".{name}", cell.cell_contents))
         except ValueError:  # a name that was not assigned yet
             continue
-    for name in code.co_names:
+    for name in _names(code):
         value = function.__globals__.get(name)
-        of_this_module = isinstance(value, FunctionType) and value.__module__ == function.__module__
-        if of_this_module or isinstance(value, np.ndarray | list | dict | int | float | np.random.Generator):
+        if isinstance(value, FunctionType) and value.__module__ != function.__module__:
+            continue
+        if not isinstance(value, type | ModuleType | str | None):
             found.append((f".{name}", value))
     return found
+
+
+def _names(code: CodeType) -> list[str]:
+    """The global names in a function and in those defined within it."""
+    inner = [name for constant in code.co_consts if isinstance(constant, CodeType) for name in _names(constant)]
+    return [*code.co_names, *inner]
 
 
 def _global_random_state() -> tuple[object, ...]:

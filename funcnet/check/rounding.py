@@ -28,12 +28,12 @@ Jiggle: TypeAlias = Callable[[Any], Any]
 
 _MOVE = 2.0**-18  # far above the unit roundoff of float32, 2^-24, and still small beside 1
 _DRAWS = 4
-_MARGIN = 32.0  # the constants that such estimates leave out; a single precision below the stated one shows 1,000
+_MARGIN = 32.0  # the constants that such estimates leave out
 _UNDERFLOW = 1e-30  # below this, float32 has lost digits, or everything
 
 
 def conditions(results: Callable[[Jiggle], Numbers], key: Key) -> dict[str, float]:
-    """For each array of results: its largest entry, plus the largest change by unit relative changes of the inputs.
+    """For each array of results: its largest entry, or the largest change by unit relative changes of the inputs.
 
     ``results(jiggle)`` computes them, applying ``jiggle`` to every tree that goes in.
     """

@@ -9,13 +9,13 @@ import attrs
 import numpy as np
 
 from funcnet import random, tree
-from funcnet.check.contract import expect_like, path_in
+from funcnet.check.contract import expect_like, moved, path_in
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.losses import Targets
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits
 from funcnet.check.purity import state as bits
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
-from funcnet.check.verdict import CheckReport, Claim, Property, reproducible
+from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_key, reproducible
 from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer
@@ -63,17 +63,23 @@ def check_step(
     """
     batch = whole_number("the batch of a check", batch, 1)
     in_shape = tuple(in_shape)
+    expect_key(key)
     penalised = "".join(f", {penalty} on {path}" for path, penalty in (penalties or {}).items())
-    parts = f"{net}, {loss}, {optimizer}{penalised}"
-    call = f"check_step({parts}, in_shape={in_shape}, batch={batch}, key={key})"
-    claim = Claim(f"step of {parts}", f"a batch of {batch} x {describe(in_shape)}", key, call)
+    options: dict[str, object] = {"draw": draw} if draw is not random.normal else {}
+    call = call_again(
+        "check_step", net, loss, optimizer, dict(penalties or {}),
+        in_shape=in_shape, targets=targets, batch=batch, key=key, **options,
+    )  # fmt: skip
+    claim = Claim(
+        f"step of {net}, {loss}, {optimizer}{penalised}", f"a batch of {batch} x {describe(in_shape)}", key, call
+    )
     with reproducible(claim):
         init_key, noise_key, x_key, target_key, rest = random.split(key, 5)
-        params, out_shape = net.init(init_key, in_shape)
+        params, _ = net.init(init_key, in_shape)
         leaf_keys = iter(random.split(noise_key, len(tree.leaves(params)) + 1))
-        params = tree.map(lambda a: a + random.normal(next(leaf_keys), a.shape) / 4, params)
+        params = tree.map(lambda a: moved(next(leaf_keys), a), params)
         x = draw(x_key, (batch, *in_shape))
-        y = targets(target_key, np.empty((batch, *out_shape), np.float32))
+        y = targets(target_key, net.forward(params, x)[0])
         case = _Case(claim, net, loss, optimizer, dict(penalties or {}), params, Batch(x, y), rest).cast(np.float64)
         contract = _prove_step(case)
         within64, within32 = tolerances(conditions(case.numbers, rest), x.size)

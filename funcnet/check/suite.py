@@ -25,7 +25,7 @@ from funcnet.penalties import Penalty, each_weight, l1, l2
 from funcnet.random import Key, make_key
 from funcnet.shapes import Shape
 
-__all__ = ["Subject", "of_layer", "of_loss", "of_optimizer", "of_penalty", "subject_of", "subjects"]
+__all__ = ["NoShapeError", "Subject", "of_layer", "of_loss", "of_optimizer", "of_penalty", "subject_of", "subjects"]
 
 _LARGEST = 5  # of batch, width and any axis; 1 is drawn as often
 _DEEPEST = 10
@@ -88,7 +88,7 @@ def subject_of(found: object, in_shape: Shape | None = None) -> Subject:
             return of_penalty(found)
         case Optimizer():
             return of_optimizer(found)
-    raise TypeError(f"only layers, losses, penalties and optimizers can be proven, not a {type(found).__name__}")
+    raise TypeError(f"only layers, losses, penalties and optimizers can be proven, got {found!r:.60}")
 
 
 def of_layer(layer: AnyLayer, *, axes: int | None = None, in_shape: Shape | None = None) -> Subject:
@@ -105,15 +105,21 @@ def _accepted(layer: AnyLayer, key: Key, axes: int | None) -> Shape:
     for attempt in range(_ATTEMPTS):
         shape = _shape(random.fold_in(key, attempt), axes)
         try:
-            layer.init(key, shape)
+            _, out_shape = layer.init(key, shape)
         except Exception as error:  # a layer that refuses a shape, in whatever way
-            refusal = error
+            refusal: object = error
         else:
-            return shape
-    raise ValueError(
+            if min(out_shape, default=1) > 0:
+                return shape
+            refusal = f"an output of shape {out_shape}"
+    raise NoShapeError(
         f"{layer} took none of {_ATTEMPTS} random shapes of 0 to 3 axes of up to {_LARGEST}, such as {shape}: name one "
         f"(--in-shape on the command line). It said: {refusal}"
-    ) from refusal
+    )
+
+
+class NoShapeError(ValueError):
+    """No shape was found that a layer takes."""
 
 
 def _targets_of(loss: Loss) -> Targets:
@@ -138,8 +144,8 @@ def of_loss(loss: Loss, targets: Targets, *, axes: int | None = None) -> Subject
 
 
 def of_penalty(penalty: Penalty) -> Subject:
-    """The proof of a penalty on weights of random shapes."""
-    return Subject(repr(penalty), lambda key: check_penalty(penalty, _shape(key), key=key))
+    """The proof of a penalty on weights of random shapes of 1 to 3 axes."""
+    return Subject(repr(penalty), lambda key: check_penalty(penalty, _shape(key, 1 + key.low % 3), key=key))
 
 
 def of_optimizer(optimizer: Optimizer, rule: Rule | None = None) -> Subject:

@@ -10,7 +10,7 @@ import attrs
 
 from funcnet.random import Key
 
-__all__ = ["CheckError", "CheckReport", "Claim", "Property", "Refutation", "reproducible"]
+__all__ = ["CheckError", "CheckReport", "Claim", "Property", "Refutation", "call_again", "expect_key", "reproducible"]
 
 
 @attrs.frozen
@@ -140,6 +140,22 @@ class CheckError(AssertionError):
 
     def __str__(self) -> str:
         return str(self.refutation)
+
+
+def call_again(function: str, *arguments: object, **options: object) -> str:
+    """The call as a line of code, to be copied; functions are shown by their names."""
+    shown = [*map(_shown, arguments), *(f"{name}={_shown(value)}" for name, value in options.items())]
+    return f"{function}({', '.join(shown)})"
+
+
+def _shown(value: object) -> str:
+    return str(getattr(value, "__name__", repr(value)))
+
+
+def expect_key(key: object) -> None:
+    """Raise a TypeError for what is no key."""
+    if not isinstance(key, Key):
+        raise TypeError(f"the key of a check is made by make_key(seed), got {key!r:.40}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from funcnet import __version__, random
-from funcnet.check.suite import Subject, subject_of, subjects
+from funcnet.check.suite import NoShapeError, Subject, subject_of, subjects
 from funcnet.check.verdict import CheckError
 from funcnet.cli.terminal import INTERRUPTED, interruptible, say, whole_number
 from funcnet.random import make_key
@@ -34,14 +34,20 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         description="Prove every layer, loss, penalty and optimizer of the library, as installed here, on random "
         "configurations: derivatives, purity, shapes and dtypes, float32 against float64. With MODULE:NAME, prove "
         "what that module calls so: a layer, loss, penalty or optimizer, or a function without arguments that makes "
-        "one. The exit status is 0 if all held.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "one. What needs inputs of its own, targets of its own or batches kept whole is proven in Python: see "
+        "funcnet.check. The exit status is 0 if all held.",
     )
     parser.add_argument("names", nargs="*", metavar="MODULE:NAME", help="what to prove instead of the library")
     parser.add_argument(
-        "--configurations", type=whole_number(1), default=60, metavar="N", help="how many random ones for each"
+        "--configurations",
+        type=whole_number(1),
+        default=60,
+        metavar="N",
+        help="how many random ones for each (default: 60)",
     )
-    parser.add_argument("--seed", type=whole_number(0, 2**64 - 1), default=0, metavar="N", help="of all randomness")
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**64 - 1), default=0, metavar="N", help="of all randomness (default: 0)"
+    )
     parser.add_argument(
         "--in-shape", type=_shape, metavar="N,N,...",
         help="the shape of one example, such as 28,28, for layers that do not take any (left out: random shapes)",
@@ -51,7 +57,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _shape(text: str) -> Shape:
     try:
-        shape = tuple(int(length) for length in text.split(",") if length)
+        shape = tuple(int(length) for length in text.removesuffix(",").split(","))
     except ValueError:
         shape = (-1,)
     if min(shape, default=1) < 1:
@@ -111,6 +117,9 @@ def _prove(
         except CheckError as error:
             bar.update(options.configurations - configuration)
             return attrs.evolve(outcome, verdict="REFUTED", trouble=str(error))
+        except NoShapeError as error:
+            bar.update(options.configurations - configuration)
+            return attrs.evolve(outcome, verdict="FAILED", trouble=str(error))
         except Exception:  # of the user's own code, whatever it is
             bar.update(options.configurations - configuration)
             return attrs.evolve(outcome, verdict="FAILED", trouble=traceback.format_exc())
@@ -140,7 +149,7 @@ def _summary(outcomes: list[_Outcome]) -> str:
         sum(outcome.configurations for outcome in outcomes),
         sum(outcome.compared for outcome in outcomes),
         max((outcome.worst for outcome in outcomes), default=0.0),
-        f"{sum(bool(outcome.trouble) for outcome in outcomes)} of {len(outcomes)} refuted",
+        f"{sum(bool(outcome.trouble) for outcome in outcomes)} of {len(outcomes)} refuted or failed",
     )
     return f"{_row(total)}\n\n* the largest error found, as a share of what rounding and measuring may explain"
 
@@ -171,11 +180,9 @@ def _import(name: str, in_shape: Shape | None) -> Subject:
         sys.path.insert(0, "")  # the folder one stands in, as with python -m
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except ModuleNotFoundError as error:
-        raise _NotFoundError(f"{name}: {error}") from error
-    except AttributeError as error:
-        raise _NotFoundError(f"{name}: {error}") from error
-    try:
         return subject_of(found, in_shape)
-    except TypeError as error:
-        raise _NotFoundError(f"{name}: {error}") from error
+    except Exception as error:  # of the module itself, or of the function that makes the layer
+        path = (
+            " (a module is named as in an import: mylayers, not ./mylayers.py)" if "/" in name or ".py:" in name else ""
+        )
+        raise _NotFoundError(f"{name}: {type(error).__name__}: {error}{path}") from error

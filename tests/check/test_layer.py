@@ -57,7 +57,7 @@ def test_the_message_has_all_the_evidence() -> None:
     assert refutation.ratio == pytest.approx(-1)
     assert 0 < refutation.tolerance < 1e-10
     assert str(caught.value).splitlines() == [
-        "linear(2): the vjp is not the derivative of the function",
+        "linear(2): the gradient is not the derivative of the function",
         f"  where     {refutation.where}",
         f"  analytic  {refutation.analytic:.10g}",
         f"  numeric   {refutation.numeric:.10g}  (may be off by {refutation.tolerance:.1e})",

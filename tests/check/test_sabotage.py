@@ -126,7 +126,29 @@ def test_a_slope_that_is_forgotten_or_taken_at_the_wrong_place() -> None:
     wrong_place = attrs.evolve(
         layer, vjp=lambda params, residuals, dy, need_dx=True: ((), (1 - np.tanh(residuals.kept) ** 2) * dy)
     )
-    refuses(lambda: check_layer(wrong_place, (4,), key=KEY), "the vjp is not the derivative")
+    refuses(lambda: check_layer(wrong_place, (4,), key=KEY), "the gradient is not the derivative")
+
+
+def test_parameters_read_in_the_order_of_memory() -> None:
+    layer = linear(4)
+
+    def forward(params: LinearParams, x: np.ndarray) -> Any:
+        return layer.forward(
+            attrs.evolve(params, weight=params.weight.ravel(order="K").reshape(params.weight.shape)), x
+        )
+
+    refuses(lambda: check_layer(attrs.evolve(layer, forward=forward), (5,), key=KEY), "lie in memory")
+
+
+def test_losses_and_penalties_that_read_memory_in_order() -> None:
+    def value_and_grad(y: np.ndarray, t: np.ndarray) -> Any:
+        off = y.ravel(order="K") - t.ravel(order="K")
+        return float((off * off).mean()), (2 / y.size * off).reshape(y.shape)
+
+    wrong = attrs.evolve(mean_squared_error(), value_and_grad=value_and_grad)
+    refuses(lambda: check_loss(wrong, (4,), targets=real_numbers, key=KEY), "lies in memory")
+    penalty = attrs.evolve(l2(1), grad=lambda w: w.ravel(order="K").reshape(w.shape) * 1.0)
+    refuses(lambda: check_penalty(penalty, (3, 2), key=KEY), "lie in memory")
 
 
 def test_one_wrong_entry_of_a_large_matrix() -> None:
@@ -252,6 +274,16 @@ OF_OPTIMIZERS: dict[str, tuple[Callable[[Optimizer], Optimizer], str]] = {
     ),
     "half the rate": (_half_the_rate, "do not follow the rule"),
     "nothing changes": (lambda o: _update(o, lambda g, s, p, step, new, state: (p, s)), "does not go downhill"),
+    "biases forgotten": (
+        lambda o: _update(
+            o,
+            lambda g, s, p, step, new, state: (
+                tree.map(lambda w, v: v if w.ndim == 2 else w, p, new),
+                state,
+            ),
+        ),
+        r"does not go downhill\n  where     params\[1\].bias",
+    ),
     "hidden velocity": (_hidden_velocity, "other bits|changes what it captured"),
     "float64 from float32": (
         lambda o: _update(o, lambda g, s, p, step, new, state: (tree.map(lambda w: w.astype(np.float64), new), state)),

@@ -61,7 +61,7 @@ def test_what_a_name_stands_for_is_found_out(found: object) -> None:
 
 
 def test_other_things_are_refused() -> None:
-    with pytest.raises(TypeError, match="only layers, losses, penalties and optimizers can be proven, not a int"):
+    with pytest.raises(TypeError, match="only layers, losses, penalties and optimizers can be proven, got 3"):
         subject_of(3)
     with pytest.raises(TypeError, match="takes neither class labels nor shares nor real numbers"):
         subject_of(attrs.evolve(mean_squared_error(), value_and_grad=lambda prediction, target: None))
