@@ -42,14 +42,13 @@ def check_layer(
     - purity: arguments and captured arrays stay as they are, bit for bit; the same call gives the same bits, also after
       calls with other inputs; no global random state is touched; no writable result shares memory with anything.
     - shapes and dtypes: init's out_shape is what forward makes; float32 in gives float32 out, and so does float64;
-      gradients are trees like the parameters; an empty batch is no special case; with ``need_dx=False`` the parameters'
-      gradients are the same.
+      gradients are trees like the parameters, and the same with ``need_dx=False``.
     - the vjp against extrapolated central differences in float64, each with an estimate of its own error, entry by
       entry (of up to 64 entries an array, drawn with the key), and against the complex step where forward takes complex
       numbers and is analytic. Kinks are kept away from, and the report says so.
     - the adjoint identity along random directions through all entries.
     - linearity of the vjp in dy; and the same numbers from arrays that lie in memory in another order.
-    - batch additivity: the gradients of a batch are the sums of those of its parts.
+    - batch additivity: the gradients of a batch are the sums of those of its parts, and those of no examples zero.
     - float32 against float64, within the rounding errors of sums of that size.
 
     Args:
