@@ -159,6 +159,14 @@ def half_precision(layer: AnyLayer) -> AnyLayer:
     return _with(layer, forward=forward)
 
 
+def half_precision_in_float32(layer: AnyLayer) -> AnyLayer:
+    def forward(params: Any, x: np.ndarray) -> Any:
+        y, residuals = layer.forward(params, x)
+        return y.astype(np.float16).astype(y.dtype) if y.dtype == np.float32 else y, residuals
+
+    return _with(layer, forward=forward)
+
+
 def single_precision_always(layer: AnyLayer) -> AnyLayer:
     def forward(params: Any, x: np.ndarray) -> Any:
         y, residuals = layer.forward(params, x)
@@ -262,6 +270,7 @@ LAYERS: dict[str, tuple[Callable[[AnyLayer], AnyLayer], str]] = {
     "one buffer for all calls": (one_buffer_for_all, "later call changes what an earlier one returned"),
     "writable alias": (writable_alias, "forward returns a writable array that shares its memory"),
     "half precision": (half_precision, "could not be differentiated|float32 is further|not the derivative|adjoint"),
+    "half precision in float32": (half_precision_in_float32, "float32 is further from float64 than rounding explains"),
     "single precision always": (single_precision_always, "a dtype is wrong"),
     "no dx": (no_dx, "no dx"),
     "examples mixed": (examples_mixed, "not the sums of those of its parts"),

@@ -132,6 +132,16 @@ def test_inputs_can_be_kept_in_the_domain() -> None:
         check_layer(logarithm, (4,), key=KEY, draw=lambda key, shape: np.ones(3))
 
 
+def test_no_parameter_is_left_at_zero() -> None:
+    """The gradient of this one is right at zero, where init puts it, and nowhere else."""
+    squared = Layer(
+        "squared", lambda key, shape: (np.zeros(shape, np.float32), shape), lambda p, x: (x + p * p, None),
+        lambda p, residuals, dy, need_dx=True: (np.zeros_like(p), dy.copy()),
+    )  # fmt: skip
+    with pytest.raises(CheckError, match="the gradient is zero"):
+        check_layer(squared, (3,), key=KEY)
+
+
 def test_layers_that_mix_examples_can_say_so() -> None:
     check_layer(examples_mixed(tanh()), (4,), key=KEY, mixes_examples=True)
 
