@@ -30,6 +30,7 @@ _EPS = float(np.finfo(np.float64).eps)
 # About 1/20, of few binary digits, so that x + h is exact for most x; yet no simple fraction, of which a function's
 # period might be a part: sin(2 pi 64 x) is the same at x, x + 1/16 and x - 1/16.
 _FIRST_STEP = 54323581 * 2.0**-30
+_CLOSE = _FIRST_STEP * 2.0**-32  # and no power of two either: with those, what is linear has no rounding errors
 _SHRINK = 16.0
 _RUNGS = 6
 _GOAL = 1e-9  # a rung that promises a relative error below this is good enough
@@ -119,7 +120,7 @@ def noise(f: Callable[[float], Float[Array, "outputs"]]) -> Float[Array, "output
     variance of those errors times (2k)! / (k!)^2.
     """
     f = _anywhere(f)
-    samples = np.array([f(2.0**-36 * i) for i in range(7)])
+    samples = np.array([f(_CLOSE * i) for i in range(7)])
     level = _EPS * np.abs(samples).max(axis=0)
     for order in range(2, 6):
         differences = np.diff(samples, n=order, axis=0)
