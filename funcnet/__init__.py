@@ -8,6 +8,7 @@ from funcnet import random as random
 from funcnet import tree as tree
 from funcnet.data.dataset import DataError as DataError
 from funcnet.data.registry import load as load
+from funcnet.examine import examine as examine
 from funcnet.layer import Layer as Layer
 from funcnet.layer import chain as chain
 from funcnet.layers.activations import gelu as gelu
@@ -37,6 +38,7 @@ from funcnet.penalties import l2 as l2
 from funcnet.random import Key as Key
 from funcnet.random import make_key as make_key
 from funcnet.record import RunRecord as RunRecord
+from funcnet.record import new_run as new_run
 from funcnet.shapes import ShapeError as ShapeError
 from funcnet.step import Batch as Batch
 from funcnet.step import Evaluation as Evaluation
@@ -48,5 +50,4 @@ from funcnet.step import start as start
 from funcnet.train import DivergenceError as DivergenceError
 from funcnet.train import EpochRecord as EpochRecord
 from funcnet.train import train as train
-
-__version__ = "0.1.0"
+from funcnet.version import __version__ as __version__

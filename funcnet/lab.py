@@ -22,7 +22,7 @@ from funcnet.losses import softmax_cross_entropy
 from funcnet.optimizers import nesterov, one_cycle
 from funcnet.penalties import l2
 from funcnet.random import make_key
-from funcnet.record import RunRecord
+from funcnet.record import RunRecord, new_run
 from funcnet.step import start
 from funcnet.train import EpochRecord, Watch, train
 
@@ -85,11 +85,12 @@ def run_lab(
     )
 
 
-def lab_record(dataset: Dataset, recipe: Recipe, *, seed: int) -> RunRecord:
-    """The record of a run of ``run_lab``, before its first epoch."""
-    return RunRecord(
-        dataset.name,
-        seed,
+def lab_record(dataset: Dataset, recipe: Recipe, *, seed: int, epochs: int, command: str = "") -> RunRecord:
+    """The record of a run of ``run_lab``, before its first epoch; ``command`` is what makes it."""
+    return new_run(
+        lab_network(recipe.hidden, len(dataset.classes)),
+        dataset,
+        seed=seed,
         settings=(
             ("network", lab_network(recipe.hidden, len(dataset.classes)).name),
             ("penalties", f"l2({recipe.l2_hidden:g}) on [1].weight, l2({recipe.l2_output:g}) on [3].weight"),
@@ -98,4 +99,6 @@ def lab_record(dataset: Dataset, recipe: Recipe, *, seed: int) -> RunRecord:
                 f"nesterov(0.9), one-cycle rate with peak {recipe.peak_rate:g}, batches of {recipe.batch_size}",
             ),
         ),
+        command=command,
+        epochs=epochs,
     )

@@ -49,6 +49,10 @@ class Layer(Generic[P, R]):
         vjp: ``vjp(params, residuals, dy, need_dx=True) -> (dparams, dx)``, where dparams is a tree like params. With
             ``need_dx=False`` the caller has no use for dx, and the layer may return None in its place.
 
+        multiply_adds: ``multiply_adds(params, in_shape)``, the multiplications, each with its addition, of the matrix
+            products of a forward pass over one example: a cost that tables state.
+        parts: of a layer that runs others one after the other, these others, in the order of its params.
+
     A layer without parameters has the empty tuple for them.
     """
 
@@ -56,6 +60,8 @@ class Layer(Generic[P, R]):
     init: Callable[[Key, Shape], tuple[P, Shape]]
     forward: Callable[[P, Float[Array, "batch ..."]], tuple[Float[Array, "batch ..."], R]]
     vjp: Vjp[P, R]
+    multiply_adds: Callable[[P, Shape], int] = lambda params, in_shape: 0
+    parts: tuple[Layer[Any, Any], ...] = ()
 
     def __repr__(self) -> str:
         return self.name
@@ -126,7 +132,8 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
         # Before ``first`` there are only empty trees, which are their own gradients.
         return (*params[:first], *reversed(dparams)), dy if need_dx else None
 
-    return Layer(f"chain({', '.join(layer.name for layer in layers)})", init, forward, vjp)
+    name = f"chain({', '.join(layer.name for layer in layers)})"
+    return Layer(name, init, forward, vjp, parts=layers)
 
 
 def _expect_params(layers: tuple[AnyLayer, ...], params: Any) -> None:

@@ -1,43 +1,100 @@
-"""The record of a run: the numbers of its epochs, column by column, without the parameters."""
+"""The record of a run: what it was made with and the numbers of its epochs, without the parameters."""
 
 from __future__ import annotations
 
+import hashlib
+
 import attrs
+import numpy as np
 
+from funcnet.data.dataset import Dataset, Split
+from funcnet.environment import environment
+from funcnet.examine import Examination, LayerFacts, describe
+from funcnet.layer import AnyLayer
+from funcnet.shapes import Shape
 from funcnet.step import Evaluation
-from funcnet.train import EpochRecord
+from funcnet.table import Table, to_html, to_markdown
+from funcnet.train import EpochNumbers, EpochRecord
 
-__all__ = ["RunRecord"]
+__all__ = ["DataFacts", "RunRecord", "data_facts", "new_run"]
+
+
+@attrs.frozen
+class DataFacts:
+    """What a data set is.
+
+    Attributes:
+        in_shape: the shape of one example.
+        dtype: the type of its numbers, as they are stored.
+        train_examples: how many training examples there are.
+        test_examples: how many for testing.
+        classes: the names of the classes.
+        train_counts: how many training examples each class has; empty where the targets are no labels.
+        test_counts: the same of the testing examples.
+        train_sha256: the checksum of the training examples followed by their targets, in hexadecimal.
+        test_sha256: the same of the testing examples.
+    """
+
+    in_shape: Shape
+    dtype: str
+    train_examples: int
+    test_examples: int
+    classes: tuple[str, ...]
+    train_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
+    train_sha256: str
+    test_sha256: str
 
 
 @attrs.frozen
 class RunRecord:
     """One training run, as reports need it. A value: ``and_epoch`` returns a longer one.
 
+    ``new_run`` begins one with all that can be known beforehand. All fields but the first two may be missing; reports
+    then lack what they would say.
+
     Attributes:
         dataset: the name of the data set.
         seed: the seed that everything random in the run was drawn from.
         settings: what else the run was made with, as (name, value) to be printed.
+        command: the command that makes the run again.
+        planned_epochs: how many epochs there were to be.
+        ended: why the run ended before that; empty for one that did not.
+        environment: the versions, the processor and the BLAS, as (name, value).
+        data: what the data set is.
+        layers: the network, layer by layer.
         loss_name: the name of the data loss; empty before the first epoch.
-        train: loss, penalties and accuracy over the training set after each epoch.
-        test: the same over the testing set.
-        learning_rates: the rate of each epoch's last step.
-        examples_per_second: the training examples of each epoch over the seconds of its steps.
+        history: the numbers of each epoch.
+        examination: how the network answered the testing set after the last epoch.
     """
 
     dataset: str
     seed: int
     settings: tuple[tuple[str, str], ...] = ()
+    command: str = ""
+    planned_epochs: int | None = None
+    ended: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
+    data: DataFacts | None = None
+    layers: tuple[LayerFacts, ...] = ()
     loss_name: str = ""
-    train: tuple[Evaluation, ...] = ()
-    test: tuple[Evaluation, ...] = ()
-    learning_rates: tuple[float, ...] = ()
-    examples_per_second: tuple[float, ...] = ()
+    history: tuple[EpochNumbers, ...] = attrs.field(default=(), repr=False)
+    examination: Examination | None = attrs.field(default=None, repr=False)
 
     @property
     def epochs(self) -> int:
         """The number of epochs recorded."""
-        return len(self.train)
+        return len(self.history)
+
+    @property
+    def train(self) -> tuple[Evaluation, ...]:
+        """Loss, penalties and accuracy over the training set after each epoch."""
+        return tuple(epoch.train for epoch in self.history)
+
+    @property
+    def test(self) -> tuple[Evaluation, ...]:
+        """The same over the testing set."""
+        return tuple(epoch.test for epoch in self.history)
 
     def and_epoch(self, record: EpochRecord) -> RunRecord:
         """The run with one more epoch.
@@ -47,11 +104,88 @@ class RunRecord:
         """
         if record.epoch != self.epochs + 1:
             raise ValueError(f"a run of {self.epochs} epochs cannot go on with epoch {record.epoch}")
+        numbers = EpochNumbers(*(getattr(record, field.name) for field in attrs.fields(EpochNumbers)))
         return attrs.evolve(
-            self,
-            loss_name=record.loss_name,
-            train=(*self.train, record.train),
-            test=(*self.test, record.test),
-            learning_rates=(*self.learning_rates, record.learning_rate),
-            examples_per_second=(*self.examples_per_second, record.examples_per_second),
+            self, loss_name=record.loss_name, history=(*self.history, numbers), examination=record.examination
         )
+
+    def _repr_markdown_(self) -> str:
+        return to_markdown(_epochs_table(self))
+
+    def _repr_html_(self) -> str:
+        return to_html(_epochs_table(self))
+
+
+def new_run(
+    net: AnyLayer,
+    dataset: Dataset,
+    *,
+    seed: int,
+    settings: tuple[tuple[str, str], ...] = (),
+    command: str = "",
+    epochs: int | None = None,
+) -> RunRecord:
+    """The record of a run before its first epoch: what is trained, on what data and what machine.
+
+    Args:
+        net: the network to be trained.
+        dataset: what on.
+        seed: the seed of all randomness.
+        settings: what else the run is made with, as (name, value) to be printed.
+        command: the command that makes the run.
+        epochs: how many epochs there are to be.
+
+    Raises:
+        ShapeError: where the network does not fit the examples.
+    """
+    return RunRecord(
+        dataset.name,
+        seed,
+        settings=settings,
+        command=command,
+        planned_epochs=epochs,
+        environment=environment(),
+        data=data_facts(dataset),
+        layers=describe(net, dataset.train.in_shape),
+    )
+
+
+def data_facts(dataset: Dataset) -> DataFacts:
+    """What a data set is, its checksums and the sizes of its classes among it. One pass over the data."""
+    train, test, classes = dataset.train, dataset.test, tuple(dataset.classes)
+    return DataFacts(
+        tuple(train.in_shape),
+        str(train.x.dtype),
+        len(train),
+        len(test),
+        classes,
+        _class_counts(train, len(classes)),
+        _class_counts(test, len(classes)),
+        _sha256(train),
+        _sha256(test),
+    )
+
+
+def _class_counts(split: Split, classes: int) -> tuple[int, ...]:
+    if split.y.ndim != 1 or split.y.dtype.kind not in "iu":
+        return ()
+    return tuple(np.bincount(split.y, minlength=classes).tolist())
+
+
+def _sha256(split: Split) -> str:
+    digest = hashlib.sha256()
+    for array in (split.x, split.y):
+        for begin in range(0, len(array), 4096):  # by blocks: a mapped file need not come in whole
+            digest.update(np.ascontiguousarray(array[begin : begin + 4096]).data)
+    return digest.hexdigest()
+
+
+def _epochs_table(run: RunRecord) -> Table:
+    """Every epoch of the run in a line."""
+    rows = tuple(
+        (str(e.epoch), *(f"{v:.3f}" for s in (e.train, e.test) for v in (s.loss, s.data_loss, s.penalty, s.accuracy)))
+        for e in run.history
+    )
+    parts = ("loss", run.loss_name.removeprefix("softmax ") or "data loss", "penalty", "accuracy")
+    columns = ("Epoch", *(f"{name} {part}" for name in ("Training", "Testing") for part in parts))
+    return Table(f"{run.dataset}, seed {run.seed}", columns, rows)

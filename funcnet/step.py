@@ -70,6 +70,11 @@ class PenaltyValue:
     value: float
 
 
+def _number(value: float) -> float:
+    """The number itself, or ``math.nan``: records that hold that one object compare equal."""
+    return math.nan if math.isnan(value) else value
+
+
 @attrs.frozen
 class Evaluation:
     """How a network did on some examples, the data loss and every penalty apart.
@@ -81,9 +86,9 @@ class Evaluation:
         examples: how many examples there were.
     """
 
-    data_loss: float
+    data_loss: float = attrs.field(converter=_number)
     penalties: tuple[PenaltyValue, ...]
-    accuracy: float
+    accuracy: float = attrs.field(converter=_number)
     examples: int
 
     @property

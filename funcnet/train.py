@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 import attrs
 
 from funcnet import random, tree
 from funcnet.data.batches import Normalization, batch_count, batches, normalization
 from funcnet.data.dataset import Dataset, Split
+from funcnet.examine import Examination, examine
 from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer
 from funcnet.penalties import Penalty
 from funcnet.shapes import whole_number
 from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, evaluate, make_grad, make_step
+from funcnet.tree import Tree
 
-__all__ = ["DivergenceError", "EpochRecord", "Watch", "train"]
+__all__ = ["DivergenceError", "EpochNumbers", "EpochRecord", "Watch", "train"]
 
 # Large enough to keep the products busy, small enough to keep a batch's activations in the cache.
 _EVALUATION_BATCH = 1000
+# The steps of an epoch whose updates are measured: few enough to cost nothing.
+_SAMPLED_STEPS = 9
 
 
 class DivergenceError(ArithmeticError):
     """The loss is no longer a finite number: training cannot go on from here."""
 
 
+Numbers: TypeAlias = tuple[tuple[str, float], ...]
+
+
 @attrs.frozen
-class EpochRecord:
-    """What one epoch of training came to.
+class EpochNumbers:
+    """The numbers that one epoch of training came to. Those of arrays are pairs of a path and a number.
 
     Attributes:
         epoch: which one, from 1.
@@ -40,24 +49,40 @@ class EpochRecord:
             change all the while, so this is not the loss of any one network: it lags behind ``train``.
         gradient_norms: for each array of the parameters, the norm of the total loss's gradient with the parameters
             at the epoch's end, over the first training examples (an evaluation batch of them).
+        data_gradient_norms: the same of the data loss's gradient, without the penalties.
         parameter_norms: the norm of each array of the parameters at the epoch's end.
+        update_ratios: the norm of a step's update of each array over that array's norm before it; the median of some
+            of the epoch's steps, evenly spaced. An array that is still all zeros is left out.
         learning_rate: the rate of the epoch's last step.
         seconds: what the epoch's steps took, the evaluations not counted.
         examples_per_second: the training examples of the epoch over these seconds.
-        loss_name: the name of the data loss.
-        state: the state at the epoch's end; training goes on from here, and ``state.params`` is the network trained.
     """
 
     epoch: int
     train: Evaluation
     test: Evaluation
     running: Evaluation
-    gradient_norms: tuple[tuple[str, float], ...]
-    parameter_norms: tuple[tuple[str, float], ...]
+    gradient_norms: Numbers
+    data_gradient_norms: Numbers
+    parameter_norms: Numbers
+    update_ratios: Numbers
     learning_rate: float
     seconds: float
     examples_per_second: float
+
+
+@attrs.frozen
+class EpochRecord(EpochNumbers):
+    """What one epoch of training came to: its numbers, and the network it made.
+
+    Attributes:
+        loss_name: the name of the data loss.
+        examination: how the network at the epoch's end answers the testing set.
+        state: the state at the epoch's end; training goes on from here, and ``state.params`` is the network trained.
+    """
+
     loss_name: str
+    examination: Examination = attrs.field(repr=False)
     state: TrainState = attrs.field(repr=False)
 
     def __str__(self) -> str:
@@ -130,13 +155,19 @@ def _epochs(
     watch: Watch | None,
 ) -> Iterator[EpochRecord]:
     normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
-    step, grad = make_step(net, loss, optimizer, penalties), make_grad(net, loss, penalties)
+    step = make_step(net, loss, optimizer, penalties)
+    data_grad, grad = make_grad(net, loss), make_grad(net, loss, penalties)
+    sampled = _evenly_spaced(_SAMPLED_STEPS, batch_count(dataset.train, batch_size))
     for epoch in epochs:
         key = random.fold_in(state.key, epoch)
         metrics: list[Evaluation] = []
+        ratios: list[dict[str, float]] = []
         began = time.perf_counter()
         for batch in batches(dataset.train, batch_size, normalize=normalize, key=key):
+            before = state.params
             state, met = step(state, batch)
+            if len(metrics) in sampled:
+                ratios.append(_update_ratios(before, state.params))
             if not math.isfinite(met.loss):
                 raise DivergenceError(_diverged(epoch, len(metrics) + 1, met, optimizer.learning_rate(state.step - 1)))
             metrics.append(met)
@@ -146,24 +177,45 @@ def _epochs(
         training = evaluate(net, state.params, _evaluation_batches(dataset.train, normalize), loss, penalties)
         if not math.isfinite(training.loss):
             raise DivergenceError(_diverged(epoch, len(metrics), training, optimizer.learning_rate(state.step - 1)))
-        _, grads = grad(state.params, next(_evaluation_batches(dataset.train, normalize)))
+        few = next(_evaluation_batches(dataset.train, normalize))
         yield EpochRecord(
             epoch=epoch + 1,
             train=training,
             test=evaluate(net, state.params, _evaluation_batches(dataset.test, normalize), loss, penalties),
             running=_mean(metrics),
-            gradient_norms=tuple((path, tree.norm(leaf)) for path, leaf in tree.named_leaves(grads)),
-            parameter_norms=tuple((path, tree.norm(leaf)) for path, leaf in tree.named_leaves(state.params)),
+            gradient_norms=_norms(grad(state.params, few)[1]),
+            data_gradient_norms=_norms(data_grad(state.params, few)[1]),
+            parameter_norms=_norms(state.params),
+            update_ratios=_medians(ratios),
             learning_rate=optimizer.learning_rate(state.step - 1),
             seconds=seconds,
             examples_per_second=len(dataset.train) / seconds,
             loss_name=loss.name,
+            examination=examine(net, state.params, dataset.test, normalize),
             state=state,
         )
 
 
 def _evaluation_batches(split: Split, normalize: Normalization | None) -> Iterator[Batch]:
     return batches(split, _EVALUATION_BATCH, normalize=normalize)
+
+
+def _evenly_spaced(count: int, steps: int) -> frozenset[int]:
+    return frozenset(steps * (2 * i + 1) // (2 * count) for i in range(count))
+
+
+def _norms(parameters: Tree) -> Numbers:
+    return tuple((path, tree.norm(leaf)) for path, leaf in tree.named_leaves(parameters))
+
+
+def _update_ratios(before: Tree, after: Tree) -> dict[str, float]:
+    pairs = zip(tree.named_leaves(before), tree.leaves(after), strict=True)
+    return {path: tree.norm(new - old) / norm for (path, old), new in pairs if (norm := tree.norm(old)) > 0}
+
+
+def _medians(ratios: list[dict[str, float]]) -> Numbers:
+    paths = dict.fromkeys(path for sample in ratios for path in sample)
+    return tuple((path, statistics.median(sample[path] for sample in ratios if path in sample)) for path in paths)
 
 
 def _mean(metrics: list[Evaluation]) -> Evaluation:

@@ -1,4 +1,4 @@
-"""The command line: ``funcnet lab-report`` and ``funcnet check``."""
+"""The command line: ``funcnet lab-report``, ``funcnet report`` and ``funcnet check``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from funcnet import __version__
-from funcnet.cli import check, lab_report
+from funcnet.cli import check, lab_report, report
 from funcnet.cli.terminal import INTERRUPTED
 from funcnet.data.dataset import DataError
 
@@ -33,5 +33,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"funcnet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     lab_report.add_to(commands)
+    report.add_to(commands)
     check.add_to(commands)
     return parser

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 from tqdm import tqdm
 
+from funcnet.cli.pages import write_pages
 from funcnet.cli.terminal import INTERRUPTED, interruptible, say, whole_number
 from funcnet.data.batches import batch_count
 from funcnet.data.dataset import Dataset
@@ -28,8 +31,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "lab-report",
         help="train the lab's network and write its report",
         description="Train the lab's network (one hidden layer, an L2 penalty on each weight matrix) on each data set "
-        "and write report.pdf, loss-DATASET.png, summary.md and summary.json. Ctrl-C stops after the current step and "
-        "writes the report of the epochs done.",
+        "and write its report (PDF, HTML, Markdown, figures, tables) and run-DATASET.json, from which `funcnet report` "
+        "makes it again. Ctrl-C stops after the current step and writes the report of the epochs done.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     report.add_argument(
@@ -57,25 +60,37 @@ def _run(options: argparse.Namespace) -> int:
     epochs, seed = options.epochs, options.seed
     out.mkdir(parents=True, exist_ok=True)  # before the training, not after it
     datasets = [load(name, options.data) for name in names]
+    from funcnet.report import write_run  # matplotlib, which --help can do without
+    from funcnet.report.files import run_file_name
+
     runs: list[RunRecord] = []
     status = 0
     with interruptible() as interrupted:
         for dataset in datasets:
-            run, status = _train(dataset, epochs, seed, interrupted)
+            command = f"funcnet lab-report {dataset.name} --epochs {epochs} --seed {seed}"
+            run = lab_record(dataset, RECIPES[dataset.name], seed=seed, epochs=epochs, command=command)
+            # After each epoch: what is done is safe from what happens in the next one.
+            keep = functools.partial(write_run, path=out / run_file_name(dataset.name))
+            run, status = _train(dataset, run, epochs, interrupted, keep)
             if run.epochs:
                 runs.append(run)
-                _write(runs, out)  # after each data set: what is done is safe from what happens in the next one
             if status:
                 break
-    if not runs:
+    if runs:
+        write_pages(runs, out, "Lab report")
+    else:
         print(f"No epoch was finished, so there is nothing to report in {out}.", file=sys.stderr)
     return status
 
 
-def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], bool]) -> tuple[RunRecord, int]:
-    """Train, showing progress, until the last epoch, Ctrl-C or divergence; the record and the exit status."""
+def _train(
+    dataset: Dataset, run: RunRecord, epochs: int, interrupted: Callable[[], bool], keep: Callable[[RunRecord], None]
+) -> tuple[RunRecord, int]:
+    """Train, showing progress, until the last epoch, Ctrl-C or divergence; the record and the exit status.
+
+    ``keep`` is called with the record after every epoch.
+    """
     recipe = RECIPES[dataset.name]
-    run = lab_record(dataset, recipe, seed=seed)
     say(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} testing images")
     began = time.monotonic()
     bar = tqdm(
@@ -95,8 +110,9 @@ def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], b
 
     try:
         bar.set_description(f"epoch 1/{epochs}")
-        for record in run_lab(dataset, recipe, epochs=epochs, seed=seed, watch=watch):
+        for record in run_lab(dataset, recipe, epochs=epochs, seed=run.seed, watch=watch):
             run = run.and_epoch(record)
+            keep(run)
             left = (time.monotonic() - began) / record.epoch * (epochs - record.epoch)
             bar.clear()
             say(record)
@@ -106,21 +122,14 @@ def _train(dataset: Dataset, epochs: int, seed: int, interrupted: Callable[[], b
     except KeyboardInterrupt:
         bar.clear()
         print(f"Stopped by Ctrl-C after {run.epochs} of {epochs} epochs.", file=sys.stderr)
-        return run, INTERRUPTED
+        return attrs.evolve(run, ended="Stopped by Ctrl-C"), INTERRUPTED
     except DivergenceError as error:
         bar.clear()
         print(f"funcnet: error: {dataset.name}: {error}", file=sys.stderr)
-        return run, 1
+        return attrs.evolve(run, ended=f"Diverged: {error}"), 1
     finally:
         bar.close()
     return run, 0
-
-
-def _write(runs: Sequence[RunRecord], out: Path) -> None:
-    from funcnet.report import summary_table, to_markdown, write_report  # matplotlib, which --help can do without
-
-    paths = write_report(runs, out)
-    say(f"\n{to_markdown(summary_table(runs[-1]))}\nWrote {', '.join(str(path) for path in paths)}\n")
 
 
 def _duration(seconds: float) -> str:

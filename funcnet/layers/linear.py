@@ -88,4 +88,4 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
         dbias = None if params.bias is None else freeze(dy.sum(axis=0))
         return LinearParams(dweight, dbias), dy @ params.weight.T if need_dx else None
 
-    return Layer(name, init_params, forward, vjp)
+    return Layer(name, init_params, forward, vjp, multiply_adds=lambda params, in_shape: params.weight.size)

@@ -1,35 +1,54 @@
-"""Figures from runs. Each is a matplotlib figure of its own: no pyplot, no global state."""
+"""Figures of how a run went, epoch by epoch."""
 
 from __future__ import annotations
 
 import math
-import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from funcnet.record import RunRecord
+from funcnet.report.style import BLUE, DASHED, DOTTED, INK, PALETTE, SOLID, finish, legend, new_figure, plain
 from funcnet.report.tables import loss_label
+from funcnet.train import EpochNumbers, Numbers
 
-__all__ = ["draw_accuracy", "draw_loss", "has_accuracy", "loss_figure", "plain", "title"]
+__all__ = [
+    "accuracy_figure",
+    "has_accuracy",
+    "loss_figure",
+    "norms_figure",
+    "overview_figure",
+    "parts_figure",
+    "rate_figure",
+    "updates_figure",
+]
 
-# Okabe & Ito, "Color universal design" (2008): told apart by every kind of colour vision, and in print by the dashes.
-_TOTAL, _CROSS_ENTROPY, _ACCURACY = "#0072B2", "#D55E00", "#0072B2"
-_PENALTIES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_TRAIN, _TEST = "-", (0, (4, 2))
+_TOTAL, _DATA, *_PENALTIES = PALETTE
+
+
+def overview_figure(run: RunRecord) -> Figure:
+    """Loss, with its parts, and accuracy after each epoch, side by side."""
+    figure = new_figure(height=4.6, width=11)
+    figure.suptitle(plain(run.dataset), fontsize=13, color=INK)
+    draw = [_draw_loss, *([_draw_accuracy] if has_accuracy(run) else [])]
+    for part, draw_part in zip(figure.subfigures(1, len(draw), squeeze=False).flat, draw, strict=True):
+        draw_part(part.subplots(), run)
+    return figure
 
 
 def loss_figure(run: RunRecord) -> Figure:
-    """Loss, with its parts, and accuracy after each epoch, side by side."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    figure.suptitle(title(run), fontsize=13)
-    if has_accuracy(run):
-        left, right = figure.subplots(1, 2)
-        draw_accuracy(right, run)
-    else:
-        left = figure.subplots()
-    draw_loss(left, run)
+    """The total loss and what it is the sum of, in training and testing, after each epoch."""
+    figure = new_figure(height=4.2)
+    _draw_loss(figure.subplots(), run)
+    return figure
+
+
+def accuracy_figure(run: RunRecord) -> Figure:
+    """The share of right answers in training and testing."""
+    figure = new_figure(height=2.9)
+    _draw_accuracy(figure.subplots(), run)
     return figure
 
 
@@ -38,57 +57,105 @@ def has_accuracy(run: RunRecord) -> bool:
     return not all(math.isnan(e.accuracy) for e in (*run.train, *run.test))
 
 
-def title(run: RunRecord) -> str:
-    """The data set's name, short enough for a heading."""
-    return plain(textwrap.shorten(run.dataset, 60, placeholder="...") if " " in run.dataset else run.dataset[:60])
+def parts_figure(run: RunRecord) -> Figure:
+    """The training loss as the stack of its parts: what it is made of, and which part moves."""
+    figure = new_figure(height=3.7)
+    axes = figure.subplots()
+    penalties = run.train[0].penalties if run.train else ()
+    labels = [loss_label(run), *(f"{p.name} penalty of {p.path}" for p in penalties)]
+    columns = [[e.data_loss, *(p.value for p in e.penalties)] for e in run.train]
+    stack = list(zip(*columns, strict=True))
+    colours = [_DATA, *(_PENALTIES[i % len(_PENALTIES)] for i in range(len(penalties)))]
+    epochs = _epochs(run)
+    if run.epochs == 1:  # an area needs two ends
+        base = 0.0
+        for (value,), colour, label in zip(stack, colours, labels, strict=True):
+            axes.bar(epochs, [value], bottom=base, color=colour, width=0.4, label=plain(label))
+            base += value
+    else:
+        axes.stackplot(epochs, stack, colors=colours, alpha=0.85, labels=list(map(plain, labels)))
+    axes.plot(epochs, [e.loss for e in run.test], color=INK, linestyle=DASHED, linewidth=1.4, label="total, testing")
+    finish(axes, "What the Training Loss Is Made Of", "Epochs", "Loss")
+    axes.set_ylim(bottom=0)
+    legend(axes)
+    return figure
 
 
-def plain(text: str) -> str:
-    """The text as matplotlib shows it letter for letter: dollars are no mathematics, and what has no shape a space."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).replace("$", r"\$")
+def rate_figure(run: RunRecord) -> Figure:
+    """The learning rate of each epoch's last step."""
+    figure = new_figure(height=2.0)
+    axes = figure.subplots()
+    axes.plot(_epochs(run), [e.learning_rate for e in run.history], color=BLUE, **_line(run))
+    finish(axes, "Learning Rate at Each Epoch's End", "Epochs", "Learning rate")
+    axes.set_ylim(bottom=0)
+    return figure
 
 
-def draw_loss(axes: Axes, run: RunRecord) -> None:
-    """The total loss and what it is the sum of: the data loss, and the penalty on each weight matrix."""
-    epochs = range(1, run.epochs + 1)
+def norms_figure(run: RunRecord) -> Figure:
+    """The norm of the total loss's gradient, and of the parameters, array by array."""
+    figure = new_figure(height=5.4)
+    upper, lower = figure.subplots(2, 1)
+    _draw_numbers(upper, run, lambda epoch: epoch.gradient_norms)
+    finish(upper, "Gradient Norms", "Epochs", "Norm")
+    _draw_numbers(lower, run, lambda epoch: epoch.parameter_norms)
+    finish(lower, "Parameter Norms", "Epochs", "Norm")
+    legend(lower)
+    return figure
+
+
+def updates_figure(run: RunRecord) -> Figure:
+    """How much a step changes each array, relative to its size."""
+    figure = new_figure(height=3.4)
+    axes = figure.subplots()
+    _draw_numbers(axes, run, lambda epoch: epoch.update_ratios)
+    finish(axes, "Update-to-Weight Ratio of a Step", "Epochs", "Update / weight")
+    legend(axes)
+    return figure
+
+
+def _draw_loss(axes: Axes, run: RunRecord) -> None:
     data_loss = loss_label(run)
 
-    def line(values: list[float], colour: str, style: object, label: str) -> None:
-        axes.plot(
-            epochs, values, color=colour, linestyle=style, marker=_marker(run), markersize=5, linewidth=1.6, label=label
-        )
+    def line(values: Sequence[float], colour: str, style: Any, label: str) -> None:
+        axes.plot(_epochs(run), values, color=colour, label=plain(label), **_line(run, style))
 
-    line([e.loss for e in run.train], _TOTAL, _TRAIN, "total, training")
-    line([e.loss for e in run.test], _TOTAL, _TEST, "total, testing")
-    line([e.data_loss for e in run.train], _CROSS_ENTROPY, _TRAIN, f"{data_loss}, training")
-    line([e.data_loss for e in run.test], _CROSS_ENTROPY, _TEST, f"{data_loss}, testing")
+    line([e.loss for e in run.train], _TOTAL, SOLID, "total, training")
+    line([e.loss for e in run.test], _TOTAL, DASHED, "total, testing")
+    line([e.data_loss for e in run.train], _DATA, SOLID, f"{data_loss}, training")
+    line([e.data_loss for e in run.test], _DATA, DASHED, f"{data_loss}, testing")
     for i, penalty in enumerate(run.train[0].penalties if run.train else ()):
         values = [e.penalties[i].value for e in run.train]
-        line(values, _PENALTIES[i % len(_PENALTIES)], (0, (1, 1.5)), plain(f"{penalty.name} penalty of {penalty.path}"))
-    _finish(axes, "Loss After Each Epoch", "Loss")
+        line(values, _PENALTIES[i % len(_PENALTIES)], DOTTED, f"{penalty.name} penalty of {penalty.path}")
+    finish(axes, "Loss After Each Epoch", "Epochs", "Loss")
     axes.set_ylim(bottom=0)
+    legend(axes)
 
 
-def draw_accuracy(axes: Axes, run: RunRecord) -> None:
-    """The share of right answers, in training and testing."""
-    epochs = range(1, run.epochs + 1)
-    for split, style, label in ((run.train, _TRAIN, "training"), (run.test, _TEST, "testing")):
-        axes.plot(
-            epochs, [e.accuracy for e in split], color=_ACCURACY, linestyle=style, marker=_marker(run), markersize=5,
-            linewidth=1.6, label=label,
-        )  # fmt: skip
-    _finish(axes, "Accuracy After Each Epoch", "Accuracy")
+def _draw_accuracy(axes: Axes, run: RunRecord) -> None:
+    for split, style, label in ((run.train, SOLID, "training"), (run.test, DASHED, "testing")):
+        axes.plot(_epochs(run), [e.accuracy for e in split], color=BLUE, label=label, **_line(run, style))
+    finish(axes, "Accuracy After Each Epoch", "Epochs", "Accuracy")
+    legend(axes)
 
 
-def _marker(run: RunRecord) -> str:
+def _draw_numbers(axes: Axes, run: RunRecord, numbers: Callable[[EpochNumbers], Numbers]) -> None:
+    """A line an array, on a logarithmic axis: what matters is by which factor they differ and change."""
+    paths = dict.fromkeys(path for epoch in run.history for path, _ in numbers(epoch))
+    for i, path in enumerate(paths):
+        # What is 0, or not there, has no place on a logarithmic axis: the line has a gap.
+        values = [dict(numbers(epoch)).get(path, 0.0) or math.nan for epoch in run.history]
+        style = (SOLID, DASHED, DOTTED)[i // len(PALETTE) % 3]
+        axes.plot(_epochs(run), values, color=PALETTE[i % len(PALETTE)], label=plain(path), **_line(run, style))
+    if any(value > 0 for epoch in run.history for _, value in numbers(epoch)):
+        axes.set_yscale("log")
+
+
+def _epochs(run: RunRecord) -> range:
+    return range(1, run.epochs + 1)
+
+
+def _line(run: RunRecord, style: Any = SOLID) -> dict[str, Any]:
     """A dot an epoch, as long as there is room between them."""
-    return "." if run.epochs <= 40 else ""
-
-
-def _finish(axes: Axes, title: str, y: str) -> None:
-    axes.set(title=title, xlabel="Epochs", ylabel=y)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(alpha=0.3, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    few = len(axes.lines) <= 8
-    axes.legend(fontsize=8 if few else 6, ncols=1 if few else 2, framealpha=0.8, handlelength=3)
+    return {
+        "linestyle": style, "linewidth": 1.6, "markersize": 5, "marker": "." if run.epochs <= 40 else "",
+    }  # fmt: skip

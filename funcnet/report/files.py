@@ -2,64 +2,93 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import math
-import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import attrs
+from matplotlib.figure import Figure
+
+from funcnet.files import write_whole
 from funcnet.record import RunRecord
-from funcnet.report.curves import loss_figure
-from funcnet.report.pages import write_pdf
-from funcnet.report.tables import loss_label, summary_table, to_markdown
+from funcnet.report.curves import overview_figure
+from funcnet.report.document import Document, Plot, document, file_names
+from funcnet.report.pages import to_html_page, to_markdown_page, to_pdf
+from funcnet.report.run_file import run_to_json
+from funcnet.report.tables import history_table, loss_label, summary_table
 from funcnet.step import Evaluation
+from funcnet.table import Table, to_csv, to_latex, to_markdown
 
-__all__ = ["summary", "write_report"]
+__all__ = ["run_file_name", "summary", "write_report"]
+
+_RESOLUTION = 200  # dots an inch
+
+Watch: TypeAlias = Callable[[Path], object]
 
 
-def write_report(runs: Sequence[RunRecord], folder: Path | str, title: str = "Lab report") -> tuple[Path, ...]:
-    """Write ``report.pdf``, ``summary.md``, ``summary.json`` and a ``loss-<dataset>.png`` for each run.
+def write_report(
+    runs: Sequence[RunRecord], folder: Path | str, title: str = "Lab report", *, watch: Watch | None = None
+) -> tuple[Path, ...]:
+    """Write the report on ``runs``; see the README for its files. Returns their paths.
 
-    A file appears whole or not at all; one of that name is replaced. Returns the paths.
+    A file appears whole or not at all; one of that name is replaced. ``watch`` is called with every file written.
 
     Raises:
-        ValueError: for no runs, a run without epochs, or two runs on one data set (their pictures would have one name).
+        ValueError: for no runs, or a run without epochs.
         OSError: where the folder cannot be made or written to.
     """
-    names = [_file_name(run.dataset) for run in runs]
-    if not runs or not all(run.epochs for run in runs):
-        raise ValueError("a report needs at least one run, each with at least one epoch")
-    if len({name.casefold() for name in names}) < len(names):
-        raise ValueError(f"a report has one run a data set, got {', '.join(run.dataset for run in runs)}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    writers: dict[str, Callable[[Path], object]] = {
-        "report.pdf": lambda path: write_pdf(path, title, runs),
-        **{f"loss-{name}.png": _png_writer(run) for name, run in zip(names, runs, strict=True)},
-        "summary.md": lambda path: path.write_text(
-            f"# {title}\n\n" + "\n".join(to_markdown(summary_table(run)) for run in runs), encoding="utf-8"
-        ),
-        "summary.json": lambda path: path.write_text(json.dumps(summary(runs), indent=1) + "\n", encoding="utf-8"),
-    }
-    for name, write in writers.items():
-        unfinished = folder / f".{os.getpid()}-{name}"
-        try:
-            write(unfinished)
-            unfinished.replace(folder / name)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    return tuple(folder / name for name in writers)
+    content = document(runs, title)
+    # A figure goes into several files, and is drawn once.
+    blocks = (attrs.evolve(b, draw=functools.cache(b.draw)) if isinstance(b, Plot) else b for b in content.blocks)
+    folder, written = Path(folder), []
+    for name, make in _contents(runs, attrs.evolve(content, blocks=tuple(blocks))):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, make())
+        written.append(path)
+        if watch is not None:
+            watch(path)
+    return tuple(written)
 
 
-def _file_name(dataset: str) -> str:
-    """The name of a data set as a part of a file's name, which no name can lead astray."""
-    return re.sub(r"[^\w.,+-]+", "-", dataset)[:80] or "-"
+def run_file_name(name: str) -> str:
+    """How a report calls the file of the run on the data set ``name`` (one of ``file_names``)."""
+    return f"run-{name}.json"
 
 
-def _png_writer(run: RunRecord) -> Callable[[Path], object]:
-    return lambda path: loss_figure(run).savefig(path, dpi=200, format="png")
+def _contents(runs: Sequence[RunRecord], content: Document) -> Iterator[tuple[str, Callable[[], bytes | str]]]:
+    """The files by name, each with what makes its content; first the runs, from which all else can be made again."""
+    names = file_names(runs)
+    for name, run in zip(names, runs, strict=True):
+        yield run_file_name(name), functools.partial(run_to_json, run)
+    yield "report.pdf", lambda: to_pdf(content)
+    yield "report.html", lambda: to_html_page(content)
+    yield "report.md", lambda: to_markdown_page(content, "figures")
+    for name, run in zip(names, runs, strict=True):
+        yield f"loss-{name}.png", functools.partial(_png, overview_figure, run)
+    yield "summary.md", lambda: f"# {content.title}\n\n" + "\n".join(to_markdown(summary_table(run)) for run in runs)
+    yield "summary.json", lambda: json.dumps(summary(runs), indent=1) + "\n"
+    for block in content.blocks:
+        if isinstance(block, Plot):
+            yield f"figures/{block.name}.png", functools.partial(_png, block.draw)
+    yield "tables.tex", lambda: "\n".join(to_latex(block) for block in content.blocks if isinstance(block, Table))
+    for name, run in zip(names, runs, strict=True):
+        yield f"history-{name}.csv", functools.partial(_history_csv, run)
+
+
+def _png(draw: Callable[..., Figure], *arguments: Any) -> bytes:
+    content = io.BytesIO()
+    draw(*arguments).savefig(content, dpi=_RESOLUTION, format="png")
+    return content.getvalue()
+
+
+def _history_csv(run: RunRecord) -> str:
+    return to_csv(history_table(run))
 
 
 def summary(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:

@@ -1,102 +1,122 @@
-"""The report as a PDF: a summary of all runs, then a page for each."""
+"""A document as pages: PDF (set by Typst), one HTML file that needs nothing else, and Markdown."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Sequence
+import io
+import json
+import re
+import tempfile
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from matplotlib.backends.backend_pdf import PdfPages
+import jinja2
+import typst
 from matplotlib.figure import Figure
 
-from funcnet.record import RunRecord
-from funcnet.report.curves import draw_accuracy, draw_loss, has_accuracy, plain
-from funcnet.report.curves import title as heading
-from funcnet.report.tables import Table, settings_table, summary_table
+from funcnet.report.document import Block, Document, Heading, Paragraph, Plot
+from funcnet.report.findings import Finding
+from funcnet.report.style import BLUE, GREY, INK
+from funcnet.table import Table, to_html, to_markdown
 
-__all__ = ["write_pdf"]
+__all__ = ["to_html_page", "to_markdown_page", "to_pdf"]
 
-_A4 = (8.27, 11.69)
-_RUNS_A_PAGE = 6
-_LINE = 0.0215  # of the height of a page
-_TEXT_WIDTH = 62  # letters
+_RESOLUTION = 200  # of pictures within vector graphics, in dots an inch
 
 
-def write_pdf(path: Path | str, title: str, runs: Sequence[RunRecord]) -> None:
-    """Write the report of ``runs``, each with at least one epoch, as vector graphics and text."""
-    with PdfPages(path, metadata={"Title": title, "Creator": "funcnet"}) as pdf:
-        for first in range(0, len(runs), _RUNS_A_PAGE):
-            pdf.savefig(_summary_page(title, runs[first : first + _RUNS_A_PAGE]))
-        for run in runs:
-            for page in _run_pages(run):
-                pdf.savefig(page)
+def to_pdf(document: Document) -> bytes:
+    """The document on A4 pages: text, rules and curves as vectors, figures and tables numbered."""
+    with tempfile.TemporaryDirectory() as folder:
+        blocks = [_for_paper(block, place, Path(folder)) for place, block in enumerate(document.blocks)]
+        first = next((block for block in blocks if block["kind"] == "heading"), {})
+        for block in blocks:
+            block["first"] = block is first
+        content = {"title": _breakable(document.title), "blocks": blocks}
+        Path(folder, "document.json").write_text(json.dumps(content), encoding="utf-8")
+        Path(folder, "report.typ").write_bytes(_template("report.typ"))
+        # No date of its making: the same runs make the same pages.
+        pdf: bytes = typst.compile(str(Path(folder, "report.typ")), root=folder, timestamp=0)
+    return pdf
 
 
-def _summary_page(title: str, runs: Sequence[RunRecord]) -> Figure:
-    page = Figure(figsize=_A4)
-    page.text(0.1, 0.95, textwrap.fill(plain(title), 38), fontsize=20, weight="bold", va="top")
-    page.text(
-        0.1,
-        0.88,
-        "Final loss and accuracy, over the whole training and testing sets with the parameters at\n"
-        "the end of the last epoch. The final loss is the data loss plus the penalties on the weights.",
-        fontsize=9.5,
-        va="top",
-        linespacing=1.5,
-    )
-    top = 0.81
-    for run in runs:
-        top = _draw_table(page, summary_table(run), top) - 0.025
-    return page
+def _for_paper(block: Block, place: int, folder: Path) -> dict[str, Any]:
+    match block:
+        case Heading(text, level):
+            return {"kind": "heading", "level": level, "text": _breakable(text)}
+        case Paragraph(text):
+            return {"kind": "paragraph", "text": _breakable(text)}
+        case Finding(_, title, text, threshold):
+            return {"kind": "finding", "title": title, "text": _breakable(text), "threshold": threshold}
+        case Table(title, columns, rows, text):
+            cells = [[_breakable(cell) for cell in row] for row in rows]
+            return {"kind": "table", "title": _breakable(title), "columns": columns, "rows": cells, "text": text}
+        case Plot(_, caption, draw):
+            file = f"figure-{place}.pdf"
+            figure = draw()
+            figure.savefig(folder / file, format="pdf", dpi=_RESOLUTION, metadata={"CreationDate": None})
+            return {"kind": "plot", "file": file, "caption": caption}
 
 
-def _run_pages(run: RunRecord) -> Iterator[Figure]:
-    """The page of a run, and another for its settings where they are many."""
-    page = Figure(figsize=_A4)
-    page.text(0.1, 0.94, heading(run), fontsize=16, weight="bold")
-    draw_loss(page.add_axes((0.12, 0.61, 0.78, 0.28)), run)
-    if has_accuracy(run):
-        draw_accuracy(page.add_axes((0.12, 0.37, 0.78, 0.165)), run)
-    top = _draw_table(page, summary_table(run), 0.305) - 0.025
-    settings = settings_table(run)
-    if top - _height(settings) > 0.03:
-        _draw_table(page, settings, top)
-        yield page
-    else:
-        yield page
-        further = Figure(figsize=_A4)
-        further.text(0.1, 0.94, heading(run), fontsize=16, weight="bold")
-        _draw_table(further, settings, 0.9)
-        yield further
+def _breakable(text: str) -> str:
+    """The text with places, which do not show, where a line may end within words longer than half a line."""
+    return re.sub(r"(\S{40})(?=\S{8})", "\\1\u200b", text)
 
 
-def _lines(table: Table) -> list[tuple[str, ...]]:
-    """The rows to be drawn: without headings, the second column is running text, which may take several lines."""
-    if any(table.columns):
-        return [table.columns, *table.rows]
-    wrapped = [(name, textwrap.wrap(text, _TEXT_WIDTH) or [""]) for name, text in table.rows]
-    return [(name if i == 0 else "", line) for name, lines in wrapped for i, line in enumerate(lines)]
+def to_html_page(document: Document) -> str:
+    """The document as one HTML file, figures inline: it works offline, light and dark, on paper and on a telephone."""
+    blocks = [_for_screen(block, place) for place, block in enumerate(document.blocks)]
+    sections = [(block["id"], block["text"]) for block in blocks if block.get("level") == 1]
+    template = jinja2.Environment(autoescape=True).from_string(_template("report.html.jinja").decode())
+    return template.render(title=document.title, blocks=blocks, sections=sections) + "\n"
 
 
-def _height(table: Table) -> float:
-    return _LINE * (len(_lines(table)) + 1)
+def _for_screen(block: Block, place: int) -> dict[str, Any]:
+    match block:
+        case Heading(text, level):
+            return {"kind": "heading", "level": level, "text": text, "id": f"section-{place}"}
+        case Paragraph(text):
+            return {"kind": "paragraph", "text": text}
+        case Finding(_, title, text, threshold):
+            return {"kind": "finding", "title": title, "text": text, "threshold": threshold}
+        case Table():
+            return {"kind": "table", "html": to_html(block)}
+        case Plot(_, caption, draw):
+            return {"kind": "plot", "svg": _inline_svg(draw(), f"f{place}-"), "caption": caption}
 
 
-def _draw_table(page: Figure, table: Table, top: float) -> float:
-    """Draw the table below ``top``, with rules above and below as in books, and return where it ends."""
-    lines, height = _lines(table), _height(table)
-    axes = page.add_axes((0.1, top - height, 0.8, height))
-    axes.set_axis_off()
-    axes.set(xlim=(0, 1), ylim=(len(lines) + 1, 0))
-    axes.text(0, 0.4, plain(textwrap.shorten(table.title, 70)), fontsize=11, weight="bold", va="center")
-    headed = any(table.columns)
-    width = 0.88 / max(1, len(table.columns) - 1)
-    for i, line in enumerate(lines):
-        for column, cell in enumerate(line):
-            # Names and running text start on the left, numbers end on the right.
-            left = column == 0 or not headed
-            x = 0.0 if column == 0 else 0.12 + width * column if headed else 0.34
-            axes.text(x, i + 1.5, plain(cell), fontsize=9.5, va="center", ha="left" if left else "right")
-    for y, weight in [(1, 1.2), (len(lines) + 1, 1.2), *([(2, 0.6)] if headed else [])]:
-        axes.plot((0, 1), (y, y), color="black", linewidth=weight, clip_on=False)
-    return top - height
+def _inline_svg(figure: Figure, prefix: str) -> str:
+    """The figure as an SVG element that takes its ink from the page and shares no id with the page's others."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", dpi=_RESOLUTION, transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'^<svg ([^>]*?)width="[^"]*" ?', r"<svg \1", svg)
+    svg = re.sub(r'^<svg ([^>]*?)height="[^"]*" ?', r"<svg \1", svg)
+    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
+    for colour, variable in ((INK, "ink"), (GREY, "line"), (BLUE, "blue")):
+        svg = svg.replace(colour, f"var(--{variable})")
+    return svg.strip()
+
+
+def to_markdown_page(document: Document, figures: str) -> str:
+    """The document as Markdown, with its figures as ``<figures>/<name>.png`` beside it."""
+    return f"# {document.title}\n\n" + "\n".join(_in_markdown(block, figures) for block in document.blocks)
+
+
+def _in_markdown(block: Block, figures: str) -> str:
+    match block:
+        case Heading(text, level):
+            return f"{'#' * (level + 1)} {text}\n"
+        case Paragraph(text):
+            return f"{text}\n"
+        case Finding(_, title, text, threshold):
+            return f"**{title}.** {text}\n\n_Rule: {threshold}._\n"
+        case Table():
+            return f"{to_markdown(block, level=4)}"
+        case Plot(name, caption, _):
+            return f"![{caption}]({figures}/{name}.png)\n\n_{caption}_\n"
+
+
+def _template(name: str) -> bytes:
+    return (files("funcnet.report") / name).read_bytes()

@@ -1,23 +1,32 @@
-"""Tables as values, and as Markdown."""
+"""The tables of a report, as values."""
 
 from __future__ import annotations
 
 import math
+import statistics
 
-import attrs
-
+from funcnet.examine import Answers
 from funcnet.record import RunRecord
+from funcnet.report.statistics import class_scores, wilson_interval
+from funcnet.step import Evaluation, PenaltyValue
+from funcnet.table import Table
 
-__all__ = ["Table", "loss_label", "settings_table", "summary_table", "to_markdown"]
+__all__ = [
+    "class_names",
+    "class_table",
+    "confusions_table",
+    "data_table",
+    "environment_table",
+    "history_table",
+    "loss_label",
+    "model_table",
+    "number",
+    "runs_table",
+    "settings_table",
+    "summary_table",
+]
 
-
-@attrs.frozen
-class Table:
-    """A title, a heading for each column, and rows of as many cells. The first column names the rows."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+_CONFUSIONS = 12
 
 
 def summary_table(run: RunRecord) -> Table:
@@ -29,37 +38,191 @@ def summary_table(run: RunRecord) -> Table:
     if not run.epochs:
         raise ValueError(f"the run on {run.dataset} has no epochs to summarise")
     rows = tuple(
-        (name, *map(_number, (end.loss, end.accuracy, end.data_loss, end.penalty)))
+        (
+            name,
+            number(end.loss),
+            number(end.accuracy),
+            _interval(end),
+            number(end.data_loss),
+            number(end.penalty),
+        )
         for name, end in (("Training", run.train[-1]), ("Testing", run.test[-1]))
     )
-    return Table(run.dataset, ("", "Final Loss", "Accuracy", loss_label(run).capitalize(), "Penalty"), rows)
+    columns = ("", "Final Loss", "Accuracy", "95% interval", loss_label(run).capitalize(), "Penalty")
+    return Table(run.dataset, columns, rows)
 
 
 def loss_label(run: RunRecord) -> str:
     """What reports call the run's data loss: ``cross-entropy``, ``mean squared error``."""
-    return run.loss_name.removeprefix("softmax ")
+    return run.loss_name.removeprefix("softmax ") or "data loss"
 
 
 def settings_table(run: RunRecord) -> Table:
-    """What the run was made with."""
-    speed = sorted(run.examples_per_second)[run.epochs // 2] if run.epochs else math.nan
+    """The recipe: what the run was made with."""
+    planned = f" of {run.planned_epochs}" if run.planned_epochs not in (None, run.epochs) else ""
+    rows = [("epochs", f"{run.epochs}{planned}"), ("seed", str(run.seed)), *run.settings]
+    if run.epochs:
+        speed = statistics.median(epoch.examples_per_second for epoch in run.history)
+        rows.append(("training examples a second", f"{speed:,.0f} (median over the epochs)"))
+    if run.command:
+        rows.append(("made again by", run.command))
+    return Table("Settings", ("", ""), tuple(rows), text=True)
+
+
+def environment_table(run: RunRecord) -> Table:
+    """What the run was made on."""
+    return Table("Environment", ("", ""), run.environment, text=True)
+
+
+def data_table(run: RunRecord) -> Table:
+    """What the run was trained and tested on.
+
+    Raises:
+        ValueError: for a run that does not say.
+    """
+    if run.data is None:
+        raise ValueError(f"the run on {run.dataset} says nothing about its data (new_run begins one that does)")
+    data = run.data
     rows = (
-        ("epochs", str(run.epochs)),
-        ("seed", str(run.seed)),
-        *run.settings,
-        ("training examples a second", f"{speed:,.0f} (median over the epochs)"),
+        ("training examples", f"{data.train_examples:,}"),
+        ("testing examples", f"{data.test_examples:,}"),
+        ("an example", f"{data.dtype} of shape {_shape(data.in_shape)}"),
+        ("classes", f"{len(data.classes)}"),
+        ("SHA-256 of the training set", data.train_sha256),
+        ("SHA-256 of the testing set", data.test_sha256),
     )
-    return Table("Settings", ("", ""), rows)
+    return Table("Data", ("", ""), rows, text=True)
 
 
-def to_markdown(table: Table) -> str:
-    """The table under its title, numbers to the right."""
-    lines = [table.columns, (":---", *("---:" for _ in table.columns[1:])), *table.rows]
-    body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"## {table.title}\n\n{body}\n"
+def model_table(run: RunRecord) -> Table:
+    """The network, layer by layer, with what each costs for one example."""
+    rows: list[tuple[str, ...]] = [
+        (
+            f"{layer.path} {layer.name}".strip(),
+            _shape(layer.out_shape),
+            f"{layer.parameters:,}",
+            f"{layer.multiply_adds:,}",
+            f"{layer.residual_bytes:,}",
+        )
+        for layer in run.layers
+    ]
+    totals = (
+        sum(column)
+        for column in zip(*((m.parameters, m.multiply_adds, m.residual_bytes) for m in run.layers), strict=True)
+    )
+    rows.append(("all", "", *(f"{total:,}" for total in totals)))
+    columns = ("Layer", "Output shape", "Parameters", "Multiply-adds", "Residual bytes")
+    return Table("Network, for one example", columns, tuple(rows))
 
 
-def _number(value: float) -> str:
+def class_table(run: RunRecord) -> Table:
+    """How each class was recognised in testing.
+
+    Raises:
+        ValueError: for a run that has no answers.
+    """
+    answers = _answers(run)
+    rows = tuple(
+        (name, f"{s.examples:,}", f"{s.predicted:,}", *map(number, (s.precision, s.recall, s.f1)))
+        for name, s in zip(class_names(run), class_scores(answers), strict=True)
+    )
+    columns = ("Class", "Examples", "Predicted", "Precision", "Recall", "F1")
+    return Table("Classes, in testing", columns, rows)
+
+
+def confusions_table(run: RunRecord) -> Table:
+    """The classes most often taken for one another.
+
+    Raises:
+        ValueError: for a run that has no answers.
+    """
+    names, confusion = class_names(run), _answers(run).confusion
+    pairs = [
+        (count, true, predicted)
+        for true, row in enumerate(confusion)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
+    rows = tuple(
+        (f"{names[true]} for {names[predicted]}", f"{count:,}", f"{count / sum(confusion[true]):.1%}")
+        for count, true, predicted in pairs[:_CONFUSIONS]
+    )
+    return Table("Most frequent mistakes", ("Took", "Times", "Of the class"), rows)
+
+
+def class_names(run: RunRecord) -> tuple[str, ...]:
+    """A name for each class that the answers know: the data set's, or its number.
+
+    Raises:
+        ValueError: for a run that has no answers.
+    """
+    names, classes = run.data.classes if run.data else (), len(_answers(run).confusion)
+    return names if len(names) == classes else tuple(map(str, range(classes)))
+
+
+def history_table(run: RunRecord) -> Table:
+    """Every epoch of the run, in full precision."""
+    sides = [(side, evaluations[0].penalties) for side, evaluations in (("training", run.train), ("testing", run.test))]
+    columns = ["epoch"]
+    for side, penalties in sides:
+        columns += [f"{side} {part}" for part in ("loss", loss_label(run), *map(_penalty_name, penalties), "accuracy")]
+    columns += ["learning rate", "examples a second"]
+    rows = []
+    for epoch in run.history:
+        row: list[float] = []
+        for e in (epoch.train, epoch.test):
+            row += [e.loss, e.data_loss, *(p.value for p in e.penalties), e.accuracy]
+        rows.append((str(epoch.epoch), *map(repr, [*row, epoch.learning_rate, epoch.examples_per_second])))
+    return Table(f"{run.dataset}, seed {run.seed}", tuple(columns), tuple(rows))
+
+
+def _penalty_name(penalty: PenaltyValue) -> str:
+    return f"{penalty.name} of {penalty.path}"
+
+
+def runs_table(runs: tuple[RunRecord, ...]) -> Table:
+    """How several runs ended, a line each.
+
+    Raises:
+        ValueError: for a run without epochs.
+    """
+    rows: list[tuple[str, ...]] = []
+    for place, run in enumerate(runs, 1):
+        if not run.epochs:
+            raise ValueError(f"run {place}, on {run.dataset}, has no epochs to summarise")
+        train, test = run.train[-1], run.test[-1]
+        rows.append(
+            (
+                f"{place}: {run.dataset}, seed {run.seed}",
+                str(run.epochs),
+                *map(number, (train.loss, train.accuracy, test.loss, test.accuracy)),
+                _interval(test),
+            )
+        )
+    columns = ("Run", "Epochs", "Training loss", "Accuracy", "Testing loss", "Accuracy", "95% interval")
+    return Table("Runs", columns, tuple(rows))
+
+
+def number(value: float) -> str:
+    """A number as tables show it: three decimals, or as powers of ten where these would say nothing."""
     if math.isnan(value):
         return "-"
     return f"{value:.3f}" if value == 0 or 0.0005 <= abs(value) < 1e6 else f"{value:.2e}"
+
+
+def _interval(evaluation: Evaluation) -> str:
+    if math.isnan(evaluation.accuracy):
+        return "-"
+    low, high = wilson_interval(evaluation.accuracy, evaluation.examples)
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a number"
+
+
+def _answers(run: RunRecord) -> Answers:
+    if run.examination is None or run.examination.answers is None:
+        raise ValueError(f"the run on {run.dataset} has no answers to classes")
+    return run.examination.answers

@@ -1,0 +1,58 @@
+"""``funcnet report``: make the report of runs again from their files, or compare several."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from funcnet.cli.pages import write_pages
+from funcnet.data.dataset import DataError
+from funcnet.record import RunRecord
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    report = commands.add_parser(
+        "report",
+        help="make the report of runs from their files, without training",
+        description="Make the report of runs again from the files that lab-report or write_run wrote, without "
+        "training. Several runs on one data set are compared: their mean and band, and what sets their recipes apart.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    report.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a run's file, or a folder with files called run*.json"
+    )
+    report.add_argument("--title", default="Lab report", help="the report's title")
+    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
+    report.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    runs = list(_read(options.runs))
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_pages(runs, options.out, options.title)
+    return 0
+
+
+def _read(paths: Sequence[Path]) -> Iterator[RunRecord]:
+    from funcnet.report import read_run  # matplotlib, which --help can do without
+
+    for file in dict.fromkeys(file for path in paths for file in _files(path)):
+        run = read_run(file)
+        if run.epochs:
+            yield run
+        else:
+            print(f"{file}: no epoch was finished, so there is nothing to report of it.", file=sys.stderr)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("run*.json"))
+    if not found:
+        raise DataError(f"{path}: expected a folder with files called run*.json, found none")
+    return found

@@ -1,0 +1,64 @@
+"""What a program runs on: the versions, the processor, and the BLAS that does its products."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from funcnet.version import __version__
+
+__all__ = ["environment"]
+
+_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def environment() -> tuple[tuple[str, str], ...]:
+    """The (name, value) pairs that tell one machine's results and speed from another's."""
+    pins = ", ".join(f"{name}={os.environ[name]}" for name in _PINS if name in os.environ)
+    return (
+        ("funcnet", __version__),
+        ("Python", platform.python_version()),
+        ("NumPy", np.__version__),
+        ("BLAS", _blas()),
+        ("processor", f"{_processor()}, {os.cpu_count()} logical cores"),
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("BLAS settings in the environment", pins or "none"),
+    )
+
+
+def _blas() -> str:
+    """Which library, which of its kernels, how many threads: ``openblas 0.3.31, SkylakeX kernels, 2 threads``."""
+    from threadpoolctl import threadpool_info  # imported where it is needed
+
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return "; ".join(
+        f"{pool['internal_api']} {pool['version'] or ''}, {pool.get('architecture', 'unknown')} kernels, "
+        f"{pool['num_threads']} thread{'s' if pool['num_threads'] != 1 else ''}"
+        for pool in pools
+    ) or _built_with()  # fmt: skip
+
+
+def _built_with() -> str:
+    """What NumPy was built with, where the library in use does not say (Accelerate, for one)."""
+    config = np.show_config(mode="dicts")
+    found = config["Build Dependencies"]["blas"] if config else {}
+    return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+
+
+def _processor() -> str:
+    """The processor's own name; Python's ``platform`` knows it on few systems."""
+    try:
+        if platform.system() == "Linux":
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+        if platform.system() == "Darwin":
+            name = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+            return name.stdout.strip() or platform.processor()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

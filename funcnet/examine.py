@@ -1,0 +1,278 @@
+"""A trained network looked at closely: its layers, and how it answers examples it was not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import numpy as np
+
+from funcnet import tree
+from funcnet.data.batches import Normalization, batches
+from funcnet.data.dataset import Split
+from funcnet.layer import AnyLayer
+from funcnet.random import make_key
+from funcnet.shapes import Array, Float, Shape, UInt8
+from funcnet.tree import Tree
+
+__all__ = ["Answers", "Bin", "Examination", "LayerFacts", "Mistake", "Picture", "UnitActivity", "describe", "examine"]
+
+_BATCH = 1000
+_BINS = 15  # as Guo et al. take
+_MISTAKES, _FILTERS = 24, 36
+
+
+@attrs.frozen
+class LayerFacts:
+    """What a layer is and costs, for one example.
+
+    Attributes:
+        path: where its parameters are: ``[1]``, or ``[0][2]`` in a chain within a chain.
+        name: the layer's name.
+        out_shape: the shape of its output, without the batch axis.
+        parameters: how many numbers its parameters hold.
+        multiply_adds: the multiplications, each with its addition, of a forward pass over one example.
+        residual_bytes: what it keeps of one example for the way back. An array that two layers keep counts for the
+            first of them.
+    """
+
+    path: str
+    name: str
+    out_shape: Shape
+    parameters: int
+    multiply_adds: int
+    residual_bytes: int
+
+
+@attrs.frozen
+class Picture:
+    """A small picture: bytes of shape (height, width) in shades of grey, or (height, width, 3) in colours."""
+
+    shape: Shape
+    pixels: bytes = attrs.field(repr=False)
+
+    @property
+    def array(self) -> UInt8[Array, "..."]:
+        """The picture as a read-only array."""
+        return np.frombuffer(self.pixels, np.uint8).reshape(self.shape)
+
+
+@attrs.frozen
+class Mistake:
+    """A wrong answer.
+
+    Attributes:
+        index: the example's place in the set.
+        true: its label.
+        predicted: the label predicted.
+        confidence: the probability given to the prediction.
+        picture: the example, where it is a picture.
+    """
+
+    index: int
+    true: int
+    predicted: int
+    confidence: float
+    picture: Picture | None
+
+
+@attrs.frozen
+class Bin:
+    """The examples whose confidence lies in one of 15 equal bins of [0, 1].
+
+    Attributes:
+        count: how many there are.
+        confidence: the mean of the probabilities given to their predictions; 0 for none.
+        accuracy: the share of them predicted rightly; 0 for none.
+    """
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@attrs.frozen
+class Answers:
+    """How a classifier answered a set of examples.
+
+    Attributes:
+        confusion: how many examples of each class (row) were predicted as each class (column).
+        bins: the predictions by confidence, from low to high.
+        mistakes: the wrong answers given with the most confidence.
+    """
+
+    confusion: tuple[tuple[int, ...], ...] = attrs.field(repr=False)
+    bins: tuple[Bin, ...] = attrs.field(repr=False)
+    mistakes: tuple[Mistake, ...] = attrs.field(repr=False)
+
+
+@attrs.frozen
+class UnitActivity:
+    """The units of a ReLU layer that never answered with anything but 0.
+
+    Attributes:
+        path: the layer's place.
+        name: its name.
+        units: how many units it has.
+        never_active: how many of them were 0 for every example.
+    """
+
+    path: str
+    name: str
+    units: int
+    never_active: int
+
+
+@attrs.frozen
+class Examination:
+    """How a network did on a set of examples.
+
+    Attributes:
+        examples: how many there were.
+        activity: for each ReLU layer, the units that were never active.
+        answers: the answers of a classifier; None for what predicts no classes.
+        filters: the weights of the first layer's units of largest norm as pictures, each scaled so that 0 is a middle
+            grey and its largest weight black or white; empty where the examples are no pictures.
+    """
+
+    examples: int
+    activity: tuple[UnitActivity, ...]
+    answers: Answers | None
+    filters: tuple[Picture, ...] = attrs.field(repr=False)
+
+
+def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
+    """Every layer of a network for examples of shape ``in_shape``, chains taken apart.
+
+    Raises:
+        ShapeError: where the network cannot take ``in_shape``.
+    """
+    params, _ = net.init(make_key(0), in_shape)
+    x: Array = np.zeros((1, *in_shape), np.float32)
+    facts: list[LayerFacts] = []
+    counted: set[int] = set()
+    alive: list[Any] = []  # what was counted must live on, or its address may be another's
+    for path, layer, layer_params in _parts("", net, params):
+        y, residuals = layer.forward(layer_params, x)
+        alive.append(residuals)
+        kept = {id(a if a.base is None else a.base): a.nbytes for a in _arrays(residuals)}
+        facts.append(
+            LayerFacts(
+                path,
+                layer.name,
+                tuple(y.shape[1:]),
+                sum(leaf.size for leaf in tree.leaves(layer_params)),
+                layer.multiply_adds(layer_params, tuple(x.shape[1:])),
+                sum(size for array, size in kept.items() if array not in counted),
+            )
+        )
+        counted.update(kept)
+        x = y
+    return tuple(facts)
+
+
+def examine(net: AnyLayer, params: Tree, split: Split, normalize: Normalization | None = None) -> Examination:
+    """How the network does on ``split``, in one pass over it.
+
+    Raises:
+        ValueError: for no examples.
+        ShapeError: where network, parameters and examples do not fit.
+    """
+    if not len(split):
+        raise ValueError("there are no examples to examine")
+    parts = list(_parts("", net, params))
+    active: dict[str, Array] = {}
+    predictions = []
+    for batch in batches(split, _BATCH, normalize=normalize):
+        x = batch.x
+        for path, layer, layer_params in parts:
+            x, _ = layer.forward(layer_params, x)
+            if layer.name == "relu":
+                now: Array = np.any(x > 0, axis=0)
+                active[path] = active[path] | now if path in active else now
+        predictions.append(x)
+    return Examination(
+        len(split),
+        tuple(
+            UnitActivity(path, layer.name, active[path].size, int(active[path].size - active[path].sum()))
+            for path, layer, _ in parts
+            if path in active
+        ),
+        _answers(np.concatenate(predictions), split),
+        _filters(params, split.in_shape),
+    )
+
+
+def _parts(path: str, layer: AnyLayer, params: Tree) -> Iterator[tuple[str, AnyLayer, Tree]]:
+    """The layers that run one after the other, each with its place and parameters."""
+    if not layer.parts:
+        yield path, layer, params
+        return
+    for place, (part, part_params) in enumerate(zip(layer.parts, params, strict=True)):
+        yield from _parts(f"{path}[{place}]", part, part_params)
+
+
+def _arrays(residuals: Any) -> list[Array]:
+    try:
+        return tree.leaves(residuals)
+    except TypeError:  # a layer of one's own may keep anything
+        return []
+
+
+def _answers(prediction: Float[Array, "n ..."], split: Split) -> Answers | None:
+    if prediction.ndim != 2 or split.y.ndim != 1 or split.y.dtype.kind not in "iu":
+        return None
+    labels, predicted = split.y.astype(np.intp), prediction.argmax(axis=1)
+    classes = prediction.shape[1]
+    # The softmax at its largest entry, whose exp is 1.
+    confidence = 1 / np.exp(prediction - prediction.max(axis=1, keepdims=True)).sum(axis=1, dtype=np.float64)
+    confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")[:_MISTAKES]]
+    return Answers(
+        tuple(tuple(row) for row in confusion.tolist()),
+        _bins(confidence, predicted == labels),
+        tuple(
+            Mistake(int(i), int(labels[i]), int(predicted[i]), float(confidence[i]), _picture(split.x[i]))
+            for i in worst
+        ),
+    )
+
+
+def _bins(confidence: Float[Array, "n"], right: Array) -> tuple[Bin, ...]:
+    """Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks" (ICML 2017), section 2."""
+    places = np.clip(np.ceil(confidence * _BINS).astype(np.intp) - 1, 0, _BINS - 1)  # a bin holds its upper end
+    counts = np.bincount(places, minlength=_BINS)
+    sums = (np.bincount(places, weights=w, minlength=_BINS) for w in (confidence, right))
+    means = [np.divide(s, counts, out=np.zeros(_BINS), where=counts > 0).tolist() for s in sums]
+    return tuple(Bin(*row) for row in zip(counts.tolist(), *means, strict=True))
+
+
+def _picture(example: Array) -> Picture | None:
+    if example.dtype != np.uint8 or not _is_picture(example.shape):
+        return None
+    return Picture(tuple(example.shape), np.ascontiguousarray(example).tobytes())
+
+
+def _is_picture(shape: Shape) -> bool:
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+
+
+def _filters(params: Tree, in_shape: Shape) -> tuple[Picture, ...]:
+    """The columns of the first weight matrix, or the filters (height, width, channels, out) of a convolution."""
+    weight = next((leaf for leaf in tree.leaves(params) if leaf.ndim >= 2), None)
+    if weight is None:
+        return ()
+    shape = tuple(in_shape) if weight.ndim == 2 else weight.shape[:-1]
+    if not _is_picture(shape) or math.prod(shape) != weight.size // weight.shape[-1]:
+        return ()
+    columns = weight.reshape(-1, weight.shape[-1])
+    chosen = np.argsort(-np.square(columns).sum(axis=0), kind="stable")[:_FILTERS]
+    return tuple(Picture(shape, _greys(columns[:, unit])) for unit in chosen)
+
+
+def _greys(weights: Float[Array, "n"]) -> bytes:
+    largest = float(np.abs(weights).max())
+    return np.rint(127.5 + weights * (127.5 / largest if largest > 0 else 0)).astype(np.uint8).tobytes()

@@ -1,0 +1,406 @@
+"""What happened in a run, by rules from its numbers.
+
+Each rule states what it saw with the numbers it saw it in, and the threshold it went by. The thresholds are the
+constants below: conventions, not laws, chosen so that the recipes of this library pass and the textbook's troubles do
+not.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from funcnet.record import RunRecord
+from funcnet.report.statistics import two_proportion_z, wilson_interval
+from funcnet.report.tables import class_names, loss_label, number
+from funcnet.train import EpochNumbers, Numbers
+
+__all__ = ["RULES", "Finding", "findings", "verdict"]
+
+# A total that rises, and a data loss that falls, by more than this between the first epoch and the last.
+MOVED = 0.01
+# How often the size of the data loss's gradient a penalty's own must have for the penalty to fall for certain; in how
+# many epochs it may rise all the same, by how much each.
+DOMINANT, DOMINATED_EPOCHS, DOMINATED_RISE = 2.0, 2, 0.001
+# The gap between training and testing accuracy, and the rise of the testing loss from its lowest, of over-fitting.
+ACCURACY_GAP, LOSS_RISE = 0.10, 0.05
+# The share of a uniform guess's cross-entropy that is still there when a network has learnt too little.
+UNLEARNT = 0.5
+# The rise of the training loss from its lowest that is no fluctuation any more.
+DIVERGED = 0.5
+# The least improvement over the last quarter of the epochs, while the rate is still above this share of its highest.
+PLATEAU, PLATEAU_RATE, PLATEAU_EPOCHS = 0.01, 0.1, 8
+# The share of a ReLU layer's units that were 0 for every example.
+DEAD = 0.05
+# By which factor the relative gradients (norm over the parameters' norm) of the first and the last layer may differ.
+GRADIENT_RATIO = 1000.0
+# By which factor the gradient's norm may grow in a run.
+GRADIENT_GROWTH = 100.0
+# The update-to-weight ratio of a step; about 0.001 is usual (Karpathy, CS231n notes, "Neural networks part 3").
+RATIO_HIGH, RATIO_LOW = 0.03, 1e-5
+# The examples of the largest class for each one of the smallest.
+IMBALANCE = 2.0
+# Standard deviations by which testing may be better than training by chance: less than one run in 700.
+CHANCE = 3.0
+
+_DEGREES = {"l1": 1, "l2": 2}  # P(t w) = t^degree P(w)
+
+
+@attrs.frozen
+class Finding:
+    """Something a reader should know of a run.
+
+    Attributes:
+        rule: the name of the rule that found it.
+        title: what it is, in a few words.
+        text: what was seen, with its numbers.
+        threshold: what the rule goes by.
+    """
+
+    rule: str
+    title: str
+    text: str
+    threshold: str
+
+
+def findings(run: RunRecord) -> tuple[Finding, ...]:
+    """What the rules find in the run, each with its evidence; nothing for a healthy one.
+
+    Raises:
+        ValueError: for a run without epochs.
+    """
+    if not run.epochs:
+        raise ValueError(f"the run on {run.dataset} has no epochs to look at")
+    return tuple(finding for rule in RULES for finding in rule(run))
+
+
+def verdict(run: RunRecord) -> str:
+    """The run in a line: how loss and accuracy went, and how many of the rules found something.
+
+    Raises:
+        ValueError: for a run without epochs.
+    """
+    found, test = findings(run), run.test[-1]
+    rules = (
+        f"None of {len(RULES)} rules found anything wrong"
+        if not found
+        else f"{len(found)} finding{'s' if len(found) > 1 else ''} by {len(RULES)} rules"
+    )
+    first, last = run.train[0], run.train[-1]
+    text = (
+        f"{rules}: over {_epochs(run)}, the {loss_label(run)} went from {number(first.data_loss)} to "
+        f"{number(last.data_loss)} in training and ended at {number(test.data_loss)} in testing"
+    )
+    if math.isnan(test.accuracy):
+        return f"{text}."
+    low, high = wilson_interval(test.accuracy, test.examples)
+    return f"{text}, with an accuracy of {number(test.accuracy)} (95% interval {low:.3f} to {high:.3f})."
+
+
+def _ended_early(run: RunRecord) -> Iterator[Finding]:
+    if run.ended or (run.planned_epochs is not None and run.epochs < run.planned_epochs):
+        planned = f" of {run.planned_epochs}" if run.planned_epochs is not None else ""
+        yield Finding(
+            "ended early",
+            "The run ended early",
+            f"{run.epochs}{planned} epochs were made. {run.ended or 'It was stopped, or is still running'}.",
+            "fewer epochs than planned",
+        )
+
+
+def _penalty_dominates(run: RunRecord) -> Iterator[Finding]:
+    first, last = run.train[0], run.train[-1]
+    if not (last.loss > first.loss * (1 + MOVED) and last.data_loss < first.data_loss * (1 - MOVED)):
+        return
+    rises = [(b.value - a.value, a, b) for a, b in zip(first.penalties, last.penalties, strict=True)]
+    rise, before, after = max(rises, key=lambda row: row[0])
+    yield Finding(
+        "penalty dominates",
+        "The total loss rose because a penalty did, not because the network got worse",
+        f"The total rose from {number(first.loss)} to {number(last.loss)} while the {loss_label(run)} fell from "
+        f"{number(first.data_loss)} to {number(last.data_loss)}. The {after.name} penalty of {after.path} rose "
+        "most, by "
+        f"{number(rise)} (from {number(before.value)} to {number(after.value)}). At the end the penalties are "
+        f"{last.penalty / last.loss:.1%} of the total: judge the network by {loss_label(run)} and accuracy.",
+        f"the total rises by more than {MOVED:.0%} while the {loss_label(run)} falls by more than {MOVED:.0%}",
+    )
+
+
+def _penalty_ignored(run: RunRecord) -> Iterator[Finding]:
+    """A penalty that rose where descent must lower it.
+
+    By Euler's theorem on homogeneous functions, w . grad P = d P for P of degree d, so the gradient of P is at least
+    d P / |w| long, whatever the program made of it. Where that is longer than the data loss's gradient g, a small step
+    down the total goes against grad P: grad P . (g + grad P) >= |grad P| (|grad P| - |g|) > 0. The step is small
+    enough where rate |grad P| < |w|.
+    """
+    for place, penalty in enumerate(run.train[0].penalties):
+        degree = _DEGREES.get(penalty.name)
+        if degree is None:
+            continue
+        rises = []
+        for before, after in zip(run.history, run.history[1:], strict=False):
+            own = [
+                degree * e.train.penalties[place].value / _of(e.parameter_norms, penalty.path) for e in (before, after)
+            ]
+            data = [_of(e.data_gradient_norms, penalty.path) for e in (before, after)]
+            small = all(
+                e.learning_rate * size < _of(e.parameter_norms, penalty.path)
+                for e, size in zip((before, after), own, strict=True)
+            )
+            a, b = before.train.penalties[place].value, after.train.penalties[place].value
+            if small and b > a * (1 + DOMINATED_RISE) and all(p > DOMINANT * g for p, g in zip(own, data, strict=True)):
+                rises.append((after.epoch, own[1], data[1], a, b))
+        if len(rises) >= DOMINATED_EPOCHS:
+            epoch, own_norm, data_norm, a, b = max(rises, key=lambda row: row[4] - row[3])
+            yield Finding(
+                "penalty ignored",
+                f"The {penalty.name} penalty of {penalty.path} does not respond to its own gradient",
+                f"It rose in {len(rises)} epochs in which its own gradient was the larger one, so that a step down the "
+                f"total loss lowers it: from {number(a)} to {number(b)} in epoch {epoch}, where that gradient's "
+                "norm is "
+                f"at least {number(own_norm)} against {number(data_norm)} of the {loss_label(run)}'s. Its gradient is "
+                "missing from the update, or has the wrong sign.",
+                f"a rise of more than {DOMINATED_RISE:.1%} in {DOMINATED_EPOCHS} epochs or more in which the "
+                f"gradient is more than {DOMINANT:g} times as long as the {loss_label(run)}'s",
+            )
+
+
+def _of(numbers: Numbers, path: str) -> float:
+    return dict(numbers).get(path, math.nan)  # with which every comparison fails
+
+
+def _over_fitting(run: RunRecord) -> Iterator[Finding]:
+    gaps = [a.accuracy - b.accuracy for a, b in zip(run.train, run.test, strict=True)]
+    best = min(range(run.epochs), key=lambda e: run.test[e].data_loss)
+    lowest, last = run.test[best].data_loss, run.test[-1].data_loss
+    rose = last > lowest * (1 + LOSS_RISE) and run.train[-1].data_loss < run.train[best].data_loss
+    seen = []
+    if gaps[-1] > ACCURACY_GAP:
+        since = max(e for e in range(run.epochs) if e == 0 or not gaps[e - 1] > ACCURACY_GAP)
+        seen.append(
+            f"Training accuracy is {number(run.train[-1].accuracy)}, testing accuracy {number(run.test[-1].accuracy)}: "
+            f"a gap of {number(gaps[-1])}, above {ACCURACY_GAP:g} since epoch {since + 1}."
+        )
+    if rose:
+        seen.append(
+            f"The {loss_label(run)} in testing was lowest in epoch {best + 1}, {number(lowest)}, and rose to "
+            f"{number(last)} while that in training fell from {number(run.train[best].data_loss)} to "
+            f"{number(run.train[-1].data_loss)}."
+        )
+    if seen:
+        yield Finding(
+            "over-fitting",
+            "The network over-fits: it knows the training set better than what it stands for",
+            " ".join(seen),
+            f"an accuracy gap above {ACCURACY_GAP:g}, or a testing {loss_label(run)} more than {LOSS_RISE:.0%} "
+            "above its lowest while training goes on falling",
+        )
+
+
+def _under_fitting(run: RunRecord) -> Iterator[Finding]:
+    train, test = run.train[-1], run.test[-1]
+    if run.examination is None or run.examination.answers is None:
+        return
+    guess = math.log(len(run.examination.answers.confusion))
+    if train.data_loss > UNLEARNT * guess and train.accuracy - test.accuracy < ACCURACY_GAP:
+        yield Finding(
+            "under-fitting",
+            "The network under-fits: it has learnt little even of the training set",
+            f"The {loss_label(run)} in training ended at {number(train.data_loss)}, {train.data_loss / guess:.0%} "
+            f"of the {number(guess)} of a uniform guess; accuracy is {number(train.accuracy)} in training and "
+            f"{number(test.accuracy)} in testing.",
+            f"more than {UNLEARNT:.0%} of a uniform guess's cross-entropy, and an accuracy gap below {ACCURACY_GAP:g}",
+        )
+
+
+def _divergence(run: RunRecord) -> Iterator[Finding]:
+    losses = [e.data_loss for e in run.train]
+    best = min(range(run.epochs), key=losses.__getitem__)
+    if losses[-1] > losses[best] * (1 + DIVERGED) or not all(math.isfinite(e.loss) for e in (*run.train, *run.test)):
+        yield Finding(
+            "divergence",
+            "Training diverged",
+            f"The {loss_label(run)} in training was lowest in epoch {best + 1}, {number(losses[best])}, and ended at "
+            f"{number(losses[-1])} ({number(run.test[-1].data_loss)} in testing), at a learning rate of "
+            f"{run.history[-1].learning_rate:.3g}.",
+            f"a training {loss_label(run)} more than {DIVERGED:.0%} above its lowest, or a loss that is not finite",
+        )
+
+
+def _plateau(run: RunRecord) -> Iterator[Finding]:
+    if run.epochs < PLATEAU_EPOCHS:
+        return
+    quarter = run.epochs // 4
+    before, last = run.train[-1 - quarter], run.train[-1]
+    gain = 1 - last.data_loss / before.data_loss if before.data_loss > 0 else 0.0
+    rates = [e.learning_rate for e in run.history]
+    rate = statistics.mean(rates[-quarter:]) / max(rates)
+    if abs(gain) < PLATEAU and rate > PLATEAU_RATE and last.accuracy != 1:
+        yield Finding(
+            "plateau",
+            "Training stands still",
+            f"Over the last {quarter} epochs the {loss_label(run)} in training went from {number(before.data_loss)} to "
+            f"{number(last.data_loss)}, a change of {abs(gain):.2%}, though the learning rate was still {rate:.0%} "
+            "of its highest: more epochs like these change nothing.",
+            f"a change below {PLATEAU:.0%} over the last quarter of {PLATEAU_EPOCHS} epochs or more, at a rate above "
+            f"{PLATEAU_RATE:.0%} of the highest",
+        )
+
+
+def _dead_units(run: RunRecord) -> Iterator[Finding]:
+    for layer in run.examination.activity if run.examination else ():
+        share = layer.never_active / layer.units if layer.units else 0.0
+        if share > DEAD:
+            yield Finding(
+                "dead units",
+                f"Units of {layer.path} {layer.name} are dead",
+                f"{layer.never_active:,} of {layer.units:,} units ({share:.1%}) were 0 for every one of the "
+                f"{_examples(run):,} testing examples: no gradient passes them.",
+                f"more than {DEAD:.0%} of a layer's units",
+            )
+
+
+def _examples(run: RunRecord) -> int:
+    return run.examination.examples if run.examination else 0
+
+
+def _gradients(run: RunRecord) -> Iterator[Finding]:
+    paths = _main_paths(run)
+    relative = {
+        path: statistics.median(_relative_gradient(epoch, path) for epoch in run.history) for path in paths
+    }  # fmt: skip
+    if len(paths) > 1 and all(size > 0 for size in relative.values()):
+        first, last = relative[paths[0]], relative[paths[-1]]
+        if first < last / GRADIENT_RATIO or first > last * GRADIENT_RATIO:
+            kind = "vanish" if first < last else "explode"
+            yield Finding(
+                "gradients by layer",
+                f"Gradients {kind} on their way back",
+                f"Relative to its norm, the gradient of {paths[0]} is {first:.2g} and that of {paths[-1]} {last:.2g} "
+                f"(medians over the epochs): {max(first / last, last / first):,.0f} times "
+                f"{'less' if first < last else 'more'} for the first layer.",
+                f"a factor above {GRADIENT_RATIO:g} between the first layer and the last",
+            )
+    norms = [math.sqrt(math.fsum(size**2 for _, size in e.data_gradient_norms)) for e in run.history]
+    if norms[-1] > GRADIENT_GROWTH * norms[0]:
+        yield Finding(
+            "gradient growth",
+            "The gradient grew without bound",
+            f"Its norm went from {number(norms[0])} after the first epoch to {number(norms[-1])} after the last.",
+            f"a growth by a factor above {GRADIENT_GROWTH:g}",
+        )
+
+
+def _relative_gradient(epoch: EpochNumbers, path: str) -> float:
+    norm = _of(epoch.parameter_norms, path)
+    return _of(epoch.data_gradient_norms, path) / norm if norm else math.nan
+
+
+def _main_paths(run: RunRecord) -> Sequence[str]:
+    """For each layer its array of largest norm: the weight matrix, not the bias."""
+    best: dict[str, tuple[float, str]] = {}
+    for path, norm in run.history[-1].parameter_norms:
+        layer = path.rpartition(".")[0]
+        if layer not in best or norm > best[layer][0]:
+            best[layer] = (norm, path)
+    return [path for _, path in best.values()]
+
+
+def _rate(run: RunRecord) -> Iterator[Finding]:
+    for path in _main_paths(run):
+        ratios = [ratio for e in run.history for name, ratio in e.update_ratios if name == path]
+        if not ratios:
+            continue
+        middle, highest = statistics.median(ratios), max(ratios)
+        if middle > RATIO_HIGH:
+            yield Finding(
+                "learning rate too high",
+                f"The learning rate is high for {path}",
+                f"A step changes it by {middle:.2%} of its norm (median over the epochs), at rates up to "
+                f"{max(e.learning_rate for e in run.history):.3g}; about 0.1% is usual.",
+                f"a median update-to-weight ratio above {RATIO_HIGH:g}",
+            )
+        elif highest < RATIO_LOW:
+            yield Finding(
+                "learning rate too low",
+                f"The learning rate is low for {path}",
+                f"A step changes it by {highest:.1g} of its norm at most, at rates up to "
+                f"{max(e.learning_rate for e in run.history):.3g}; about 0.001 is usual.",
+                f"an update-to-weight ratio below {RATIO_LOW:g} in every epoch",
+            )
+
+
+def _never_predicted(run: RunRecord) -> Iterator[Finding]:
+    if run.examination is None or run.examination.answers is None:
+        return
+    confusion, names = run.examination.answers.confusion, class_names(run)
+    columns = [sum(column) for column in zip(*confusion, strict=True)]
+    never = [k for k, predicted in enumerate(columns) if not predicted and any(confusion[k])]
+    if never:
+        missed = sum(count for k in never for count in confusion[k])
+        named = ", ".join(names[k] for k in never[:5]) + (f" and {len(never) - 5} others" if len(never) > 5 else "")
+        yield Finding(
+            "class never predicted",
+            f"{len(never)} of {len(names)} classes {'are' if len(never) > 1 else 'is'} never predicted",
+            f"Not one of {_examples(run):,} testing examples was taken for {named}, though {missed:,} are.",
+            "a class with testing examples and no prediction",
+        )
+
+
+def _imbalance(run: RunRecord) -> Iterator[Finding]:
+    counts = run.data.train_counts if run.data else ()
+    if not counts or not max(counts):
+        return
+    low, high = min(counts), max(counts)
+    if high > IMBALANCE * low:
+        names = run.data.classes if run.data and len(run.data.classes) == len(counts) else range(len(counts))
+        yield Finding(
+            "label imbalance",
+            "The classes are of unequal size",
+            f"{names[counts.index(high)]} has {high:,} training examples ({high / sum(counts):.1%} of all), "
+            f"{names[counts.index(low)]} has {low:,}: to always say the first is right so often, and rare classes "
+            "count little in the loss. Look at recall class by class.",
+            f"a largest class of more than {IMBALANCE:g} times the smallest",
+        )
+
+
+def _test_beats_train(run: RunRecord) -> Iterator[Finding]:
+    train, test = run.train[-1], run.test[-1]
+    if math.isnan(train.accuracy):
+        return
+    z = two_proportion_z(test.accuracy, test.examples, train.accuracy, train.examples)
+    if z > CHANCE:
+        yield Finding(
+            "test better than train",
+            "Testing is better than training, beyond chance",
+            f"Accuracy is {number(test.accuracy)} on {test.examples:,} testing examples and "
+            f"{number(train.accuracy)} on "
+            f"{train.examples:,} training examples, {z:.1f} standard deviations apart: the testing set is easier, or "
+            "shares examples with the training set, or the two are not treated alike.",
+            f"more than {CHANCE:g} standard deviations",
+        )
+
+
+def _epochs(run: RunRecord) -> str:
+    return f"{run.epochs} epoch{'s' if run.epochs > 1 else ''}"
+
+
+RULES = (
+    _ended_early,
+    _penalty_dominates,
+    _penalty_ignored,
+    _divergence,
+    _over_fitting,
+    _under_fitting,
+    _plateau,
+    _gradients,
+    _rate,
+    _dead_units,
+    _never_predicted,
+    _imbalance,
+    _test_beats_train,
+)

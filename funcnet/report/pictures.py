@@ -1,0 +1,54 @@
+"""Figures made of pictures: the mistakes a classifier was surest of, and the weights of a first layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from funcnet.examine import Answers, Picture
+from funcnet.report.style import GREY, INK, new_figure, plain
+
+__all__ = ["filters_figure", "mistakes_figure"]
+
+_MISTAKES_A_ROW, _FILTERS_A_ROW = 6, 9
+
+
+def mistakes_figure(answers: Answers, names: tuple[str, ...]) -> Figure:
+    """The wrong answers given with the most confidence: the picture, what was predicted, and what it is."""
+    shown = [mistake for mistake in answers.mistakes if mistake.picture is not None]
+    figure, places = _grid(len(shown), _MISTAKES_A_ROW, row_height=1.42)
+    for axes, mistake in zip(places, shown, strict=True):
+        _show(axes, mistake.picture, cmap="gray")
+        axes.set_title(
+            f"{plain(names[mistake.predicted], 15)}, {mistake.confidence:.0%}\nis {plain(names[mistake.true], 15)}",
+            fontsize=6.5, color=INK, pad=3,
+        )  # fmt: skip
+    return figure
+
+
+def filters_figure(filters: tuple[Picture, ...]) -> Figure:
+    """The first layer's weights as pictures, each on its own scale: red above 0 and blue below, or in their colours."""
+    figure, places = _grid(len(filters), _FILTERS_A_ROW, row_height=0.67)
+    for axes, picture in zip(places, filters, strict=True):
+        _show(axes, picture, cmap="RdBu_r")
+    return figure
+
+
+def _grid(count: int, a_row: int, row_height: float) -> tuple[Figure, list[Axes]]:
+    rows = max(1, math.ceil(count / a_row))
+    figure = new_figure(height=row_height * rows)
+    figure.get_layout_engine().set(wspace=0.02, hspace=0.02)  # type: ignore[union-attr, call-arg]
+    places = list(figure.subplots(rows, a_row, squeeze=False).flat)
+    for axes in places:
+        axes.set_axis_off()
+    return figure, places[:count]
+
+
+def _show(axes: Axes, picture: Picture | None, cmap: Any) -> None:
+    if picture is not None:
+        axes.imshow(picture.array, cmap=cmap, vmin=0, vmax=255, interpolation="nearest")
+        axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=GREY, linewidth=0.6))

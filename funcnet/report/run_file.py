@@ -1,0 +1,105 @@
+"""``run.json``: a run as a file, from which all of its report is made again.
+
+    {"format": "funcnet run", "version": 1, "run": {...}}
+
+``run`` holds the fields of ``RunRecord`` by their names; records within are objects, and tuples are arrays, so the
+docstrings of ``RunRecord``, ``EpochNumbers``, ``Evaluation``, ``Examination`` and ``LayerFacts`` are its documentation.
+Two things JSON lacks: a number that is none is written as the string "nan", "inf" or "-inf", and the bytes of a picture
+(uint8, row by row, channels last) as base64.
+
+What changes the meaning of a field, or adds one, raises the version; a reader refuses versions it does not know.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import cattrs
+from cattrs.preconf.json import make_converter
+
+from funcnet.data.dataset import DataError
+from funcnet.files import write_whole
+from funcnet.record import RunRecord
+
+__all__ = ["FORMAT", "VERSION", "read_run", "run_to_json", "write_run"]
+
+FORMAT, VERSION = "funcnet run", 1
+
+
+def _read_float(value: Any, _: type) -> float:
+    if isinstance(value, bool) or not (isinstance(value, int | float) or value in ("nan", "inf", "-inf")):
+        raise ValueError(f"expected a number, found {value!r:.40}")
+    number = float(value)
+    return math.nan if math.isnan(number) else number
+
+
+def _read_int(value: Any, _: type) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected a whole number, found {value!r:.40}")
+    return value
+
+
+def _read_str(value: Any, _: type) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, found {value!r:.40}")
+    return value
+
+
+def _read_bytes(value: Any, _: type) -> bytes:
+    try:
+        return base64.b64decode(_read_str(value, str), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"expected base64, found {value!r:.40}") from error
+
+
+_converter = make_converter(forbid_extra_keys=True)
+_converter.register_unstructure_hook(float, lambda value: value if math.isfinite(value) else str(value))
+_converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
+_converter.register_structure_hook(float, _read_float)
+_converter.register_structure_hook(int, _read_int)
+_converter.register_structure_hook(str, _read_str)
+_converter.register_structure_hook(bytes, _read_bytes)
+
+
+def write_run(run: RunRecord, path: Path | str) -> None:
+    """Write the run, whole or not at all; a file of that name is replaced.
+
+    Raises:
+        OSError: where the file cannot be written.
+    """
+    write_whole(path, run_to_json(run))
+
+
+def run_to_json(run: RunRecord) -> str:
+    """The content of the run's file."""
+    content = {"format": FORMAT, "version": VERSION, "run": _converter.unstructure(run)}
+    return json.dumps(content, allow_nan=False, indent=1) + "\n"
+
+
+def read_run(path: Path | str) -> RunRecord:
+    """Read the run that ``write_run`` wrote: an equal record.
+
+    Raises:
+        DataError: for a file that holds no run, or one of another version, saying where.
+        OSError: where the file cannot be read.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: expected a run as JSON, found something else: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f'{path}: expected the JSON of a run, {{"format": "{FORMAT}", ...}}, found something else')
+    if content.get("version") != VERSION:
+        raise DataError(
+            f"{path}: expected a run of version {VERSION}, found version {content.get('version')!r:.20}: it was "
+            "written by another release of funcnet, which can read it"
+        )
+    try:
+        return _converter.structure(content.get("run"), RunRecord)
+    except (cattrs.BaseValidationError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: {'; '.join(cattrs.transform_error(error, path='run')[:3])}") from error

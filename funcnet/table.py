@@ -1,0 +1,137 @@
+"""Tables as values, and as Markdown, LaTeX, CSV, HTML and terminal text."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+
+import attrs
+
+__all__ = ["Table", "to_csv", "to_html", "to_latex", "to_markdown", "to_terminal"]
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}  # fmt: skip
+
+
+def _as_wide(table: Table, attribute: attrs.Attribute[tuple[tuple[str, ...], ...]], rows: object) -> None:
+    for row in table.rows:
+        if len(row) != len(table.columns):
+            raise ValueError(f"{table.title}: a row of {len(row)} cells in a table of {len(table.columns)} columns")
+
+
+@attrs.frozen
+class Table:
+    """A title, a heading for each column, and rows of as many cells. The first column names the rows.
+
+    Attributes:
+        title: what the table shows.
+        columns: the headings; all empty for a table without a head.
+        rows: the cells, row by row.
+        text: whether the columns after the first hold text, which starts on the left, and not numbers, which end on
+            the right.
+
+    Raises:
+        ValueError: for a row of another length.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...] = attrs.field(validator=_as_wide)
+    text: bool = False
+
+    def _repr_markdown_(self) -> str:
+        return to_markdown(self)
+
+    def _repr_html_(self) -> str:
+        return to_html(self)
+
+
+def to_markdown(table: Table, level: int = 2) -> str:
+    """The table under its title, a heading of that level, as GitHub reads it."""
+    rule = (":---", *((":---" if table.text else "---:") for _ in table.columns[1:]))
+    lines = [_cells(table.columns), rule, *map(_cells, table.rows)]
+    return f"{'#' * level} {table.title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cells(row: tuple[str, ...]) -> tuple[str, ...]:
+    """Cells in which nothing ends the cell or the line, or is taken for a tag."""
+    return tuple(
+        " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+        for cell in row
+    )
+
+
+def to_latex(table: Table) -> str:
+    """The table as a LaTeX float with the rules of the booktabs package."""
+    align = "l" + ("l" if table.text else "r") * (len(table.columns) - 1)
+    head = [_latex_row(table.columns), r"\midrule"] if any(table.columns) else []
+    lines = [
+        r"\begin{table}[htbp]",
+        r"\centering",
+        rf"\caption{{{_latex(table.title)}}}",
+        rf"\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+        *head,
+        *map(_latex_row, table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(row: tuple[str, ...]) -> str:
+    return " & ".join(map(_latex, row)) + r" \\"
+
+
+def _latex(text: str) -> str:
+    text = "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+    return f"{{{text}}}" if text.startswith("[") else text  # \\ would take it for its own argument
+
+
+def to_csv(table: Table) -> str:
+    """The heading and the rows, comma-separated (RFC 4180); the title is left out."""
+    text = io.StringIO()
+    csv.writer(text).writerows([table.columns, *table.rows])
+    return text.getvalue()
+
+
+def to_html(table: Table) -> str:
+    """The table as an HTML element."""
+    kind = ' class="text"' if table.text else ""
+    headings = _html_cells(table.columns, '<th scope="col">', "</th>")
+    head = f"<thead><tr>{headings}</tr></thead>" if any(table.columns) else ""
+    lines = (
+        _html_cells(row[:1], '<th scope="row">', "</th>") + _html_cells(row[1:], "<td>", "</td>") for row in table.rows
+    )
+    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
+    return f"<table{kind}><caption>{html.escape(table.title)}</caption>{head}<tbody>\n{body}</tbody></table>\n"
+
+
+def _html_cells(cells: tuple[str, ...], begin: str, end: str) -> str:
+    return "".join(f"{begin}{html.escape(cell)}{end}" for cell in cells)
+
+
+def to_terminal(table: Table, width: int | None = None) -> str:
+    """The table as text with lines and emphasis for a terminal of ``width`` columns (None: as wide as it is)."""
+    from rich import box  # imported where they are needed
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(
+        title=Text(table.title), box=box.SIMPLE_HEAD, show_header=any(table.columns), title_justify="left"
+    )
+    for place, column in enumerate(table.columns):
+        drawn.add_column(Text(column), justify="left" if place == 0 or table.text else "right", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(drawn)
+    return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
