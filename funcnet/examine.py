@@ -226,8 +226,9 @@ def _answers(prediction: Float[Array, "n ..."], split: Split) -> Answers | None:
         return None
     labels, predicted = split.y.astype(np.intp), prediction.argmax(axis=1)
     classes = prediction.shape[1]
-    # The softmax at its largest entry, whose exp is 1.
+    # The softmax at its largest entry, whose exp is 1. What is not a number has no confidence.
     confidence = 1 / np.exp(prediction - prediction.max(axis=1, keepdims=True)).sum(axis=1, dtype=np.float64)
+    confidence = np.nan_to_num(confidence, nan=0.0)
     confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")[:_MISTAKES]]

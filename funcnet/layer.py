@@ -48,9 +48,8 @@ class Layer(Generic[P, R]):
             are in use; whatever ``forward`` returns that is not freshly made is read-only.
         vjp: ``vjp(params, residuals, dy, need_dx=True) -> (dparams, dx)``, where dparams is a tree like params. With
             ``need_dx=False`` the caller has no use for dx, and the layer may return None in its place.
-
         multiply_adds: ``multiply_adds(params, in_shape)``, the multiplications, each with its addition, of the matrix
-            products of a forward pass over one example: a cost that tables state.
+            products of a forward pass over one example: a cost that tables state. Where there are parts, theirs count.
         parts: of a layer that runs others one after the other, these others, in the order of its params.
 
     A layer without parameters has the empty tuple for them.

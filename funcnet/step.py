@@ -61,18 +61,18 @@ class TrainState:
     step: int = 0
 
 
+def _itself(value: float) -> float | str:
+    """What a number is compared by: records of which some are not a number are equal all the same."""
+    return "nan" if math.isnan(value) else value
+
+
 @attrs.frozen
 class PenaltyValue:
     """What one penalty came to: ``PenaltyValue("[1].weight", "l2", 0.37)``."""
 
     path: str
     name: str
-    value: float
-
-
-def _number(value: float) -> float:
-    """The number itself, or ``math.nan``: records that hold that one object compare equal."""
-    return math.nan if math.isnan(value) else value
+    value: float = attrs.field(eq=_itself)
 
 
 @attrs.frozen
@@ -86,9 +86,9 @@ class Evaluation:
         examples: how many examples there were.
     """
 
-    data_loss: float = attrs.field(converter=_number)
+    data_loss: float = attrs.field(eq=_itself)
     penalties: tuple[PenaltyValue, ...]
-    accuracy: float = attrs.field(converter=_number)
+    accuracy: float = attrs.field(eq=_itself)
     examples: int
 
     @property

@@ -37,6 +37,11 @@ class DivergenceError(ArithmeticError):
 Numbers: TypeAlias = tuple[tuple[str, float], ...]
 
 
+def _numbers(pairs: Numbers) -> Numbers:
+    """What is not a number is ``math.nan``: tuples that hold that one object are equal."""
+    return tuple((path, math.nan if math.isnan(value) else value) for path, value in pairs)
+
+
 @attrs.frozen
 class EpochNumbers:
     """The numbers that one epoch of training came to. Those of arrays are pairs of a path and a number.
@@ -62,10 +67,10 @@ class EpochNumbers:
     train: Evaluation
     test: Evaluation
     running: Evaluation
-    gradient_norms: Numbers
-    data_gradient_norms: Numbers
-    parameter_norms: Numbers
-    update_ratios: Numbers
+    gradient_norms: Numbers = attrs.field(converter=_numbers)
+    data_gradient_norms: Numbers = attrs.field(converter=_numbers)
+    parameter_norms: Numbers = attrs.field(converter=_numbers)
+    update_ratios: Numbers = attrs.field(converter=_numbers)
     learning_rate: float
     seconds: float
     examples_per_second: float
@@ -214,7 +219,8 @@ def _update_ratios(before: Tree, after: Tree) -> dict[str, float]:
 
 
 def _medians(ratios: list[dict[str, float]]) -> Numbers:
-    paths = dict.fromkeys(path for sample in ratios for path in sample)
+    # In the order of the last: biases, zero at first, have no ratio in the first one.
+    paths = dict.fromkeys(path for sample in reversed(ratios) for path in sample)
     return tuple((path, statistics.median(sample[path] for sample in ratios if path in sample)) for path in paths)
 
 

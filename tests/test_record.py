@@ -1,7 +1,12 @@
+import hashlib
+from pathlib import Path
+
 import attrs
+import numpy as np
 import pytest
 from runs import run_record
 
+from funcnet.data.dataset import Dataset, Split
 from funcnet.data.glyphs import glyphs_dataset
 from funcnet.layer import chain
 from funcnet.layers.linear import linear
@@ -9,9 +14,9 @@ from funcnet.layers.reshape import flatten
 from funcnet.losses import softmax_cross_entropy
 from funcnet.optimizers import sgd
 from funcnet.random import make_key
-from funcnet.record import RunRecord
+from funcnet.record import RunRecord, data_facts, new_run
 from funcnet.step import start
-from funcnet.train import train
+from funcnet.train import EpochNumbers, train
 
 
 def test_a_run_grows_by_epochs() -> None:
@@ -25,13 +30,74 @@ def test_a_run_grows_by_epochs() -> None:
     assert run.train == tuple(r.train for r in records)
     assert run.test == tuple(r.test for r in records)
     assert (empty.loss_name, run.loss_name) == ("", "softmax cross-entropy")
-    assert run.learning_rates == (0.01, 0.01)
-    assert run.examples_per_second == tuple(r.examples_per_second for r in records)
+    assert [e.learning_rate for e in run.history] == [0.01, 0.01]
+    assert [e.update_ratios for e in run.history] == [r.update_ratios for r in records]
+    assert run.examination == records[-1].examination
     with pytest.raises(ValueError, match="a run of 2 epochs cannot go on with epoch 2"):
         run.and_epoch(records[1])
+
+
+def test_a_run_holds_numbers_and_no_network() -> None:
+    """So it can be kept for many runs, and written to a file."""
+    net, optimizer, data = chain(flatten(), linear(10)), sgd(0.01), glyphs_dataset(make_key(0), 20, 10)
+    state = start(net.init(make_key(0), (28, 28))[0], optimizer, make_key(0))
+    (record,) = train(net, state, data, loss=softmax_cross_entropy(), optimizer=optimizer, epochs=1, batch_size=10)
+    (numbers,) = RunRecord("glyphs", seed=0).and_epoch(record).history
+    assert type(numbers) is EpochNumbers
+    assert not any(isinstance(value, np.ndarray) for value in attrs.astuple(numbers))
 
 
 def test_a_run_is_a_value() -> None:
     assert run_record() == run_record()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         run_record().seed = 1
+
+
+def test_a_new_run_says_what_it_is_made_of() -> None:
+    data = glyphs_dataset(make_key(0), 40, 20)
+    run = new_run(
+        chain(flatten(), linear(10)), data, seed=3, settings=(("rate", "0.1"),), command="python x.py", epochs=5
+    )
+    assert (run.dataset, run.seed, run.settings) == ("glyphs", 3, (("rate", "0.1"),))
+    assert (run.command, run.planned_epochs, run.epochs) == ("python x.py", 5, 0)
+    assert dict(run.environment)["NumPy"] == np.__version__
+    assert [layer.name for layer in run.layers] == ["flatten", "linear(10)"]
+    assert run.data == data_facts(data)
+
+
+def test_facts_of_a_data_set() -> None:
+    x, y = np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2), np.array([0, 2, 2, 0, 2], np.uint8)
+    facts = data_facts(Dataset("tiny", Split(x, y), Split(x[:2], y[:2]), ("a", "b", "c")))
+    assert (facts.in_shape, facts.dtype, facts.classes) == ((2, 2), "uint8", ("a", "b", "c"))
+    assert (facts.train_examples, facts.test_examples) == (5, 2)
+    assert (facts.train_counts, facts.test_counts) == ((2, 0, 3), (1, 0, 1))
+    assert facts.train_sha256 == hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
+    assert facts.test_sha256 == hashlib.sha256(x[:2].tobytes() + y[:2].tobytes()).hexdigest()
+
+
+def test_targets_that_are_no_labels_have_no_counts() -> None:
+    x = np.zeros((3, 2), np.float32)
+    facts = data_facts(Dataset("lines", Split(x, x), Split(x, x), ()))
+    assert (facts.classes, facts.train_counts, facts.test_counts) == ((), (), ())
+
+
+def test_a_large_set_has_the_checksum_of_its_whole(tmp_path: Path) -> None:
+    """It is read by blocks, also where it is not in memory and not contiguous."""
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (9000, 3))
+    x[:] = np.arange(27000).reshape(9000, 3)
+    y = np.zeros(9000, np.uint8)
+    facts = data_facts(Dataset("large", Split(x, y), Split(x[::-1], y), ("a",)))
+    assert facts.train_sha256 == hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
+    assert facts.test_sha256 == hashlib.sha256(x[::-1].tobytes() + y.tobytes()).hexdigest()
+
+
+def test_a_run_shows_itself_in_a_notebook() -> None:
+    run = run_record(epochs=2)
+    markdown, html = run._repr_markdown_(), run._repr_html_()
+    head, _, first, second = markdown.splitlines()[2:]
+    assert markdown.startswith("## cifar-10, seed 7\n")
+    assert head.startswith("| Epoch | Training loss | Training cross-entropy | Training penalty | Training accuracy |")
+    assert first == "| 1 | 3.750 | 1.500 | 2.250 | 0.500 | 5.250 | 3.000 | 2.250 | 0.250 |"
+    assert second.startswith("| 2 | 5.000 | 0.750 |")
+    assert "<caption>cifar-10, seed 7</caption>" in html
+    assert "<td>3.750</td>" in html

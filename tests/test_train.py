@@ -16,8 +16,8 @@ from funcnet.layers.reshape import flatten
 from funcnet.losses import mean_squared_error, softmax_cross_entropy
 from funcnet.optimizers import momentum
 from funcnet.penalties import l2
-from funcnet.random import make_key, normal
-from funcnet.step import Batch, TrainState, evaluate, start
+from funcnet.random import fold_in, make_key, normal
+from funcnet.step import Batch, TrainState, evaluate, make_grad, make_step, start
 from funcnet.train import DivergenceError, EpochRecord, train
 
 NET = chain(flatten(), linear(32), relu(), linear(10))
@@ -57,6 +57,46 @@ def test_a_record_states_the_whole_sets_at_the_epochs_end() -> None:
     assert record.learning_rate == 0.01
     assert (record.epoch, record.state.step) == (1, 11)
     assert record.examples_per_second == pytest.approx(205 / record.seconds)
+
+
+def test_gradient_norms_are_of_the_first_examples_with_and_without_penalties() -> None:
+    (record,) = run(begin(), 1)
+    batch = Batch(normalization(DATA.train.x)(DATA.train.x), DATA.train.y)  # all of them: fewer than a batch
+    for stated, penalties in ((record.gradient_norms, PENALTIES), (record.data_gradient_norms, {})):
+        _, gradient = make_grad(NET, LOSS, penalties)(record.state.params, batch)
+        assert [path for path, _ in stated] == [path for path, _ in tree.named_leaves(gradient)]
+        np.testing.assert_allclose(
+            [norm for _, norm in stated], [tree.norm(a) for a in tree.leaves(gradient)], rtol=1e-5
+        )
+    assert record.gradient_norms[2] != record.data_gradient_norms[2]
+
+
+def test_update_ratios_are_medians_of_steps_over_the_epoch() -> None:
+    """By hand, from all states: of 11 steps, nine are looked at, the first and the last among them."""
+    state, ratios = begin(), []
+    step = make_step(NET, LOSS, OPTIMIZER, PENALTIES)
+    key = fold_in(state.key, 0)
+    for batch in batches(DATA.train, 20, normalize=normalization(DATA.train.x), key=key):
+        before, (state, _) = state.params, step(state, batch)
+        pairs = zip(tree.leaves(before), tree.leaves(state.params), strict=True)
+        ratios.append([np.linalg.norm(b - a) / np.linalg.norm(a) if a.any() else math.nan for a, b in pairs])
+    (record,) = run(begin(), 1)
+    assert [path for path, _ in record.update_ratios] == ["[1].weight", "[1].bias", "[3].weight", "[3].bias"]
+    looked_at = np.array([ratios[k] for k in (0, 1, 3, 4, 5, 6, 7, 9, 10)])
+    np.testing.assert_allclose([r for _, r in record.update_ratios], np.nanmedian(looked_at, axis=0), rtol=1e-4)
+
+
+def test_an_array_that_stays_zero_has_no_update_ratio() -> None:
+    """Nothing can be said of a step from zero; a bias that never moves is always there."""
+    x = np.ones((4, 3), np.float32)
+    split = Split(x, np.zeros((4, 1), np.float32))
+    net = linear(1)
+    params = tree.map(np.zeros_like, net.init(make_key(0), (3,))[0])
+    (record,) = train(
+        net, start(params, OPTIMIZER, make_key(0)), Dataset("zeros", split, split, ()),
+        loss=mean_squared_error(), optimizer=OPTIMIZER, epochs=1, batch_size=2,
+    )  # fmt: skip
+    assert record.update_ratios == ()
 
 
 def test_the_running_mean_weighs_every_example_the_same() -> None:

@@ -33,6 +33,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _run(options: argparse.Namespace) -> int:
     runs = list(_read(options.runs))
+    if not runs:
+        raise DataError("a report needs at least one run with at least one epoch")
     options.out.mkdir(parents=True, exist_ok=True)
     write_pages(runs, options.out, options.title)
     return 0

@@ -122,9 +122,8 @@ def _penalty_dominates(run: RunRecord) -> Iterator[Finding]:
         "The total loss rose because a penalty did, not because the network got worse",
         f"The total rose from {number(first.loss)} to {number(last.loss)} while the {loss_label(run)} fell from "
         f"{number(first.data_loss)} to {number(last.data_loss)}. The {after.name} penalty of {after.path} rose "
-        "most, by "
-        f"{number(rise)} (from {number(before.value)} to {number(after.value)}). At the end the penalties are "
-        f"{last.penalty / last.loss:.1%} of the total: judge the network by {loss_label(run)} and accuracy.",
+        f"most, by {number(rise)} (from {number(before.value)} to {number(after.value)}). At the end the penalties "
+        f"are {last.penalty / last.loss:.1%} of the total: judge the network by {loss_label(run)} and accuracy.",
         f"the total rises by more than {MOVED:.0%} while the {loss_label(run)} falls by more than {MOVED:.0%}",
     )
 
@@ -160,10 +159,9 @@ def _penalty_ignored(run: RunRecord) -> Iterator[Finding]:
                 "penalty ignored",
                 f"The {penalty.name} penalty of {penalty.path} does not respond to its own gradient",
                 f"It rose in {len(rises)} epochs in which its own gradient was the larger one, so that a step down the "
-                f"total loss lowers it: from {number(a)} to {number(b)} in epoch {epoch}, where that gradient's "
-                "norm is "
-                f"at least {number(own_norm)} against {number(data_norm)} of the {loss_label(run)}'s. Its gradient is "
-                "missing from the update, or has the wrong sign.",
+                f"total loss lowers it: from {number(a)} to {number(b)} in epoch {epoch}, where that gradient's norm "
+                f"is at least {number(own_norm)} against {number(data_norm)} of the {loss_label(run)}'s. Its gradient "
+                "is missing from the update, or has the wrong sign.",
                 f"a rise of more than {DOMINATED_RISE:.1%} in {DOMINATED_EPOCHS} epochs or more in which the "
                 f"gradient is more than {DOMINANT:g} times as long as the {loss_label(run)}'s",
             )
@@ -219,16 +217,20 @@ def _under_fitting(run: RunRecord) -> Iterator[Finding]:
 
 def _divergence(run: RunRecord) -> Iterator[Finding]:
     losses = [e.data_loss for e in run.train]
-    best = min(range(run.epochs), key=losses.__getitem__)
+    best = min(range(run.epochs), key=lambda e: math.inf if math.isnan(losses[e]) else losses[e])
     if losses[-1] > losses[best] * (1 + DIVERGED) or not all(math.isfinite(e.loss) for e in (*run.train, *run.test)):
         yield Finding(
             "divergence",
             "Training diverged",
             f"The {loss_label(run)} in training was lowest in epoch {best + 1}, {number(losses[best])}, and ended at "
-            f"{number(losses[-1])} ({number(run.test[-1].data_loss)} in testing), at a learning rate of "
+            f"{_said(losses[-1])} ({_said(run.test[-1].data_loss)} in testing), at a learning rate of "
             f"{run.history[-1].learning_rate:.3g}.",
             f"a training {loss_label(run)} more than {DIVERGED:.0%} above its lowest, or a loss that is not finite",
         )
+
+
+def _said(value: float) -> str:
+    return "no number" if math.isnan(value) else number(value)
 
 
 def _plateau(run: RunRecord) -> Iterator[Finding]:
@@ -270,9 +272,7 @@ def _examples(run: RunRecord) -> int:
 
 def _gradients(run: RunRecord) -> Iterator[Finding]:
     paths = _main_paths(run)
-    relative = {
-        path: statistics.median(_relative_gradient(epoch, path) for epoch in run.history) for path in paths
-    }  # fmt: skip
+    relative = {path: statistics.median(_relative_gradient(epoch, path) for epoch in run.history) for path in paths}
     if len(paths) > 1 and all(size > 0 for size in relative.values()):
         first, last = relative[paths[0]], relative[paths[-1]]
         if first < last / GRADIENT_RATIO or first > last * GRADIENT_RATIO:
@@ -378,9 +378,8 @@ def _test_beats_train(run: RunRecord) -> Iterator[Finding]:
             "test better than train",
             "Testing is better than training, beyond chance",
             f"Accuracy is {number(test.accuracy)} on {test.examples:,} testing examples and "
-            f"{number(train.accuracy)} on "
-            f"{train.examples:,} training examples, {z:.1f} standard deviations apart: the testing set is easier, or "
-            "shares examples with the training set, or the two are not treated alike.",
+            f"{number(train.accuracy)} on {train.examples:,} training examples, {z:.1f} standard deviations apart: "
+            "the testing set is easier, or shares examples with the training set, or the two are not treated alike.",
             f"more than {CHANCE:g} standard deviations",
         )
 

@@ -93,7 +93,9 @@ def _inline_svg(figure: Figure, prefix: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'^<svg ([^>]*?)width="[^"]*" ?', r"<svg \1", svg)
     svg = re.sub(r'^<svg ([^>]*?)height="[^"]*" ?', r"<svg \1", svg)
-    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
+    # matplotlib draws some of the ids at random; in order of appearance, the same runs make the same page.
+    ids: dict[str, int] = {}
+    svg = re.sub(r'\b(id="|href="#|url\(#)([^")]+)', lambda m: f"{m[1]}{prefix}{ids.setdefault(m[2], len(ids))}", svg)
     for colour, variable in ((INK, "ink"), (GREY, "line"), (BLUE, "blue")):
         svg = svg.replace(colour, f"var(--{variable})")
     return svg.strip()

@@ -21,6 +21,7 @@ from typing import Any
 
 import cattrs
 from cattrs.preconf.json import make_converter
+from cattrs.v import format_exception
 
 from funcnet.data.dataset import DataError
 from funcnet.files import write_whole
@@ -102,4 +103,10 @@ def read_run(path: Path | str) -> RunRecord:
     try:
         return _converter.structure(content.get("run"), RunRecord)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: {'; '.join(cattrs.transform_error(error, path='run')[:3])}") from error
+        faults = cattrs.transform_error(error, path="run", format_exception=_said)
+        raise DataError(f"{path}: {'; '.join(faults[:3])}") from error
+
+
+def _said(error: BaseException, kind: type | None) -> str:
+    """What this module's readers say, and of all else what cattrs says."""
+    return str(error) if str(error).startswith("expected ") else format_exception(error, kind)

@@ -13,6 +13,8 @@ import pytest
 from funcnet.cli import lab_report, main
 from funcnet.data.registry import load
 from funcnet.lab import RECIPES
+from funcnet.report.findings import findings
+from funcnet.report.run_file import read_run
 
 
 def summary_of(out: Path) -> list[dict[str, object]]:
@@ -22,24 +24,37 @@ def summary_of(out: Path) -> list[dict[str, object]]:
 def test_lab_report_on_glyphs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["lab-report", "--epochs", "3", "--out", str(out)]) == 0
-    files = ["loss-glyphs.png", "report.pdf", "summary.json", "summary.md"]
-    assert sorted(p.name for p in out.iterdir()) == files
+    files = [
+        "history-glyphs.csv", "loss-glyphs.png", "report.html", "report.md", "report.pdf", "run-glyphs.json",
+        "summary.json", "summary.md", "tables.tex",
+    ]  # fmt: skip
+    assert sorted(p.name for p in out.iterdir()) == sorted([*files, "figures"])
     (summary,) = summary_of(out)
     assert (summary["dataset"], summary["epochs"], summary["seed"]) == ("glyphs", 3, 0)
     losses = summary["history"]["train_loss"]
     assert losses == sorted(losses, reverse=True)
     assert summary["final"]["test"]["accuracy"] > 0.95
     shown = capsys.readouterr().out
-    for text in ("glyphs: 10,000 training and 2,000 testing images", "epoch   3: loss 0.", "| Testing | ", *files):
+    for text in ("glyphs: 10,000 training and 2,000 testing images", "epoch   3: loss 0.", "Testing", "rules", *files):
         assert text in shown
+    run = read_run(out / "run-glyphs.json")
+    assert (run.epochs, run.planned_epochs, run.ended) == (3, 3, "")
+    assert run.command == "funcnet lab-report glyphs --epochs 3 --seed 0"
+    assert dict(run.environment)["NumPy"]
+    assert findings(run) == ()
 
 
-def test_the_same_seed_gives_the_same_summary(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
+    runs = []
     for out, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert main(["lab-report", "glyphs", "--epochs", "1", "--seed", str(seed), "--out", str(tmp_path / out)]) == 0
-    a, b, c = ((tmp_path / out / "summary.json").read_bytes() for out in "abc")
+        run = read_run(tmp_path / out / "run-glyphs.json")
+        timeless = tuple(attrs.evolve(e, seconds=0.0, examples_per_second=0.0) for e in run.history)
+        runs.append(attrs.evolve(run, history=timeless))
+    a, b, c = runs
     assert a == b
-    assert a != c.replace(b'"seed": 2', b'"seed": 1')
+    assert a.history != c.history
 
 
 @pytest.mark.parametrize(
@@ -116,9 +131,10 @@ def test_ctrl_c_writes_the_report_of_the_epochs_done(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Stopped by Ctrl-C after " in error
     assert "Traceback" not in error
-    (summary,) = summary_of(tmp_path)
-    assert 2 <= summary["epochs"] < 1000
-    assert len(summary["history"]["test_loss"]) == summary["epochs"]
+    run = read_run(tmp_path / "run-glyphs.json")
+    assert 2 <= run.epochs < 1000
+    assert run.ended == "Stopped by Ctrl-C"
+    assert "The run ended early" in (tmp_path / "report.md").read_text()
     assert "report.pdf" in output
 
 

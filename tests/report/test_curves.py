@@ -1,19 +1,38 @@
+import itertools
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 
 import attrs
 import matplotlib
 import numpy as np
-from runs import run_record
+import pytest
+from matplotlib.figure import Figure
+from runs import run_record, whole_run
 
-from funcnet.report.curves import loss_figure
+from funcnet.record import RunRecord
+from funcnet.report.curves import (
+    accuracy_figure,
+    loss_figure,
+    norms_figure,
+    overview_figure,
+    parts_figure,
+    rate_figure,
+    updates_figure,
+)
+
+
+def legend_of(figure: Figure) -> list[str]:
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
 
 
 def test_loss_is_drawn_with_its_parts() -> None:
-    left, right = loss_figure(run_record()).axes
-    assert (left.get_title(), left.get_xlabel(), left.get_ylabel()) == ("Loss After Each Epoch", "Epochs", "Loss")
-    lines = {line.get_label(): line.get_ydata() for line in left.lines}
+    figure = loss_figure(run_record())
+    (axes,) = figure.axes
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Loss After Each Epoch", "Epochs", "Loss")
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     assert list(lines) == [
         "total, training",
         "total, testing",
@@ -27,19 +46,102 @@ def test_loss_is_drawn_with_its_parts() -> None:
     np.testing.assert_allclose(lines["cross-entropy, training"], [1.5, 0.75, 0.5])
     np.testing.assert_allclose(lines["cross-entropy, testing"], [3, 1.5, 1])
     np.testing.assert_allclose(lines["l2 penalty of [1].weight"], [2, 4, 6])
-    assert all(line.get_xdata().tolist() == [1, 2, 3] for line in left.lines)
     np.testing.assert_allclose(lines["l2 penalty of [3].weight"], [0.25, 0.25, 0.25])
-    assert [text.get_text() for text in left.get_legend().get_texts()] == list(lines)
+    assert all(line.get_xdata().tolist() == [1, 2, 3] for line in axes.lines)
+    assert legend_of(figure) == list(lines)
 
-    assert (right.get_title(), right.get_ylabel()) == ("Accuracy After Each Epoch", "Accuracy")
-    np.testing.assert_allclose(right.lines[0].get_ydata(), [0.5, 0.6, 0.7])
-    np.testing.assert_allclose(right.lines[1].get_ydata(), [0.25, 0.35, 0.45])
+
+def test_accuracy() -> None:
+    (axes,) = accuracy_figure(run_record()).axes
+    assert (axes.get_title(), axes.get_ylabel()) == ("Accuracy After Each Epoch", "Accuracy")
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.5, 0.6, 0.7])
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), [0.25, 0.35, 0.45])
+
+
+def test_the_overview_has_loss_and_accuracy_each_with_its_legend() -> None:
+    figure = overview_figure(run_record("one"))
+    assert figure.get_suptitle() == "one"
+    assert [axes.get_title() for axes in figure.axes] == ["Loss After Each Epoch", "Accuracy After Each Epoch"]
+    left, right = figure.subfigs
+    assert (len(legend_of(left)), legend_of(right)) == (6, ["training", "testing"])
+
+
+def test_the_parts_are_stacked_up_to_the_total() -> None:
+    figure = parts_figure(run_record())
+    (axes,) = figure.axes
+    tops = [area.get_paths()[0].vertices[:, 1].max() for area in axes.collections]
+    np.testing.assert_allclose(tops, [1.5, 6.5, 6.75])  # cross-entropy alone; with the first penalty; with both
+    (line,) = axes.lines
+    np.testing.assert_allclose(line.get_ydata(), [5.25, 5.75, 7.25])
+    assert legend_of(figure) == [
+        "cross-entropy", "l2 penalty of [1].weight", "l2 penalty of [3].weight", "total, testing",
+    ]  # fmt: skip
+    assert axes.get_ylim()[0] == 0
+
+
+def test_the_parts_of_one_epoch_are_bars() -> None:
+    (axes,) = parts_figure(run_record(epochs=1)).axes
+    assert [(bar.get_y(), bar.get_height()) for bar in axes.patches] == [(0, 1.5), (1.5, 2.0), (3.5, 0.25)]
+
+
+def test_a_run_without_penalties_has_one_part() -> None:
+    run = run_record()
+    bare = attrs.evolve(
+        run,
+        history=tuple(attrs.evolve(e, train=attrs.evolve(e.train, penalties=()), test=e.train) for e in run.history),
+    )
+    assert legend_of(parts_figure(bare)) == ["cross-entropy", "total, testing"]
+    assert len(loss_figure(bare).axes[0].lines) == 4
+
+
+def test_rate() -> None:
+    run = run_record()
+    rates = (0.1, 0.05, 0.0)
+    run = attrs.evolve(
+        run, history=tuple(attrs.evolve(e, learning_rate=r) for e, r in zip(run.history, rates, strict=True))
+    )
+    (axes,) = rate_figure(run).axes
+    assert axes.lines[0].get_ydata().tolist() == list(rates)
+
+
+def test_norms_array_by_array() -> None:
+    figure = norms_figure(run_record())
+    upper, lower = figure.axes
+    assert (upper.get_title(), lower.get_title()) == ("Gradient Norms", "Parameter Norms")
+    assert legend_of(figure) == ["[1].weight", "[1].bias", "[3].weight", "[3].bias"]
+    assert [line.get_ydata().tolist() for line in upper.lines] == [[0.25] * 3] * 4
+    assert [line.get_ydata()[0] for line in lower.lines] == [10, 1, 10, 1]
+    assert (upper.get_yscale(), lower.get_yscale()) == ("log", "log")
+
+
+def test_update_ratios_have_gaps_where_there_is_none() -> None:
+    """A bias that is still zero has no ratio, and what is zero has no place on a logarithmic axis."""
+    run = run_record()
+    first, second, third = run.history
+    run = attrs.evolve(
+        run,
+        history=(
+            attrs.evolve(first, update_ratios=(("a", 0.5),)),
+            attrs.evolve(second, update_ratios=(("a", 0.0), ("b", 0.25))),
+            third,
+        ),
+    )
+    (axes,) = updates_figure(attrs.evolve(run, history=run.history[:2])).axes
+    a, b = (line.get_ydata() for line in axes.lines)
+    np.testing.assert_array_equal(a, [0.5, math.nan])
+    np.testing.assert_array_equal(b, [math.nan, 0.25])
+
+
+def test_all_zeros_are_drawn_too() -> None:
+    run = run_record(epochs=1)
+    run = attrs.evolve(run, history=(attrs.evolve(run.history[0], update_ratios=(("a", 0.0),)),))
+    updates_figure(run).draw_without_rendering()
 
 
 def test_one_epoch_can_be_seen() -> None:
-    figure = loss_figure(run_record(epochs=1))
+    figure = overview_figure(run_record(epochs=1))
     assert all(line.get_marker() == "." for axes in figure.axes for line in axes.lines)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     low, high = figure.axes[0].get_xlim()
     ticks = [t for t in figure.axes[0].get_xticks() if low <= t <= high]
     assert ticks == [1]
@@ -47,26 +149,57 @@ def test_one_epoch_can_be_seen() -> None:
 
 def test_drawing_touches_no_global_state() -> None:
     before = dict(matplotlib.rcParams)
-    loss_figure(run_record())
+    overview_figure(run_record())
     assert dict(matplotlib.rcParams) == before
     code = (
-        "import sys; from runs import run_record; from funcnet.report import loss_figure; loss_figure(run_record());"
+        "import sys; from runs import whole_run; from funcnet.report import document\n"
+        "for block in document([whole_run()], 'T').blocks: getattr(block, 'draw', int)()\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
 def test_a_run_without_accuracy_shows_its_loss_by_name() -> None:
-    blank = tuple(attrs.evolve(e, accuracy=math.nan) for e in run_record().train)
-    (axes,) = loss_figure(attrs.evolve(run_record(), train=blank, test=blank, loss_name="mean squared error")).axes
+    run = run_record()
+    blank = tuple(
+        attrs.evolve(
+            e, train=attrs.evolve(e.train, accuracy=math.nan), test=attrs.evolve(e.test, accuracy=math.nan)
+        )
+        for e in run.history
+    )  # fmt: skip
+    (axes,) = overview_figure(attrs.evolve(run, history=blank, loss_name="mean squared error")).axes
     assert axes.lines[2].get_label() == "mean squared error, training"
 
 
 def test_names_are_no_mathematics() -> None:
-    figure = loss_figure(run_record("cost $x^$ in US$"))
-    figure.canvas.draw()
+    figure = overview_figure(run_record("cost $x^$ in US$"))
+    figure.draw_without_rendering()
     assert figure.get_suptitle() == r"cost \$x^\$ in US\$"
 
 
 def test_many_epochs_are_lines_without_dots() -> None:
     assert {line.get_marker() for line in loss_figure(run_record(epochs=200)).axes[0].lines} == {""}
+
+
+FIGURES = (overview_figure, loss_figure, parts_figure, accuracy_figure, rate_figure, norms_figure, updates_figure)
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize("epochs", [1, 2, 3, 45])
+def test_nothing_overlaps_and_nothing_is_cut(draw: Callable[[RunRecord], Figure], epochs: int) -> None:
+    """Every text within the figure, and no legend over any axes."""
+    figure = draw(whole_run("a data set of a rather long name", epochs))
+    figure.draw_without_rendering()
+    edge = figure.bbox
+    for part in (figure, *figure.subfigs):
+        for legend in part.legends:
+            box = legend.get_window_extent()
+            assert edge.x0 <= box.x0
+            assert box.x1 <= edge.x1
+            assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
+    for axes in figure.axes:
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+            box = text.get_window_extent()
+            assert not text.get_text() or (edge.x0 <= box.x0 and box.x1 <= edge.x1 and box.y1 <= edge.y1)
+        labels = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(labels))

@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 from pathlib import Path
@@ -5,85 +6,114 @@ from pathlib import Path
 import attrs
 import pytest
 from PIL import Image
-from runs import run_record
+from runs import run_record, whole_run, with_end
 
 from funcnet.record import RunRecord
-from funcnet.report.files import write_report
+from funcnet.report.files import summary, write_report
+from funcnet.report.run_file import read_run
 
 
-def test_everything_is_written(tmp_path: Path) -> None:
-    out = tmp_path / "deep" / "out"
-    paths = write_report([run_record("one"), run_record("two")], out, title="Mine")
-    assert sorted(out.iterdir()) == sorted(paths)
-    assert [p.name for p in paths] == ["report.pdf", "loss-one.png", "loss-two.png", "summary.md", "summary.json"]
-    with Image.open(out / "loss-one.png") as picture:
-        assert picture.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of two runs, in a folder that was not there."""
+    folder = tmp_path_factory.mktemp("files") / "deep" / "out"
+    seen: list[Path] = []
+    paths = write_report([whole_run("one"), run_record("two")], folder, "Mine", watch=seen.append)
+    assert tuple(seen) == paths
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(paths)
+    return folder
+
+
+def test_everything_is_written(out: Path) -> None:
+    assert sorted(path.name for path in out.iterdir()) == [
+        "figures", "history-one.csv", "history-two.csv", "loss-one.png", "loss-two.png", "report.html", "report.md",
+        "report.pdf", "run-one.json", "run-two.json", "summary.json", "summary.md", "tables.tex",
+    ]  # fmt: skip
+
+
+def test_runs_are_kept_to_make_the_report_again(out: Path) -> None:
+    assert read_run(out / "run-one.json") == whole_run("one")
+    assert read_run(out / "run-two.json") == run_record("two")
+
+
+def test_figures_stand_in_their_own_folder_where_the_markdown_looks_for_them(out: Path) -> None:
+    text = (out / "report.md").read_text()
+    links = [part.partition(")")[0] for part in text.split("](")[1:]]
+    assert sorted(links) == sorted(f"figures/{path.name}" for path in (out / "figures").iterdir())
+    for picture in (out / "loss-one.png", out / "figures" / "one-loss.png"):
+        with Image.open(picture) as image:
+            assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+
+
+def test_the_summary_has_the_labs_tables(out: Path) -> None:
     text = (out / "summary.md").read_text()
-    assert text.startswith("# Mine\n\n## one\n\n|  | Final Loss | Accuracy | Cross-entropy | Penalty |\n")
-    assert "| Testing | 7.250 | 0.450 | 1.000 | 6.250 |" in text
+    head = "|  | Final Loss | Accuracy | 95% interval | Cross-entropy | Penalty |"
+    assert text.startswith(f"# Mine\n\n## one\n\n{head}\n")
+    assert "| Testing | 7.250 | 0.450 | 0.258 to 0.658 | 1.000 | 6.250 |" in text
     assert "\n## two\n" in text
 
 
-def test_summary_json_has_the_numbers(tmp_path: Path) -> None:
-    write_report([run_record()], tmp_path)
-    (summary,) = json.loads((tmp_path / "summary.json").read_text())
-    assert set(summary) == {"dataset", "epochs", "seed", "history", "final"}
-    assert (summary["dataset"], summary["epochs"], summary["seed"]) == ("cifar-10", 3, 7)
+def test_tables_for_latex_and_histories_for_spreadsheets(out: Path) -> None:
+    latex = (out / "tables.tex").read_text()
+    assert latex.count("\\begin{table}") == latex.count("\\end{table}") == 10
+    with (out / "history-one.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["training loss"]) for row in rows] == [e.loss for e in whole_run().train]
+
+
+def test_summary_json_has_the_numbers(out: Path) -> None:
+    one, two = json.loads((out / "summary.json").read_text())
+    assert one["dataset"] == "one"
+    assert set(two) == {"dataset", "epochs", "seed", "history", "final"}
+    assert (two["dataset"], two["epochs"], two["seed"]) == ("two", 3, 7)
     quantities = ("loss", "cross_entropy", "penalty", "accuracy")
-    assert set(summary["history"]) == {f"{part}_{q}" for part in ("train", "test") for q in quantities}
-    assert summary["history"]["train_loss"] == pytest.approx([3.75, 5, 6.75])
-    assert summary["history"]["test_cross_entropy"] == pytest.approx([3, 1.5, 1])
-    assert summary["history"]["test_penalty"] == pytest.approx([2.25, 4.25, 6.25])
-    assert summary["final"] == {
-        part: {q: summary["history"][f"{part}_{q}"][-1] for q in quantities} for part in ("train", "test")
+    assert set(two["history"]) == {f"{part}_{q}" for part in ("train", "test") for q in quantities}
+    assert two["history"]["train_loss"] == pytest.approx([3.75, 5, 6.75])
+    assert two["history"]["test_cross_entropy"] == pytest.approx([3, 1.5, 1])
+    assert two["history"]["test_penalty"] == pytest.approx([2.25, 4.25, 6.25])
+    assert two["final"] == {
+        part: {q: two["history"][f"{part}_{q}"][-1] for q in quantities} for part in ("train", "test")
     }
 
 
-def test_what_is_not_a_number_is_null(tmp_path: Path) -> None:
+def test_what_is_not_a_number_is_null() -> None:
     run = run_record(epochs=1)
-    write_report([attrs.evolve(run, test=(attrs.evolve(run.test[0], accuracy=math.nan),))], tmp_path)
-    (summary,) = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["final"]["test"]["accuracy"] is None
+    (told,) = summary([with_end(run, test=attrs.evolve(run.test[0], accuracy=math.nan))])
+    assert told["final"]["test"]["accuracy"] is None
+    assert told["final"]["train"]["accuracy"] == 0.5
 
 
-def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_old_files_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run itself comes first: it is the new one, from which the rest can be made."""
     write_report([run_record()], tmp_path)
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
 
-    def fail(path: Path, title: str, runs: object) -> None:
-        path.write_bytes(b"half")
+    def fail(content: object) -> bytes:
         raise OSError("disk full")
 
-    monkeypatch.setattr("funcnet.report.files.write_pdf", fail)
+    monkeypatch.setattr("funcnet.report.files.to_pdf", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report([run_record(epochs=2)], tmp_path)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    after = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    assert [name for name in after if after[name] != before.get(name)] == ["run-cifar-10.json"]
+    assert read_run(tmp_path / "run-cifar-10.json").epochs == 2
 
 
-@pytest.mark.parametrize("name", ["../a/b", "a\0b", "x" * 300, "$a$ b", ""])
-def test_any_name_makes_a_file(tmp_path: Path, name: str) -> None:
+def test_names_that_lead_astray_stay_in_the_folder(tmp_path: Path) -> None:
+    """A name of dots and slashes, of nothing that a file may be called, and one that is markup."""
     out = tmp_path / "out"
-    paths = write_report([run_record(name)], out)
-    assert sorted(out.iterdir()) == sorted(paths)
+    paths = write_report([run_record("../a/b\0"), run_record("../A/b"), run_record("$a$ <b> " + "x" * 300)], out)
+    assert sorted(path for path in out.rglob("*") if path.is_file()) == sorted(paths)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_the_loss_goes_by_its_name(tmp_path: Path) -> None:
-    write_report([attrs.evolve(run_record(), loss_name="mean squared error")], tmp_path)
-    (summary,) = json.loads((tmp_path / "summary.json").read_text())
-    assert "train_mean_squared_error" in summary["history"]
-    assert "cross" not in (tmp_path / "summary.md").read_text().casefold()
+def test_the_loss_goes_by_its_name() -> None:
+    (told,) = summary([attrs.evolve(run_record(), loss_name="mean squared error")])
+    assert "train_mean_squared_error" in told["history"]
 
 
-@pytest.mark.parametrize(
-    ("runs", "message"),
-    [
-        ([], "at least one run, each with at least one epoch"),
-        ([RunRecord("d", seed=0)], "at least one run, each with at least one epoch"),
-        ([run_record(), run_record()], "one run a data set, got cifar-10, cifar-10"),
-    ],
-)
-def test_wrong_runs_are_refused(tmp_path: Path, runs: list[RunRecord], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        write_report(runs, tmp_path)
+@pytest.mark.parametrize("runs", [[], [RunRecord("d", seed=0)]])
+def test_wrong_runs_are_refused(tmp_path: Path, runs: list[RunRecord]) -> None:
+    with pytest.raises(ValueError, match="at least one run, each with at least one epoch"):
+        write_report(runs, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -1,46 +1,234 @@
+import re
+import shutil
+import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import attrs
+import matplotlib
 import pytest
+from PIL import Image
 from pypdf import PdfReader
-from runs import run_record
+from runs import run_record, whole_run
 
-from funcnet.report.pages import write_pdf
+from funcnet.report.document import Document, Heading, Paragraph, document
+from funcnet.report.findings import findings, verdict
+from funcnet.report.pages import to_html_page, to_markdown_page, to_pdf
+from funcnet.table import Table
 
-
-def test_the_pages_and_their_text(tmp_path: Path) -> None:
-    write_pdf(tmp_path / "report.pdf", "A title", [run_record("one"), run_record("two")])
-    pdf = PdfReader(tmp_path / "report.pdf")
-    assert pdf.metadata.title == "A title"
-    first, one, two = (page.extract_text() for page in pdf.pages)
-    for text in ("A title", "one", "two", "Final Loss", "Training", "6.750", "Testing", "0.450"):
-        assert text in first
-    for name, page in (("one", one), ("two", two)):
-        for text in (name, "Loss After Each Epoch", "Epochs", "l2 penalty of [3].weight", "Settings", "linear(8)"):
-            assert text in page
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def test_a_long_title_takes_two_lines(tmp_path: Path) -> None:
-    write_pdf(tmp_path / "report.pdf", "A report with a title that is rather long", [run_record()])
-    lines = PdfReader(tmp_path / "report.pdf").pages[0].extract_text().splitlines()
-    assert {"A report with a title that is rather", "long"} < set(lines)
+@pytest.fixture(scope="module")
+def run_pdf() -> PdfReader:
+    return PdfReader(BytesIO(to_pdf(document([whole_run("one"), run_record("two")], "A title"))))
 
 
-@pytest.mark.parametrize(("runs", "pages"), [(1, 2), (6, 7), (7, 9)])
-def test_many_runs_make_more_pages(tmp_path: Path, runs: int, pages: int) -> None:
-    write_pdf(tmp_path / "report.pdf", "T", [run_record(f"set {i}") for i in range(runs)])
-    assert len(PdfReader(tmp_path / "report.pdf").pages) == pages
+@pytest.fixture(scope="module")
+def page() -> str:
+    return to_html_page(document([whole_run("one"), run_record("two")], "A <title>"))
 
 
-def test_the_pages_are_vector_graphics(tmp_path: Path) -> None:
-    write_pdf(tmp_path / "report.pdf", "T", [run_record()])
-    assert not any(page.images for page in PdfReader(tmp_path / "report.pdf").pages)
+def flat(text: str) -> str:
+    """Text as it was before lines were broken."""
+    return re.sub(r"\s+", " ", text.replace("\u200b", ""))
 
 
-def test_many_settings_get_a_page_of_their_own(tmp_path: Path) -> None:
-    settings = tuple((f"setting {i}", "a long value " * 12) for i in range(8))
-    write_pdf(tmp_path / "report.pdf", "T", [attrs.evolve(run_record(), settings=settings)])
-    pages = [page.extract_text() for page in PdfReader(tmp_path / "report.pdf").pages]
-    assert len(pages) == 3
-    assert "Settings" not in pages[1]
-    assert "setting 7" in pages[2]
+def test_pdf_has_everything_in_its_order(run_pdf: PdfReader) -> None:
+    assert run_pdf.metadata.title == "A title"
+    text = flat(" ".join(p.extract_text() for p in run_pdf.pages))
+    one = whole_run("one")
+    places = [
+        text.find(part)
+        for part in (
+            "A title", "Runs", "1: one, seed 7", "6.750", "1 one", "0.604 to 0.781", "1.1 Findings", verdict(one)[:40],
+            findings(one)[0].title[:30], "Loss After Each Epoch", "l2 penalty of [3].weight",
+            "What the Training Loss Is Made Of", "Update-to-Weight Ratio", "Confusion Matrix", "US$ & <co> for dog",
+            "Precision, Recall and F1", "Reliability", "Settings", "python train.py", "Environment", "SkylakeX", "2 two",
+        )
+    ]  # fmt: skip
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_pdf_starts_a_page_for_every_run(run_pdf: PdfReader) -> None:
+    starts = [k for k, p in enumerate(run_pdf.pages) if "2 two" in flat(p.extract_text())[:60]]
+    assert len(starts) == 1
+    assert "A title" in run_pdf.pages[-1].extract_text()  # in the footer, with the page's number
+    count = len(run_pdf.pages)
+    assert f"{count} / {count}" in run_pdf.pages[-1].extract_text()
+
+
+def test_pdf_curves_are_vectors() -> None:
+    assert not any(p.images for p in PdfReader(BytesIO(to_pdf(document([run_record()], "T")))).pages)
+
+
+def test_pdf_of_the_same_runs_is_the_same() -> None:
+    assert to_pdf(document([run_record()], "T")) == to_pdf(document([run_record()], "T"))
+
+
+def test_pdf_breaks_what_is_too_long_for_a_line() -> None:
+    """Checksums and the names of networks; nothing is cut at the page's edge."""
+    name = "x" * 300
+    content = Document("T", (Heading("h"), Table("S", ("", ""), (("network", name),), text=True), Paragraph(name)))
+    (sheet,) = PdfReader(BytesIO(to_pdf(content))).pages
+    text = sheet.extract_text().replace("\u200b", "")
+    assert text.count("x") >= 600
+    assert max(map(len, text.splitlines())) < 110
+
+
+def test_nothing_in_a_text_is_markup() -> None:
+    content = Document("#T *x* $y$", (Heading("= _h_ @a <b>"), Paragraph("#panic() \\ // no comment `code` ~ --- 'q'")))
+    text = flat(PdfReader(BytesIO(to_pdf(content))).pages[0].extract_text())
+    for part in ("#T *x* $y$", "= _h_ @a <b>", "#panic() \\ // no comment `code` ~ --- 'q'"):
+        assert part in text
+
+
+def test_a_long_table_goes_on_on_the_next_page_under_its_head() -> None:
+    rows = tuple((f"row {k}", str(k)) for k in range(120))
+    pages = PdfReader(BytesIO(to_pdf(Document("T", (Table("Long", ("", "Number"), rows),))))).pages
+    assert len(pages) > 1
+    assert all("Number" in p.extract_text() for p in pages)
+    assert "row 119" in pages[-1].extract_text()
+
+
+class Elements(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_needs_nothing_else(page: str) -> None:
+    elements = Elements(page)
+    for tag, attributes in elements.tags:
+        assert tag not in ("script", "link", "img", "iframe")
+        for name, value in attributes.items():
+            if name in ("src", "href", "xlink:href"):
+                assert value.startswith(("#", "data:")), value
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_html_has_everything(page: str) -> None:
+    elements = Elements(page)
+    tags = Counter(tag for tag, _ in elements.tags)
+    content = document([whole_run("one"), run_record("two")], "A <title>")
+    kinds = Counter(type(block).__name__ for block in content.blocks)
+    assert (tags["figure"], tags["svg"], tags["table"]) == (kinds["Plot"], kinds["Plot"], kinds["Table"])
+    assert "A <title>" in elements.text
+    assert "US$ & <co>" in elements.text
+    for finding in findings(whole_run("one")):
+        assert finding.title in elements.text
+        assert finding.text in elements.text
+        assert f"Rule: {finding.threshold}." in elements.text
+
+
+def test_html_ids_are_its_own_and_its_links_lead_somewhere(page: str) -> None:
+    """Figures, each a whole SVG of its own, must not clip each other."""
+    elements = Elements(page)
+    ids = Counter(attributes["id"] for _, attributes in elements.tags if "id" in attributes)
+    assert ids.most_common(1)[0][1] == 1
+    links = {v[1:] for _, a in elements.tags for n, v in a.items() if n in ("href", "xlink:href") and v[0] == "#"}
+    clips = set(re.findall(r"url\(#([^)]*)\)", page))
+    assert links | clips <= set(ids)
+    assert {v for v in links if v.startswith("section-")}
+
+
+def test_html_figures_take_their_ink_from_the_page(page: str) -> None:
+    """So they can be read on a dark ground."""
+    svgs = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    assert all("var(--ink)" in svg for svg in svgs if "<text" in svg or "glyph" in svg or "<use" in svg)
+    assert not any("#1b1f24" in svg for svg in svgs)
+
+
+def chromium(tmp_path: Path, page: str, *arguments: str) -> str:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed here")
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'user'}", *arguments,
+        (tmp_path / "page.html").as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_html_fits_a_telephone_and_a_screen(width: int, page: str, tmp_path: Path) -> None:
+    """In a real browser, in a frame of that width: nothing is wider than the screen, and every figure is seen."""
+    measure = """<script>addEventListener("load", () => {
+      const frame = document.createElement("iframe");
+      frame.style.cssText = "border: 0; width: WIDTHpx; height: 800px";
+      frame.srcdoc = document.documentElement.outerHTML.replace(/<script>[^]*?<.script>/, "");
+      frame.onload = () => {
+        const inner = frame.contentDocument;
+        const figures = [...inner.querySelectorAll("figure svg")].map(svg => svg.getBoundingClientRect());
+        const sizes = figures.map(r => Math.round(r.left) + ":" + Math.round(r.right) + ":" + Math.round(r.height));
+        document.title = "wide " + inner.documentElement.scrollWidth + " figures " + sizes.join(" ");
+        document.body.replaceChildren();
+      };
+      document.body.appendChild(frame);
+    })</script>""".replace("WIDTH", str(width))
+    dom = chromium(tmp_path, page.replace("</body>", measure + "</body>"), "--virtual-time-budget=8000", "--dump-dom")
+    wide, figures = re.search(r"<title>wide (\d+) figures ([^<]*)</title>", dom).groups()
+    assert int(wide) == width
+    sizes = [tuple(map(int, size.split(":"))) for size in figures.split()]
+    assert len(sizes) == page.count("<figure")
+    assert all(0 <= left < right <= width and height > 20 for left, right, height in sizes)
+
+
+def test_html_is_dark_where_the_reader_wants_it(page: str, tmp_path: Path) -> None:
+    """Screenshots: the ground is light or dark, and ink is there in both."""
+    grounds = []
+    for scheme in ("light", "dark"):
+        picture = tmp_path / f"{scheme}.png"
+        force = ("--blink-settings=preferredColorScheme=0",) if scheme == "dark" else ()
+        chromium(tmp_path, page, "--window-size=800,1600", f"--screenshot={picture}", *force)
+        with Image.open(picture) as shot:
+            grey = shot.convert("L")
+        grounds.append(grey.getpixel((5, 5)))
+        assert abs(grey.getextrema()[0] - grey.getextrema()[1]) > 180
+    light, dark = grounds
+    assert light > 240
+    assert dark < 40
+
+
+def test_markdown_has_everything_in_its_order() -> None:
+    run = whole_run("one")
+    text = to_markdown_page(document([run], "A title"), "figures")
+    lines = text.splitlines()
+    assert lines[0] == "# A title"
+    assert [line for line in lines if line.startswith("##") and not line.startswith("####")] == [
+        "## one", "### Findings", "### Curves", "### Answers, class by class", "### Weights of the first layer",
+        "### How it was made",
+    ]  # fmt: skip
+    assert "#### Settings" in lines
+    first = findings(run)[0]
+    assert f"**{first.title}.** {first.text}" in lines
+    assert f"_Rule: {first.threshold}._" in lines
+    assert "![The loss and its parts, in training and testing.](figures/one-loss.png)" in lines
+
+
+def test_threads_may_draw_at_the_same_time() -> None:
+    """And leave no trace: neither settings of matplotlib nor a figure of pyplot's."""
+    before = dict(matplotlib.rcParams)
+    content = document([attrs.evolve(whole_run(), examination=None)], "T")
+    alone = to_html_page(content)
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(to_html_page, [content] * 4))
+    assert set(together) == {alone}
+    assert dict(matplotlib.rcParams) == before

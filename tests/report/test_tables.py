@@ -1,33 +1,41 @@
+"""The tables of a report, cell by cell."""
+
 import math
 
 import attrs
 import pytest
-from runs import run_record
+from runs import run_record, whole_run, with_end
 
 from funcnet.record import RunRecord
-from funcnet.report.tables import Table, settings_table, summary_table, to_markdown
+from funcnet.report.tables import (
+    class_names,
+    class_table,
+    confusions_table,
+    data_table,
+    environment_table,
+    history_table,
+    model_table,
+    number,
+    runs_table,
+    settings_table,
+    summary_table,
+)
 
 
 def test_the_summary_is_the_labs_table_with_the_parts_of_the_loss() -> None:
     table = summary_table(run_record())
     assert table.title == "cifar-10"
-    assert table.columns == ("", "Final Loss", "Accuracy", "Cross-entropy", "Penalty")
+    assert table.columns == ("", "Final Loss", "Accuracy", "95% interval", "Cross-entropy", "Penalty")
     assert table.rows == (
-        ("Training", "6.750", "0.700", "0.500", "6.250"),
-        ("Testing", "7.250", "0.450", "1.000", "6.250"),
-    )
-
-
-def test_markdown() -> None:
-    assert to_markdown(Table("T", ("", "a|b"), (("x", "1"), ("y", "2")))) == (
-        "## T\n\n|  | a\\|b |\n| :--- | ---: |\n| x | 1 |\n| y | 2 |\n"
+        ("Training", "6.750", "0.700", "0.604 to 0.781", "0.500", "6.250"),
+        ("Testing", "7.250", "0.450", "0.258 to 0.658", "1.000", "6.250"),
     )
 
 
 def test_what_is_not_a_number_is_a_dash() -> None:
     run = run_record()
-    blank = attrs.evolve(run, train=(*run.train[:-1], attrs.evolve(run.train[-1], accuracy=math.nan)))
-    assert summary_table(blank).rows[0] == ("Training", "6.750", "-", "0.500", "6.250")
+    blank = with_end(run, train=attrs.evolve(run.train[-1], accuracy=math.nan))
+    assert summary_table(blank).rows[0] == ("Training", "6.750", "-", "-", "0.500", "6.250")
 
 
 def test_settings() -> None:
@@ -37,22 +45,110 @@ def test_settings() -> None:
         ("network", "chain(flatten, linear(8))"),
         ("training examples a second", "1,000 (median over the epochs)"),
     )
+    early = attrs.evolve(run_record(), planned_epochs=20, command="python train.py")
+    assert settings_table(early).rows[0] == ("epochs", "3 of 20")
+    assert settings_table(early).rows[-1] == ("made again by", "python train.py")
 
 
-def test_a_run_without_epochs_has_no_summary() -> None:
-    with pytest.raises(ValueError, match="the run on glyphs has no epochs"):
-        summary_table(RunRecord("glyphs", seed=0))
+def test_environment_and_data() -> None:
+    run = whole_run()
+    assert environment_table(run).rows == run.environment
+    assert data_table(run).rows == (
+        ("training examples", "100"),
+        ("testing examples", "20"),
+        ("an example", "uint8 of shape 2 x 2 x 3"),
+        ("classes", "3"),
+        ("SHA-256 of the training set", "ab" * 32),
+        ("SHA-256 of the testing set", "cd" * 32),
+    )
+
+
+def test_the_network() -> None:
+    table = model_table(whole_run())
+    assert table.columns == ("Layer", "Output shape", "Parameters", "Multiply-adds", "Residual bytes")
+    assert table.rows == (
+        ("[0] flatten", "12", "0", "0", "0"),
+        ("[1] linear(3)", "3", "39", "36", "48"),
+        ("all", "", "39", "36", "48"),
+    )
+
+
+def test_classes() -> None:
+    table = class_table(whole_run())
+    assert table.columns == ("Class", "Examples", "Predicted", "Precision", "Recall", "F1")
+    assert table.rows == (
+        ("cat", "8", "9", "0.778", "0.875", "0.824"),
+        ("dog", "6", "7", "0.571", "0.667", "0.615"),
+        ("US$ & <co>", "6", "4", "1.000", "0.667", "0.800"),
+    )
+
+
+def test_mistakes_the_most_frequent_first() -> None:
+    assert confusions_table(whole_run()).rows == (
+        ("dog for cat", "2", "33.3%"),
+        ("US$ & <co> for dog", "2", "33.3%"),
+        ("cat for dog", "1", "12.5%"),
+    )
+
+
+def test_classes_without_names_go_by_number() -> None:
+    run = whole_run()
+    assert class_names(attrs.evolve(run, data=None)) == ("0", "1", "2")
+    assert class_names(attrs.evolve(run, data=attrs.evolve(run.data, classes=("one", "two")))) == ("0", "1", "2")
+
+
+def test_history_in_full_precision() -> None:
+    table = history_table(run_record(epochs=3))
+    assert table.columns == (
+        "epoch",
+        "training loss", "training cross-entropy", "training l2 of [1].weight", "training l2 of [3].weight",
+        "training accuracy",
+        "testing loss", "testing cross-entropy", "testing l2 of [1].weight", "testing l2 of [3].weight",
+        "testing accuracy",
+        "learning rate", "examples a second",
+    )  # fmt: skip
+    third = table.rows[2]
+    assert third == ("3", "6.75", "0.5", "6.0", "0.25", "0.7", "7.25", "1.0", "6.0", "0.25", "0.45", "0.1", "1000.0")
+
+
+def test_runs_a_line_each() -> None:
+    table = runs_table((run_record("one"), run_record("two", epochs=1)))
+    assert table.rows == (
+        ("1: one, seed 7", "3", "6.750", "0.700", "7.250", "0.450", "0.258 to 0.658"),
+        ("2: two, seed 7", "1", "3.750", "0.500", "5.250", "0.250", "0.112 to 0.469"),
+    )
+
+
+def test_what_a_run_does_not_have() -> None:
+    empty, bare = RunRecord("glyphs", seed=0), run_record()
+    for make in (summary_table, lambda run: runs_table((run,))):
+        with pytest.raises(ValueError, match=r"on glyphs,? has no epochs"):
+            make(empty)
+    with pytest.raises(ValueError, match="the run on cifar-10 says nothing about its data"):
+        data_table(bare)
+    for make in (class_table, confusions_table, class_names):
+        with pytest.raises(ValueError, match="the run on cifar-10 has no answers to classes"):
+            make(bare)
 
 
 def test_the_loss_goes_by_its_name() -> None:
     run = attrs.evolve(run_record(), loss_name="mean squared error")
-    assert summary_table(run).columns[3] == "Mean squared error"
+    assert summary_table(run).columns[4] == "Mean squared error"
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(2e4, "20000.000"), (1e30, "1.00e+30"), (1e-5, "1.00e-05"), (0.0, "0.000")]
+    ("value", "shown"),
+    [
+        (2e4, "20000.000"),
+        (999999.0, "999999.000"),
+        (1e6, "1.00e+06"),
+        (0.0005, "0.001"),
+        (0.00049, "4.90e-04"),
+        (0.0, "0.000"),
+        (-0.25, "-0.250"),
+        (math.nan, "-"),
+        (math.inf, "inf"),
+    ],
 )
-def test_very_large_and_small_losses_stay_readable(value: float, shown: str) -> None:
-    run = run_record()
-    changed = attrs.evolve(run, train=(*run.train[:-1], attrs.evolve(run.train[-1], data_loss=value)))
-    assert summary_table(changed).rows[0][3] == shown
+def test_very_large_and_small_numbers_stay_readable(value: float, shown: str) -> None:
+    assert number(value) == shown

@@ -1,0 +1,85 @@
+import math
+
+import attrs
+import numpy as np
+from runs import run_record
+
+from funcnet.record import RunRecord
+from funcnet.report.comparison import comparison_figure, recipes, settings_differences
+
+
+def seeded(seed: int, rate: str = "0.1", shift: float = 0.0, epochs: int = 3) -> RunRecord:
+    run = attrs.evolve(
+        run_record(epochs=epochs), seed=seed, settings=(("network", "n"), ("rate", rate)), planned_epochs=3
+    )
+    return attrs.evolve(
+        run,
+        history=tuple(
+            attrs.evolve(e, test=attrs.evolve(e.test, data_loss=e.test.data_loss + shift)) for e in run.history
+        ),
+    )
+
+
+def test_runs_that_differ_in_the_seed_alone_are_of_one_recipe() -> None:
+    runs = [seeded(0), seeded(1, "0.2"), seeded(2)]
+    assert [(label, [run.seed for run in group]) for label, group in recipes(runs)] == [
+        ("rate 0.1", [0, 2]),
+        ("rate 0.2", [1]),
+    ]
+
+
+def test_one_recipe_goes_by_its_data_set() -> None:
+    assert [label for label, _ in recipes([seeded(0), seeded(1)])] == ["cifar-10"]
+
+
+def test_epochs_and_data_sets_set_recipes_apart() -> None:
+    runs = [seeded(0), attrs.evolve(seeded(0), planned_epochs=9), attrs.evolve(seeded(0), dataset="other")]
+    assert [label for label, _ in recipes(runs)] == [
+        "data set cifar-10, epochs 3",
+        "data set cifar-10, epochs 9",
+        "data set other, epochs 3",
+    ]
+
+
+def test_what_sets_recipes_apart_as_a_table() -> None:
+    table = settings_differences([seeded(0), seeded(1, "0.2"), seeded(2)])
+    assert (table.columns, table.rows) == (
+        ("", "Seeds", "rate"),
+        (("recipe 1", "0, 2", "0.1"), ("recipe 2", "1", "0.2")),
+    )
+
+
+def test_a_setting_that_one_recipe_lacks() -> None:
+    bare = attrs.evolve(seeded(1), settings=(("network", "n"),))
+    assert settings_differences([seeded(0), bare]).rows == (("recipe 1", "0", "0.1"), ("recipe 2", "1", "-"))
+
+
+def test_the_mean_and_the_band() -> None:
+    figure = comparison_figure([seeded(0), seeded(1, shift=1.0), seeded(2, "0.2")])
+    total, data, accuracy = figure.axes
+    titles = ["Testing Loss, Total", "Testing Loss, Without Penalties", "Testing Accuracy"]
+    assert [axes.get_title() for axes in figure.axes] == titles
+    assert [axes.get_ylabel() for axes in figure.axes] == ["Loss", "Loss", "Accuracy"]
+    mean, single = data.lines
+    np.testing.assert_allclose(mean.get_ydata(), [3.5, 2.0, 1.5])
+    np.testing.assert_allclose(single.get_ydata(), [3.0, 1.5, 1.0])
+    (band,) = data.collections
+    low, high = band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()
+    assert (low, high) == (1.0, 4.0)
+    np.testing.assert_allclose(total.lines[0].get_ydata(), [5.75, 6.25, 7.75])
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [0.25, 0.35, 0.45])
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["rate 0.1 (2 runs)", "rate 0.2"]
+
+
+def test_a_run_that_ended_early_counts_as_far_as_it_got() -> None:
+    _, data, _ = comparison_figure([seeded(0), seeded(1, shift=1.0, epochs=1)]).axes
+    np.testing.assert_allclose(data.lines[0].get_ydata(), [3.5, 1.5, 1.0])
+
+
+def test_without_accuracy_there_is_none() -> None:
+    run = seeded(0)
+    blank = tuple(
+        attrs.evolve(e, test=attrs.evolve(e.test, accuracy=math.nan), train=attrs.evolve(e.train, accuracy=math.nan))
+        for e in run.history
+    )
+    assert len(comparison_figure([run, attrs.evolve(run, history=blank)]).axes) == 2

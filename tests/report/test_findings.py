@@ -1,0 +1,393 @@
+"""Every rule with histories made up just below and just above its threshold."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+
+import attrs
+import pytest
+from runs import PATHS, epoch_numbers, evaluation, healthy_run, run_record, whole_run
+
+from funcnet.examine import Answers, UnitActivity
+from funcnet.record import RunRecord
+from funcnet.report.findings import RULES, Finding, findings, verdict
+from funcnet.step import Evaluation
+from funcnet.train import EpochNumbers
+
+ABOVE, BELOW = 1 + 1e-6, 1 - 1e-6
+
+
+def rules(run: RunRecord) -> list[str]:
+    return [finding.rule for finding in findings(run)]
+
+
+def found(run: RunRecord, rule: str) -> Finding:
+    (finding,) = (f for f in findings(run) if f.rule == rule)
+    return finding
+
+
+def history(train: Sequence[Evaluation], test: Sequence[Evaluation] | None = None) -> RunRecord:
+    """A healthy run but for its evaluations."""
+    epochs = tuple(epoch_numbers(e, a, b) for e, (a, b) in enumerate(zip(train, test or train, strict=True), 1))
+    return attrs.evolve(healthy_run(len(epochs)), history=epochs, planned_epochs=len(epochs))
+
+
+def losses(train: Sequence[float], test: Sequence[float] | None = None) -> RunRecord:
+    return history([evaluation(v) for v in train], [evaluation(v) for v in test or train])
+
+
+def each_epoch(run: RunRecord, change: Callable[[EpochNumbers], dict[str, object]]) -> RunRecord:
+    return attrs.evolve(run, history=tuple(attrs.evolve(e, **change(e)) for e in run.history))
+
+
+def test_a_healthy_run_says_so_in_one_line() -> None:
+    run = healthy_run()
+    assert findings(run) == ()
+    assert verdict(run) == (
+        f"None of {len(RULES)} rules found anything wrong: over 8 epochs, the cross-entropy went from 1.200 to 0.252 "
+        "in training and ended at 0.352 in testing, with an accuracy of 0.820 (95% interval 0.784 to 0.851)."
+    )
+
+
+def test_the_verdict_counts_what_was_found() -> None:
+    one = attrs.evolve(healthy_run(), ended="Stopped by Ctrl-C")
+    assert verdict(one).startswith(f"1 finding by {len(RULES)} rules: over 8 epochs")
+    two = attrs.evolve(one, data=attrs.evolve(one.data, train_counts=(1, 2, 97)))
+    assert verdict(two).startswith(f"2 findings by {len(RULES)} rules")
+
+
+def test_a_run_without_accuracy_is_judged_by_its_loss() -> None:
+    blank = [evaluation(0.9**e, math.nan) for e in range(8)]
+    run = attrs.evolve(history(blank), examination=None, loss_name="mean squared error")
+    assert findings(run) == ()
+    assert verdict(run).endswith(
+        "the mean squared error went from 1.000 to 0.478 in training and ended at 0.478 in testing."
+    )
+
+
+def test_every_finding_has_its_numbers_and_its_threshold() -> None:
+    """All rules at once, on a run in which everything is wrong."""
+    seen: dict[str, Finding] = {}
+    for run in everything_wrong():
+        seen |= {f.rule: f for f in findings(run)}
+    assert len(seen) >= len(RULES)
+    for finding in seen.values():
+        assert finding.title[0].isupper() or finding.title[0].isdigit()
+        assert re.search(r"\d", finding.text)
+        assert not re.search(r"\bnan\b", finding.text), finding.text
+        assert finding.threshold
+
+
+def test_a_run_without_epochs() -> None:
+    for look in (findings, verdict):
+        with pytest.raises(ValueError, match="the run on glyphs has no epochs to look at"):
+            look(RunRecord("glyphs", seed=0))
+
+
+def test_ended_early() -> None:
+    run = healthy_run()
+    assert rules(attrs.evolve(run, planned_epochs=8)) == rules(attrs.evolve(run, planned_epochs=None)) == []
+    killed = found(attrs.evolve(run, planned_epochs=9), "ended early")
+    assert killed.text == "8 of 9 epochs were made. It was stopped, or is still running."
+    stopped = found(attrs.evolve(run, planned_epochs=20, ended="Stopped by Ctrl-C"), "ended early")
+    assert stopped.text == "8 of 20 epochs were made. Stopped by Ctrl-C."
+    assert "8 epochs were made." in found(attrs.evolve(run, planned_epochs=None, ended="Diverged"), "ended early").text
+
+
+def rising(total: float, data: float) -> RunRecord:
+    """A total that changes by one factor while the data loss changes by another; the first penalty makes up for it."""
+    first = evaluation(1.0, penalties=(98.0, 1.0))
+    last = evaluation(data, penalties=(100 * total - data - 1.0, 1.0))
+    return history([first, last])
+
+
+@pytest.mark.parametrize(
+    ("total", "data", "expected"),
+    [
+        (1 + 0.01 * ABOVE, 0.9, True),
+        (1 + 0.01 * BELOW, 0.9, False),
+        (1.1, 1 - 0.01 * ABOVE, True),
+        (1.1, 0.9901, False),
+    ],
+)
+def test_penalty_dominates(total: float, data: float, expected: bool) -> None:
+    assert ("penalty dominates" in rules(rising(total, data))) == expected
+
+
+def test_the_penalty_that_dominates_is_named() -> None:
+    """The lab's own case."""
+    first = evaluation(0.8, 0.8, penalties=(1.0, 504.0))
+    last = evaluation(0.3, 0.9, penalties=(2.0, 1783.0))
+    finding = found(history([first, last]), "penalty dominates")
+    assert finding.text == (
+        "The total rose from 505.800 to 1785.300 while the cross-entropy fell from 0.800 to 0.300. The l2 penalty of "
+        "[3].weight rose most, by 1279.000 (from 504.000 to 1783.000). At the end the penalties are 100.0% of the "
+        "total: judge the network by cross-entropy and accuracy."
+    )
+
+
+def ignored(rises: int, own: float, *, by: float = 0.002, name: str = "l2", rate: float = 0.1) -> RunRecord:
+    """A penalty that rises ``rises`` times in 8 epochs, its gradient ``own`` times as long as the data loss's."""
+    value, epochs, norm = 40.0, [], 10.0
+    for e in range(8):
+        value *= 1 + by if 1 <= e <= rises else 0.99
+        train = evaluation(0.9**e, penalties=(value,))
+        train = attrs.evolve(train, penalties=(attrs.evolve(train.penalties[0], name=name),))
+        size = 2 * value / norm / own  # the norm of an l2 penalty's gradient is at least 2 P / |w|
+        epochs.append(
+            attrs.evolve(
+                epoch_numbers(e + 1, train, train),
+                parameter_norms=(("[1].weight", norm),),
+                data_gradient_norms=(("[1].weight", size),),
+                gradient_norms=(("[1].weight", size),),
+                learning_rate=rate,
+            )
+        )
+    return attrs.evolve(healthy_run(), history=tuple(epochs))
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        (ignored(2, 2 * ABOVE), True),
+        (ignored(2, 2 * BELOW), False),
+        (ignored(1, 3.0), False),
+        (ignored(2, 3.0, by=0.0011), True),
+        (ignored(2, 3.0, by=0.0009), False),
+        (ignored(2, 3.0, name="l1"), False),  # whose gradient is P / |w|, half of l2's
+        (ignored(2, 4 * ABOVE, name="l1"), True),
+        (ignored(2, 3.0, name="of my own"), False),  # of no known degree: nothing can be said
+        (ignored(2, 3.0, rate=1.2), True),
+        (ignored(2, 3.0, rate=1.3), False),  # a step across the valley may raise the penalty
+    ],
+)
+def test_penalty_ignored(run: RunRecord, expected: bool) -> None:
+    assert ("penalty ignored" in rules(run)) == expected
+
+
+def test_the_penalty_ignored_is_named_with_both_gradients() -> None:
+    finding = found(ignored(3, 4.0), "penalty ignored")
+    assert finding.title == "The l2 penalty of [1].weight does not respond to its own gradient"
+    assert "It rose in 3 epochs" in finding.text
+    assert "from 39.759 to 39.838 in epoch 4" in finding.text
+    assert "at least 7.968 against 1.992" in finding.text
+
+
+def gap(size: float) -> RunRecord:
+    train = [evaluation(0.9**e, 0.9) for e in range(8)]
+    test = [evaluation(0.9**e + 0.1, 0.9 - (size if e >= 5 else 0.0)) for e in range(8)]
+    return history(train, test)
+
+
+def test_over_fitting_by_accuracy() -> None:
+    assert rules(gap(0.1 * BELOW)) == []
+    finding = found(gap(0.101), "over-fitting")
+    assert finding.text == (
+        "Training accuracy is 0.900, testing accuracy 0.799: a gap of 0.101, above 0.1 since epoch 6."
+    )
+
+
+def test_the_epoch_since_when_the_gap_is_there_is_that_of_its_last_stretch() -> None:
+    run = gap(0.2)
+    changed = list(run.history)
+    changed[6] = attrs.evolve(changed[6], test=attrs.evolve(changed[6].test, accuracy=0.9))
+    assert "since epoch 8" in found(attrs.evolve(run, history=tuple(changed)), "over-fitting").text
+    always = history([evaluation(0.9**e, 0.9) for e in range(3)], [evaluation(0.9**e, 0.5) for e in range(3)])
+    assert "since epoch 1." in found(always, "over-fitting").text
+
+
+@pytest.mark.parametrize(
+    ("last", "train", "expected"), [(1.05 * ABOVE, 0.1, True), (1.05 * BELOW, 0.1, False), (1.4, 0.6, False)]
+)
+def test_over_fitting_by_loss(last: float, train: float, expected: bool) -> None:
+    """The testing loss rises from its lowest; that is over-fitting only where the training loss goes on falling."""
+    run = losses([1.0, 0.5, train], [1.2, 1.0, last])
+    assert ("over-fitting" in rules(run)) == expected
+    if expected:
+        assert "was lowest in epoch 2, 1.000, and rose to 1.050" in found(run, "over-fitting").text
+
+
+@pytest.mark.parametrize(
+    ("share", "behind", "expected"), [(0.5 * ABOVE, 0.0, True), (0.5 * BELOW, 0.0, False), (0.8, 0.1 * ABOVE, False)]
+)
+def test_under_fitting(share: float, behind: float, expected: bool) -> None:
+    end = share * math.log(3)
+    train = [evaluation(end * (2 - e / 2), 0.5) for e in range(3)]
+    run = history(train, [attrs.evolve(e, accuracy=0.5 - behind) for e in train])
+    assert ("under-fitting" in rules(run)) == expected
+    if expected:
+        assert "ended at 0.549, 50% of the 1.099 of a uniform guess" in found(run, "under-fitting").text
+
+
+@pytest.mark.parametrize(("end", "expected"), [(1.5 * ABOVE, True), (1.5 * BELOW, False)])
+def test_divergence(end: float, expected: bool) -> None:
+    run = attrs.evolve(losses([2.0, 1.0, end], [1.6] * 3), examination=None)
+    assert ("divergence" in rules(run)) == expected
+    if expected:
+        text = found(run, "divergence").text
+        assert "was lowest in epoch 2, 1.000, and ended at 1.500 (1.600 in testing), at a learning rate of 0.1" in text
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_loss_that_is_no_number_is_divergence(value: float) -> None:
+    run = losses([2.0, 1.0, 0.5], [1.6, 1.5, value])
+    assert f"({'no number' if math.isnan(value) else 'inf'} in testing)" in found(run, "divergence").text
+    assert "lowest in epoch 2, 1.000" in found(losses([math.nan, 1.0, value], [1.6] * 3), "divergence").text
+
+
+def still(change: float, rate: float = 0.1, accuracy: float = 0.5, epochs: int = 8) -> RunRecord:
+    """Training that moves by ``change`` in its last quarter, at a share ``rate`` of its first learning rate."""
+    values = [2.0 - e / 8 for e in range(epochs - epochs // 4)] + [0.9] * (epochs // 4)
+    values[-1 - epochs // 4] = values[-1] = 0.4
+    values[-1] *= 1 - change
+    run = history([evaluation(v, accuracy) for v in values])
+    last = epochs - epochs // 4
+    return each_epoch(run, lambda e: {"learning_rate": rate if e.epoch > last else 1.0})
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        (still(0.00999, rate=0.11), True),
+        (still(0.01001, rate=0.11), False),
+        (still(-0.00999, rate=0.11), True),
+        (still(-0.01001, rate=0.11), False),
+        (still(0.001, rate=0.1 * BELOW), False),  # the rate has come down: it is meant to stand still
+        (still(0.001, rate=1.0, accuracy=1.0), False),  # nothing is left to learn
+        (still(0.001, rate=1.0, epochs=7), False),
+    ],
+)
+def test_plateau(run: RunRecord, expected: bool) -> None:
+    assert ("plateau" in rules(run)) == expected
+
+
+def test_a_plateau_says_how_flat_it_is() -> None:
+    text = found(still(0.002, rate=0.5), "plateau").text
+    assert "Over the last 2 epochs" in text
+    assert "a change of 0.20%, though the learning rate was still 50% of its highest" in text
+
+
+def test_dead_units() -> None:
+    run = healthy_run()
+    for dead, expected in ((2, False), (3, True)):  # of 40; the threshold is 2
+        activity = (UnitActivity("[2]", "relu", 40, dead), UnitActivity("[4]", "relu", 0, 0))
+        changed = attrs.evolve(run, examination=attrs.evolve(run.examination, activity=activity))
+        assert (rules(changed) == ["dead units"]) == expected
+    finding = found(changed, "dead units")
+    assert finding.title == "Units of [2] relu are dead"
+    assert finding.text.startswith("3 of 40 units (7.5%) were 0 for every one of the 20 testing examples")
+
+
+def gradients(first: float, last: float) -> RunRecord:
+    """Norms relative to parameters of norm 10; the biases are no measure of a layer."""
+    sizes = (("[1].weight", first * 10), ("[1].bias", 1e6), ("[3].weight", last * 10), ("[3].bias", 0.0))
+    return each_epoch(healthy_run(), lambda e: {"data_gradient_norms": sizes})
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "title"),
+    [
+        (1.0, 1000 * BELOW, ""),
+        (1.0, 1000 * ABOVE, "Gradients vanish on their way back"),
+        (1000 * BELOW, 1.0, ""),
+        (1000 * ABOVE, 1.0, "Gradients explode on their way back"),
+        (0.0, 1.0, ""),  # a layer without a gradient: dead or frozen, not a matter of depth
+    ],
+)
+def test_gradients_by_layer(first: float, last: float, title: str) -> None:
+    run = gradients(first, last)
+    assert [f.title for f in findings(run)] == [title] * bool(title)
+    if title:
+        assert "1,000 times" in found(run, "gradients by layer").text
+
+
+def test_gradient_growth() -> None:
+    run = healthy_run()
+    for factor, expected in ((100 * BELOW, False), (100 * ABOVE, True)):
+        sizes = tuple((path, 0.2 * factor) for path in PATHS)
+        last = attrs.evolve(run.history[-1], data_gradient_norms=sizes)
+        changed = attrs.evolve(run, history=(*run.history[:-1], last))
+        assert ("gradient growth" in rules(changed)) == expected
+    assert "from 0.400 after the first epoch to 40.000 after the last" in found(changed, "gradient growth").text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [
+        (0.03 * ABOVE, "learning rate too high"),
+        (0.03 * BELOW, ""),
+        (1e-5 * ABOVE, ""),
+        (1e-5 * BELOW, "learning rate too low"),
+    ],
+)
+def test_learning_rate(ratio: float, expected: str) -> None:
+    ratios = (("[1].weight", 0.001), ("[1].bias", 1.0), ("[3].weight", ratio), ("[3].bias", 1e-9))
+    run = each_epoch(healthy_run(), lambda e: {"update_ratios": ratios})
+    assert rules(run) == [expected] * bool(expected)
+    if expected:
+        assert "[3].weight" in found(run, expected).title
+
+
+def test_a_rate_that_is_low_at_the_end_only_is_not_too_low() -> None:
+    """As schedules leave it."""
+    ratio = (("[1].weight", 1e-7),)
+    run = each_epoch(healthy_run(), lambda e: {"update_ratios": ratio} if e.epoch > 1 else {})
+    assert "learning rate too low" not in rules(run)
+
+
+def answered(confusion: Sequence[Sequence[int]]) -> RunRecord:
+    run = healthy_run()
+    answers = Answers(tuple(map(tuple, confusion)), run.examination.answers.bins, ())
+    return attrs.evolve(run, examination=attrs.evolve(run.examination, answers=answers))
+
+
+def test_class_never_predicted() -> None:
+    assert rules(answered([[5, 1, 0], [0, 5, 0], [1, 0, 0]])) == ["class never predicted"]
+    assert rules(answered([[5, 0, 1], [0, 5, 0], [1, 0, 0]])) == []
+    assert rules(answered([[5, 1, 0], [0, 5, 0], [0, 0, 0]])) == []  # nor is there any example of it
+    finding = found(answered([[0, 6, 0], [0, 5, 0], [0, 9, 0]]), "class never predicted")
+    assert finding.title == "2 of 3 classes are never predicted"
+    assert finding.text == "Not one of 20 testing examples was taken for cat, US$ & <co>, though 15 are."
+
+
+def test_many_classes_never_predicted_are_not_all_named() -> None:
+    confusion = [[9 * (k == 0) for k in range(9)] for _ in range(9)]
+    assert (
+        "taken for 1, 2, 3, 4, 5 and 3 others, though 72 are"
+        in found(answered(confusion), "class never predicted").text
+    )
+
+
+def test_label_imbalance() -> None:
+    run = healthy_run()
+    for counts, expected in (((50, 50, 100), False), ((50, 51, 101), True), ((0, 1, 1), True), ((), False)):
+        changed = attrs.evolve(run, data=attrs.evolve(run.data, train_counts=counts))
+        assert (rules(changed) == ["label imbalance"]) == expected
+    changed = attrs.evolve(run, data=attrs.evolve(run.data, train_counts=(50, 100, 850)))
+    assert "US$ & <co> has 850 training examples (85.0% of all), cat has 50" in found(changed, "label imbalance").text
+
+
+@pytest.mark.parametrize(("test", "expected"), [(0.6434, False), (0.6435, True)])
+def test_test_better_than_train(test: float, expected: bool) -> None:
+    """Of 1,000 and 1,000 at 0.578, three standard deviations are 0.06542."""
+    run = history(
+        [evaluation(0.9**e, 0.578, 1000) for e in range(8)], [evaluation(0.9**e, test, 1000) for e in range(8)]
+    )
+    assert ("test better than train" in rules(run)) == expected
+
+
+def everything_wrong() -> list[RunRecord]:
+    imbalanced = whole_run()
+    imbalanced = attrs.evolve(imbalanced, data=attrs.evolve(imbalanced.data, train_counts=(1, 2, 97)), ended="Killed")
+    dead = healthy_run()
+    dead = attrs.evolve(dead, examination=attrs.evolve(dead.examination, activity=(UnitActivity("[2]", "relu", 4, 4),)))
+    high = each_epoch(healthy_run(), lambda e: {"update_ratios": (("[1].weight", 0.5),)})
+    grown = healthy_run()
+    big = attrs.evolve(grown.history[-1], data_gradient_norms=tuple((p, 1e3) for p in PATHS))
+    return [
+        run_record(), imbalanced, dead, high, rising(2.0, 0.5), ignored(3, 4.0), gap(0.3), still(0.001, rate=1.0),
+        losses([2.0, 1.0, 9.0]), losses([2.0, 1.0, math.inf]), gradients(1.0, 1e4), answered([[9, 0], [9, 0]]),
+        attrs.evolve(grown, history=(*grown.history[:-1], big)),
+        history([evaluation(1.0, 0.1)] * 2, [evaluation(1.0, 0.9)] * 2),
+        each_epoch(healthy_run(), lambda e: {"update_ratios": (("[1].weight", 1e-9),)}),
+    ]  # fmt: skip

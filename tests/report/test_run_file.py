@@ -1,0 +1,141 @@
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from runs import run_record, whole_run, with_end
+
+from funcnet.data.dataset import DataError
+from funcnet.record import RunRecord
+from funcnet.report.run_file import read_run, run_to_json, write_run
+from funcnet.step import PenaltyValue
+
+
+def changed(path: Path, change: Any) -> Path:
+    """The file of a whole run, its content changed by hand."""
+    content = json.loads(run_to_json(whole_run()))
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    "run", [run_record(), whole_run(), RunRecord("empty", seed=2**64 - 1)], ids=lambda r: r.dataset
+)
+def test_a_run_is_read_back_equal(run: RunRecord, tmp_path: Path) -> None:
+    write_run(run, tmp_path / "run.json")
+    back = read_run(tmp_path / "run.json")
+    assert back == run
+    assert run_to_json(back) == run_to_json(run)
+
+
+numbers = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 5e-324])
+
+
+@given(loss=numbers, accuracy=numbers, text=st.text(), seed=st.integers(0, 2**64 - 1))
+def test_any_number_and_any_text(
+    loss: float, accuracy: float, text: str, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run = whole_run()
+    end = attrs.evolve(run.test[-1], data_loss=loss, accuracy=accuracy, penalties=(PenaltyValue("p", "l2", loss),))
+    last = attrs.evolve(run.history[-1], gradient_norms=(("p", float(f"{loss}")),))
+    run = attrs.evolve(run, history=(*run.history[:-1], last))
+    run = attrs.evolve(with_end(run, test=end), dataset=text.encode(errors="replace").decode(), seed=seed)
+    path = tmp_path_factory.getbasetemp() / "run.json"
+    write_run(run, path)
+    assert repr(read_run(path)) == repr(run)
+    assert read_run(path) == run
+
+
+def test_the_file_says_what_it_is() -> None:
+    content = json.loads(run_to_json(whole_run()))
+    assert (content["format"], content["version"]) == ("funcnet run", 1)
+    run = content["run"]
+    assert list(run) == [field.name for field in attrs.fields(RunRecord)]
+    assert run["history"][0]["train"]["penalties"][0] == {"path": "[1].weight", "name": "l2", "value": 2.0}
+    assert run["examination"]["answers"]["mistakes"][0]["picture"]["pixels"] == "AAECAwQFBgcICQoL"
+
+
+def test_what_is_not_a_number_is_text_in_the_file() -> None:
+    """JSON has no other way, and readers in other languages refuse NaN."""
+    run = run_record(epochs=1)
+    run = with_end(
+        run, test=attrs.evolve(run.test[0], accuracy=math.nan), train=attrs.evolve(run.train[0], data_loss=math.inf)
+    )
+    (epoch,) = json.loads(run_to_json(run), parse_constant=pytest.fail)["run"]["history"]
+    assert (epoch["test"]["accuracy"], epoch["train"]["data_loss"]) == ("nan", "inf")
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    path = changed(tmp_path / "run.json", lambda content: content.update(version=2))
+    with pytest.raises(DataError, match=r"run\.json: expected a run of version 1, found version 2: it was written by"):
+        read_run(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(format="else"), 'expected the JSON of a run, {"format": "funcnet run", ...}'),
+        (lambda c: c.pop("run"), "run"),
+        (lambda c: c["run"].pop("seed"), "required field missing @ run.seed"),
+        (lambda c: c["run"].update(seeds=1), "extra fields found (seeds) @ run"),
+        (lambda c: c["run"].update(seed="1"), "expected a whole number, found '1' @ run.seed"),
+        (lambda c: c["run"].update(seed=True), "expected a whole number, found True @ run.seed"),
+        (lambda c: c["run"].update(dataset=5), "expected a text, found 5 @ run.dataset"),
+        (
+            lambda c: c["run"]["history"][1]["test"].update(data_loss="much"),
+            "expected a number, found 'much' @ run.history[1].test.data_loss",
+        ),
+        (
+            lambda c: c["run"]["examination"]["answers"]["mistakes"][0]["picture"].update(pixels="ü"),
+            "@ run.examination.answers.mistakes[0].picture.pixels",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_place(change: Any, message: str, tmp_path: Path) -> None:
+    path = changed(tmp_path / "run.json", change)
+    with pytest.raises(DataError) as error:
+        read_run(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", '"run"', "\x00", '{"format": "funcnet run"'])
+def test_a_file_that_holds_something_else(content: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(DataError, match=r"run\.json: expected"):
+        read_run(tmp_path / "run.json")
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="expected a run as JSON"):
+        read_run(tmp_path / "run.json")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_run(tmp_path / "run.json")
+
+
+def test_a_killed_run_can_be_reported(tmp_path: Path) -> None:
+    """The hardest way to go: SIGKILL in the middle of an epoch. Its file has all epochs before it."""
+    command = [sys.executable, "-m", "funcnet", "lab-report", "--epochs", "100000", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch   2:"):
+                break
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    run = read_run(tmp_path / "run-glyphs.json")
+    assert 2 <= run.epochs < 100000
+    assert (run.planned_epochs, run.ended) == (100000, "")
+    assert run.examination is not None

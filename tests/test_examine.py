@@ -1,0 +1,181 @@
+import math
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from funcnet.data.batches import normalization
+from funcnet.data.dataset import Split
+from funcnet.examine import LayerFacts, describe, examine
+from funcnet.layer import chain
+from funcnet.layers.activations import relu, tanh
+from funcnet.layers.linear import LinearParams, linear
+from funcnet.layers.reshape import flatten
+from funcnet.random import make_key, normal
+from funcnet.shapes import ShapeError
+
+NET = chain(flatten(), linear(5), relu(), linear(3))
+
+
+def split(count: int, shape: tuple[int, ...] = (2, 2), classes: int = 3) -> Split:
+    rng = np.random.default_rng(count)
+    return Split(rng.integers(0, 256, (count, *shape), np.uint8), rng.integers(0, classes, count, np.uint8))
+
+
+def test_layers_and_what_they_cost() -> None:
+    """relu keeps its output, which the second linear layer keeps as its input: it counts once."""
+    assert describe(NET, (2, 2)) == (
+        LayerFacts("[0]", "flatten", (4,), 0, 0, 0),
+        LayerFacts("[1]", "linear(5)", (5,), 25, 20, 16),
+        LayerFacts("[2]", "relu", (5,), 0, 0, 20),
+        LayerFacts("[3]", "linear(3)", (3,), 18, 15, 0),
+    )
+
+
+def test_chains_within_chains_are_taken_apart() -> None:
+    nested = chain(flatten(), chain(linear(5), relu()), linear(3))
+    assert [layer.path for layer in describe(nested, (2, 2))] == ["[0]", "[1][0]", "[1][1]", "[2]"]
+    assert [attrs.evolve(f, path="") for f in describe(nested, (2, 2))] == [
+        attrs.evolve(f, path="") for f in describe(NET, (2, 2))
+    ]
+    assert [layer.path for layer in describe(linear(2), (4,))] == [""]
+
+
+def test_a_network_that_cannot_take_the_examples() -> None:
+    with pytest.raises(ShapeError, match="linear"):
+        describe(linear(2), (4, 4))
+
+
+def test_a_layer_of_ones_own_may_keep_anything() -> None:
+    strange = attrs.evolve(relu(), name="strange", forward=lambda params, x: (x, "a note"))
+    assert describe(chain(linear(2), strange), (3,))[1] == LayerFacts("[1]", "strange", (2,), 0, 0, 0)
+
+
+@given(count=st.sampled_from([1, 2, 7, 1001]), classes=st.integers(1, 5))
+def test_answers_by_hand(count: int, classes: int) -> None:
+    """Against a softmax in float64, example by example; also across the border of a batch."""
+    net = chain(flatten(), linear(classes))
+    params, _ = net.init(make_key(count), (2, 2))
+    examples = split(count, classes=classes)
+    normalize = normalization(examples.x)
+    answers = examine(net, params, examples, normalize).answers
+
+    logits, _ = net.forward(params, normalize(examples.x))
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    confusion = np.zeros((classes, classes), int)
+    for true, guess in zip(examples.y, predicted, strict=True):
+        confusion[true, guess] += 1
+    assert answers.confusion == tuple(map(tuple, confusion.tolist()))
+
+    wrong = [i for i in range(count) if predicted[i] != examples.y[i]]
+    assert len(answers.mistakes) == min(24, len(wrong))
+    surest = sorted(wrong, key=lambda i: -confidence[i])[:24]
+    np.testing.assert_allclose([m.confidence for m in answers.mistakes], confidence[surest], rtol=1e-5)
+    for mistake in answers.mistakes:
+        assert (mistake.true, mistake.predicted) == (examples.y[mistake.index], predicted[mistake.index])
+        np.testing.assert_array_equal(mistake.picture.array, examples.x[mistake.index])
+
+    assert len(answers.bins) == 15
+    assert sum(b.count for b in answers.bins) == count
+    right = sum(b.count * b.accuracy for b in answers.bins)
+    assert right == pytest.approx(np.trace(confusion))
+    assert sum(b.count * b.confidence for b in answers.bins) == pytest.approx(confidence.sum(), rel=1e-5)
+    for place, b in enumerate(answers.bins):
+        assert b.count == 0 or place / 15 - 1e-6 <= b.confidence <= (place + 1) / 15 + 1e-6
+
+
+def test_a_bin_holds_its_upper_end_and_none_its_lower() -> None:
+    """Two equal logits are a confidence of exactly 1/2; three of exactly 1/3, the upper end of the fifth bin."""
+    params = LinearParams(np.zeros((1, 3), np.float32), np.zeros(3, np.float32))
+    x, y = np.ones((2, 1), np.float32), np.array([0, 1])
+    bins = examine(linear(3), params, Split(x, y)).answers.bins
+    assert [(place, b.count, b.accuracy) for place, b in enumerate(bins) if b.count] == [(4, 2, 0.5)]
+
+
+def test_what_is_not_a_number_has_no_confidence() -> None:
+    params = LinearParams(np.array([[1, math.nan]], np.float32), np.zeros(2, np.float32))
+    x = np.ones((2, 1), np.float32)
+    answers = examine(linear(2), params, Split(x, np.array([0, 1]))).answers
+    assert (answers.bins[0].count, answers.bins[0].confidence) == (2, 0)
+    assert [m.confidence for m in answers.mistakes] == [0]
+
+
+def test_units_that_are_never_active() -> None:
+    """One of three units is 0 for all examples; another only for some of them, in another batch too."""
+    weight = np.array([[1.0, -1.0, -1.0]], np.float32)
+    x = np.arange(1, 1500, dtype=np.float32)[:, None]
+    x[-1] = 0.25  # in the last batch alone the third unit answers
+    net = chain(linear(3), relu(), tanh(), relu())
+    params = net.init(make_key(0), (1,))[0]
+    params = (LinearParams(weight, np.array([0, 0, 0.5], np.float32)), *params[1:])
+    examination = examine(net, params, Split(x, np.zeros(len(x), np.uint8)))
+    assert [(a.path, a.name, a.units, a.never_active) for a in examination.activity] == [
+        ("[1]", "relu", 3, 1),
+        ("[3]", "relu", 3, 1),
+    ]
+    assert examination.examples == 1499
+
+
+def test_what_predicts_no_classes_has_no_answers() -> None:
+    x = normal(make_key(0), (4, 3))
+    params, _ = linear(2).init(make_key(0), (3,))
+    examination = examine(linear(2), params, Split(x, x[:, :2]))
+    assert (examination.answers, examination.activity, examination.filters) == (None, (), ())
+
+
+def test_examples_that_are_no_pictures_have_none() -> None:
+    x = normal(make_key(0), (6, 4))
+    params, _ = linear(2).init(make_key(0), (4,))
+    answers = examine(linear(2), params, Split(x, np.array([0, 1] * 3))).answers
+    assert answers.mistakes
+    assert all(mistake.picture is None for mistake in answers.mistakes)
+
+
+def test_first_weights_as_pictures_the_largest_first() -> None:
+    weight = np.array([[0.1, -2.0], [0.2, 0.0], [0.0, 1.0], [-0.2, 2.0]], np.float32)
+    net = chain(flatten(), linear(2))
+    params = (net.init(make_key(0), (2, 2))[0][0], LinearParams(weight, np.zeros(2, np.float32)))
+    first, second = examine(net, params, split(3, classes=2), normalization(split(3).x)).filters
+    assert first.array.tolist() == [[0, 128], [191, 255]]
+    assert second.array.tolist() == [[191, 255], [128, 0]]
+
+
+def test_weights_for_pictures_in_colours() -> None:
+    net = chain(flatten(), linear(4))
+    params, _ = net.init(make_key(0), (2, 3, 3))
+    assert [
+        f.shape for f in examine(net, params, split(3, (2, 3, 3), 4), normalization(split(3, (2, 3, 3)).x)).filters
+    ] == [(2, 3, 3)] * 4
+
+
+def test_the_filters_of_a_layer_of_ones_own() -> None:
+    """Four axes are those of a convolution: height, width, channels, filters."""
+    weight = normal(make_key(0), (3, 3, 3, 5))
+    net = attrs.evolve(flatten(), forward=lambda params, x: (x.reshape(len(x), -1), None))
+    examination = examine(net, (weight,), split(2, (4, 4, 3)), normalization(split(2, (4, 4, 3)).x))
+    assert [f.shape for f in examination.filters] == [(3, 3, 3)] * 5
+
+
+def test_a_weight_of_zeros_is_grey() -> None:
+    net = chain(flatten(), linear(1))
+    params = (net.init(make_key(0), (2, 2))[0][0], LinearParams(np.zeros((4, 1), np.float32), np.zeros(1, np.float32)))
+    (picture,) = examine(net, params, split(3, classes=1), normalization(split(3).x)).filters
+    assert set(picture.array.ravel().tolist()) == {128}
+
+
+def test_no_examples() -> None:
+    with pytest.raises(ValueError, match="no examples to examine"):
+        examine(NET, NET.init(make_key(0), (2, 2))[0], split(0))
+
+
+def test_an_examination_is_a_value() -> None:
+    params, _ = NET.init(make_key(0), (2, 2))
+    one, two = (examine(NET, params, split(30), normalization(split(30).x)) for _ in range(2))
+    assert one == two
+    assert not math.isnan(one.answers.bins[0].accuracy)
+    with pytest.raises(ValueError, match="read-only"):
+        one.answers.mistakes[0].picture.array[0] = 0

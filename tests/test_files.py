@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from funcnet.files import write_whole
+
+
+def test_text_and_bytes(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "é\n")
+    write_whole(str(tmp_path / "b"), b"\r\n")
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == ("é\n".encode(), b"\r\n")
+
+
+def test_a_file_is_replaced(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "a longer text")
+    write_whole(tmp_path / "a", "short")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "short")]
+
+
+@pytest.mark.parametrize("where", ["write", "fsync", "replace"])
+def test_a_failure_leaves_the_old_content_and_no_rest(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_whole(tmp_path / "a", "old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    if where == "fsync":
+        monkeypatch.setattr("os.fsync", fail)
+    elif where == "replace":
+        monkeypatch.setattr(Path, "replace", fail)
+    content = object() if where == "write" else "new"
+    with pytest.raises((OSError, TypeError)):
+        write_whole(tmp_path / "a", content)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "no" / "a", "x")
