@@ -42,10 +42,11 @@ __all__ = ["Block", "Document", "Heading", "Paragraph", "Plot", "document", "fil
 
 @attrs.frozen
 class Heading:
-    """A heading, of a section (level 1) or a part of one (level 2)."""
+    """A heading, of a section (level 1) or a part of one (level 2), which may start a new page on paper."""
 
     text: str
     level: int = 1
+    new_page: bool = False
 
 
 @attrs.frozen
@@ -106,9 +107,11 @@ def document(runs: Sequence[RunRecord], title: str) -> Document:
         groups.setdefault(run.dataset, []).append(place)
     for dataset, places in groups.items():
         if len(places) == 1:
-            blocks += _whole_run(runs[places[0]], names[places[0]])
+            section = _whole_run(runs[places[0]], names[places[0]])
         else:
-            blocks += _comparison(dataset, [(place + 1, runs[place]) for place in places], names[places[0]])
+            section = _comparison(dataset, [(place + 1, runs[place]) for place in places], names[places[0]])
+        heading = f"{dataset}: {len(places)} runs" if len(places) > 1 else dataset
+        blocks += [Heading(heading, new_page=places[0] > 0), *section]
     return Document(title, tuple(blocks))
 
 
@@ -124,7 +127,6 @@ def file_names(runs: Sequence[RunRecord]) -> tuple[str, ...]:
 
 
 def _whole_run(run: RunRecord, name: str) -> Iterator[Block]:
-    yield Heading(run.dataset)
     yield from _what_happened(run)
     yield Heading("Curves", 2)
     yield Plot(f"{name}-loss", "The loss and its parts, in training and testing.", lambda: loss_figure(run))
@@ -209,7 +211,6 @@ def _tables(run: RunRecord) -> Iterator[Block]:
 
 def _comparison(dataset: str, runs: list[tuple[int, RunRecord]], name: str) -> Iterator[Block]:
     alone = tuple(run for _, run in runs)
-    yield Heading(f"{dataset}: {len(runs)} runs")
     yield Plot(
         f"{name}-comparison",
         "Each recipe's mean over its runs, with the band from the lowest to the highest.",

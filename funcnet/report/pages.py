@@ -28,9 +28,6 @@ def to_pdf(document: Document) -> bytes:
     """The document on A4 pages: text, rules and curves as vectors, figures and tables numbered."""
     with tempfile.TemporaryDirectory() as folder:
         blocks = [_for_paper(block, place, Path(folder)) for place, block in enumerate(document.blocks)]
-        first = next((block for block in blocks if block["kind"] == "heading"), {})
-        for block in blocks:
-            block["first"] = block is first
         content = {"title": _breakable(document.title), "blocks": blocks}
         Path(folder, "document.json").write_text(json.dumps(content), encoding="utf-8")
         Path(folder, "report.typ").write_bytes(_template("report.typ"))
@@ -41,8 +38,8 @@ def to_pdf(document: Document) -> bytes:
 
 def _for_paper(block: Block, place: int, folder: Path) -> dict[str, Any]:
     match block:
-        case Heading(text, level):
-            return {"kind": "heading", "level": level, "text": _breakable(text)}
+        case Heading(text, level, new_page):
+            return {"kind": "heading", "level": level, "new_page": new_page, "text": _breakable(text)}
         case Paragraph(text):
             return {"kind": "paragraph", "text": _breakable(text)}
         case Finding(_, title, text, threshold):
@@ -72,8 +69,10 @@ def to_html_page(document: Document) -> str:
 
 def _for_screen(block: Block, place: int) -> dict[str, Any]:
     match block:
-        case Heading(text, level):
-            return {"kind": "heading", "level": level, "text": text, "id": f"section-{place}"}
+        case Heading(text, level, new_page):
+            return {
+                "kind": "heading", "level": level, "new_page": new_page, "text": text, "id": f"section-{place}",
+            }  # fmt: skip
         case Paragraph(text):
             return {"kind": "paragraph", "text": text}
         case Finding(_, title, text, threshold):
@@ -108,7 +107,7 @@ def to_markdown_page(document: Document, figures: str) -> str:
 
 def _in_markdown(block: Block, figures: str) -> str:
     match block:
-        case Heading(text, level):
+        case Heading(text, level, _):
             return f"{'#' * (level + 1)} {text}\n"
         case Paragraph(text):
             return f"{text}\n"

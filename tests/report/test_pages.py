@@ -44,10 +44,11 @@ def test_pdf_has_everything_in_its_order(run_pdf: PdfReader) -> None:
     places = [
         text.find(part)
         for part in (
-            "A title", "Runs", "1: one, seed 7", "6.750", "1 one", "0.604 to 0.781", "1.1 Findings", verdict(one)[:40],
-            findings(one)[0].title[:30], "Loss After Each Epoch", "l2 penalty of [3].weight",
+            "A title", "Runs", "1: one, seed 7", "6.750", "1 one", "0.604 to 0.781", "1.1 Findings",
+            verdict(one)[:40], findings(one)[0].title[:30], "Loss After Each Epoch", "l2 penalty of [3].weight",
             "What the Training Loss Is Made Of", "Update-to-Weight Ratio", "Confusion Matrix", "US$ & <co> for dog",
-            "Precision, Recall and F1", "Reliability", "Settings", "python train.py", "Environment", "SkylakeX", "2 two",
+            "Precision, Recall and F1", "Reliability", "Settings", "python train.py", "Environment", "SkylakeX",
+            "2 two",
         )
     ]  # fmt: skip
     assert -1 not in places

@@ -1,0 +1,82 @@
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from runs import run_record
+
+from funcnet.report.document import Heading, Plot
+from funcnet.report.pages import to_markdown_page
+from funcnet.report.run_file import read_run
+from funcnet.table import Table
+
+REPORTS = Path(__file__).parents[2] / "reports"
+
+
+@pytest.fixture(scope="module")
+def lab7() -> ModuleType:
+    sys.path.insert(0, str(REPORTS))
+    try:
+        return importlib.import_module("lab7")
+    finally:
+        sys.path.remove(str(REPORTS))
+
+
+def test_the_labs_curves_are_carried_whole(lab7: ModuleType) -> None:
+    losses = lab7.lab_losses()
+    assert {name: len(curve) for name, curve in losses.items()} == dict.fromkeys(lab7.SETS, 20)
+    for name, first in (("fashion-mnist", 505.242), ("cifar-10", 7795.271), ("cifar-100", 15924.797)):
+        assert losses[name] == sorted(losses[name])
+        assert losses[name][0] == pytest.approx(first, abs=1e-3)
+        assert losses[name][-1] == pytest.approx(lab7.LAB[name].train_loss, abs=1e-3)
+
+
+def test_the_layout_is_the_labs_with_both_sides(lab7: ModuleType) -> None:
+    runs = {name: run_record(name) for name in lab7.SETS}
+    content = lab7.lab_report(runs)
+    assert [b.text for b in content.blocks if isinstance(b, Heading) and b.level == 1][:3] == [
+        "Training Curves", "Summary Tables", "Reflection",
+    ]  # fmt: skip
+    plots = [block for block in content.blocks if isinstance(block, Plot)]
+    for plot, name in zip(plots, lab7.SETS, strict=True):
+        figure = plot.draw()
+        assert [part.get_suptitle() for part in figure.subfigs] == ["The lab", "funcnet"]
+        for axes, losses in zip(figure.axes, (lab7.lab_losses()[name], [3.75, 5, 6.75]), strict=True):
+            assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == (
+                "Loss After Each Epoch",
+                "Epochs",
+                "Loss",
+            )
+            assert axes.lines[0].get_label() == name
+            np.testing.assert_allclose(axes.lines[0].get_ydata(), losses)
+    first = next(block for block in content.blocks if isinstance(block, Table))
+    assert first == Table(
+        "fashion-mnist",
+        ("", "Lab: Final Loss", "Accuracy", "funcnet: Final Loss", "Accuracy"),
+        (
+            ("Training", "1785.199", "0.921", "6.750", "0.700"),
+            ("Testing", "1785.199", "0.861", "7.250", "0.450"),
+        ),
+    )
+
+
+def test_the_pages_kept_are_those_of_the_runs_kept(lab7: ModuleType) -> None:
+    runs = {name: read_run(lab7.RUNS / f"run-{name}.json") for name in lab7.SETS}
+    assert (REPORTS / "lab7.md").read_text() == to_markdown_page(lab7.lab_report(runs), "lab7")
+    for name, run in runs.items():
+        assert run.epochs == 20
+        losses = [epoch.loss for epoch in run.train]
+        assert losses[-1] < losses[0] / 2
+        assert run.test[-1].accuracy > lab7.LAB[name].test_accuracy
+        assert (lab7.RUNS / f"lab7-{name}.png").exists()
+
+
+def test_training_again_gives_the_runs_kept(lab7: ModuleType, data_folder: Path) -> None:
+    """The first epoch of the smallest set, to the digits that every machine agrees on."""
+    kept = read_run(lab7.RUNS / "run-fashion-mnist.json")
+    dataset, recipe = lab7.load("fashion-mnist", data_folder), lab7.RECIPES["fashion-mnist"]
+    first = next(lab7.run_lab(dataset, recipe, epochs=lab7.EPOCHS, seed=lab7.SEED))
+    assert first.train.loss == pytest.approx(kept.train[0].loss, rel=0.01)
+    assert first.test.accuracy == pytest.approx(kept.test[0].accuracy, abs=0.01)
