@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import platform
 import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import attrs
-import numpy as np
 from tqdm import tqdm
 
-from funcnet import __version__, random
+from funcnet import random
 from funcnet.check.suite import NoShapeError, Subject, subject_of, subjects
 from funcnet.check.verdict import CheckError
 from funcnet.cli.terminal import INTERRUPTED, interruptible, say, whole_number
+from funcnet.environment import environment
 from funcnet.random import make_key
 from funcnet.shapes import Shape
 
@@ -71,7 +70,8 @@ def _run(options: argparse.Namespace) -> int:
     except _NotFoundError as error:
         print(f"funcnet: error: {error}", file=sys.stderr)
         return 2
-    say(f"funcnet {__version__}, NumPy {np.__version__}, {_blas()}, {platform.machine()}\n")
+    machine = dict(environment())
+    say(f"funcnet {machine['funcnet']}, NumPy {machine['NumPy']}, {machine['BLAS']}, {machine['processor']}\n")
     say(_COLUMNS.format("subject", "configurations", "numbers compared", "worst error*", ""))
     outcomes = []
     with interruptible() as interrupted, _bar(len(chosen) * options.configurations) as bar:
@@ -160,12 +160,6 @@ def _indented(text: str) -> str:
 
 def _bar(total: int) -> tqdm[Any]:
     return tqdm(total=total, unit="check", disable=None, leave=False, dynamic_ncols=True)
-
-
-def _blas() -> str:
-    config = np.show_config(mode="dicts")
-    found = config["Build Dependencies"]["blas"] if config else {}
-    return f"{found.get('name', 'an unknown BLAS')} {found.get('version', '')}".strip()
 
 
 class _NotFoundError(Exception):
