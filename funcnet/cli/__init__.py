@@ -1,4 +1,4 @@
-"""The command line: ``funcnet lab-report``, ``funcnet report`` and ``funcnet check``."""
+"""The command line: ``funcnet lab-report``, ``report``, ``check`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from funcnet import __version__
-from funcnet.cli import check, lab_report, report
+from funcnet.cli import check, doctor, lab_report, report
 from funcnet.cli.terminal import INTERRUPTED
 from funcnet.data.dataset import DataError
 
@@ -35,4 +35,5 @@ def _parser() -> argparse.ArgumentParser:
     lab_report.add_to(commands)
     report.add_to(commands)
     check.add_to(commands)
+    doctor.add_to(commands)
     return parser

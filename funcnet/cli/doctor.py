@@ -1,0 +1,71 @@
+"""``funcnet doctor``: which BLAS does the products here, how fast, and whether the environment holds it back."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from funcnet.cli.terminal import say
+from funcnet.environment import environment
+
+__all__ = ["add_to", "product_rate"]
+
+# What chooses a BLAS's kernels and its use of the cache in place of the BLAS itself.
+_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+_SIZE, _ROUNDS = 2048, 7
+# Rates of one machine differ by so much from one minute to the next.
+_NOISE = 0.1
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    doctor = commands.add_parser(
+        "doctor",
+        help="say which BLAS does the products here, how fast, and what holds it back",
+        description="Training time is spent in products of matrices. Says which BLAS does them here, with which "
+        "kernels and how many threads, what rate they reach, and whether a setting in the environment holds them back.",
+    )
+    doctor.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    for name, value in environment():
+        say(f"{name + ':':<34} {value}")
+    rate = product_rate()
+    say(f"{f'a float32 product of {_SIZE} cubed:':<34} {rate:.0f} GFLOP/s")
+    pinned = [name for name in _PINS if name in os.environ]
+    if pinned:
+        say(_verdict(pinned, rate, _rate_without(pinned)))
+    return 0
+
+
+def _verdict(pinned: list[str], rate: float, free: float) -> str:
+    names = " and ".join(pinned)
+    if free > rate * (1 + _NOISE):
+        return f"\n{names} holds the BLAS back: without it, products reach {free:.0f} GFLOP/s. Unset {names}."
+    return f"\n{names} is set, and makes no difference: without it, products reach {free:.0f} GFLOP/s."
+
+
+def product_rate() -> float:
+    """Billions of floating-point operations a second, in a large product of float32 matrices."""
+    a = np.ones((_SIZE, _SIZE), np.float32)
+    result = a @ a
+    seconds = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        np.matmul(a, a, out=result)
+        seconds.append(time.perf_counter() - began)
+    return 2 * _SIZE**3 / statistics.median(seconds) / 1e9
+
+
+def _rate_without(pinned: list[str]) -> float:
+    """The rate in a fresh process: a BLAS reads its settings once."""
+    free = {name: value for name, value in os.environ.items() if name not in pinned}
+    code = "from funcnet.cli.doctor import product_rate; print(product_rate())"
+    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=free).stdout)

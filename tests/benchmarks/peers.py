@@ -1,0 +1,283 @@
+"""Every library as its users would write the same training: one process each.
+
+    python peers.py PEER ROUND SIZES BATCH EXAMPLES
+
+answers every line on standard input with one round, and its seconds on standard output. A round is ``train``, one
+shuffled epoch of momentum descent on softmax cross-entropy with an L2 penalty on the matrices, every batch gathered;
+or ``predict``, the logits of all examples in batches. The first line of output says what the peer is, the second
+the loss of the last batch of a first epoch, which must be the same for all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+from workloads import L2, MOMENTUM, RATE, Problem, Workload, problem
+
+
+@attrs.frozen
+class Peer:
+    """A library at work: what it is, ``train()`` -> the last batch's loss, and ``predict()``."""
+
+    version: str
+    train: Callable[[], float]
+    predict: Callable[[], object] | None
+
+
+def funcnet(w: Workload, p: Problem) -> Peer:
+    """The library's own epoch: shuffled by key, gathered from bytes and normalised batch by batch."""
+    import funcnet as fn
+    from funcnet.data import Normalization, Split, batches
+    from funcnet.layers.linear import LinearParams
+
+    hidden = [layer for width in w.sizes[1:-1] for layer in (fn.linear(width), fn.relu())]
+    net = fn.chain(*hidden, fn.linear(w.sizes[-1]))
+    params: list[object] = []
+    for weight, bias in p.params:
+        params += [LinearParams(weight.copy(), bias.copy()), ()]
+    optimizer = fn.momentum(RATE, MOMENTUM)
+    tree = tuple(params[:-1])
+    step = fn.make_step(net, fn.softmax_cross_entropy(), optimizer, fn.each_weight(fn.l2(L2), tree))
+    state = fn.start(tree, optimizer, fn.make_key(0))
+    split = Split(p.images, p.y)
+    shape = p.images.shape[1:]
+    scale = np.float32(1 / 73.9)
+    normalize = Normalization(np.full(shape, scale, np.float32), np.full(shape, -127.5 * scale, np.float32))
+
+    def train() -> float:
+        nonlocal state
+        for batch in batches(split, w.batch, normalize=normalize, key=fn.make_key(0)):
+            if len(batch) == w.batch:
+                state, met = step(state, batch)
+        return met.loss
+
+    def predict() -> object:
+        for begin in range(0, w.examples, w.batch):
+            logits, _ = net.forward(state.params, p.x[begin : begin + w.batch])
+        return logits
+
+    return Peer(f"funcnet {fn.__version__}", train, predict)
+
+
+def products(w: Workload, p: Problem) -> Peer:
+    """Nothing but the matrix products of the steps: what no arithmetic can be faster than."""
+    x = [p.x[: w.batch].copy(), *(np.ones((w.batch, width), np.float32) for width in w.sizes[1:])]
+    out_forward = [np.empty_like(y) for y in x[1:]]
+    out_weight = [np.empty_like(weight) for weight, _ in p.params]
+    out_back = [np.empty_like(y) for y in x[1:-1]]
+
+    def train() -> float:
+        for _ in range(w.steps):
+            for i, (weight, _) in enumerate(p.params):
+                np.matmul(x[i], weight, out=out_forward[i])
+            for i in reversed(range(len(p.params))):
+                np.matmul(x[i].T, x[i + 1], out=out_weight[i])
+                if i:
+                    np.matmul(x[i + 1], p.params[i][0].T, out=out_back[i - 1])
+        return float("nan")
+
+    def predict() -> object:
+        for _ in range(0, w.examples, w.batch):
+            for i, (weight, _) in enumerate(p.params):
+                np.matmul(x[i], weight, out=out_forward[i])
+        return out_forward[-1]
+
+    return Peer(f"NumPy {np.__version__}", train, predict)
+
+
+def _torch(w: Workload, p: Problem, *, compiled: bool) -> Peer:
+    import torch
+    from torch import nn
+
+    hidden = [m for a, b in zip(w.sizes, w.sizes[1:-1], strict=False) for m in (nn.Linear(a, b), nn.ReLU())]
+    model = nn.Sequential(*hidden, nn.Linear(*w.sizes[-2:]))
+    linears = [m for m in model if isinstance(m, nn.Linear)]
+    with torch.no_grad():
+        for module, (weight, bias) in zip(linears, p.params, strict=True):
+            module.weight.copy_(torch.from_numpy(weight.T.copy()))
+            module.bias.copy_(torch.from_numpy(bias))
+    optimizer = torch.optim.SGD(
+        [
+            {"params": [m.weight for m in linears], "weight_decay": L2},
+            {"params": [m.bias for m in linears], "weight_decay": 0.0},
+        ],
+        lr=RATE, momentum=MOMENTUM,
+    )  # fmt: skip
+    x, y = torch.from_numpy(p.x), torch.from_numpy(p.y)
+    loss_of = nn.CrossEntropyLoss()
+    run = torch.compile(model) if compiled else model
+    order = torch.from_numpy(np.asarray(p.order).astype(np.int64))
+
+    def train() -> float:
+        for begin in range(0, w.steps * w.batch, w.batch):
+            rows = order[begin : begin + w.batch]
+            optimizer.zero_grad()
+            loss = loss_of(run(x[rows]), y[rows])
+            loss.backward()
+            before = linears if begin == (w.steps - 1) * w.batch else ()
+            penalty = 0.5 * L2 * sum(float((m.weight.detach() ** 2).sum()) for m in before)
+            optimizer.step()
+        return loss.item() + penalty
+
+    def predict() -> object:
+        with torch.inference_mode():
+            for begin in range(0, w.examples, w.batch):
+                logits = run(x[begin : begin + w.batch])
+        return logits
+
+    return Peer(f"PyTorch {torch.__version__}", train, predict)
+
+
+def torch_eager(w: Workload, p: Problem) -> Peer:
+    """PyTorch as its tutorials write it, but for a DataLoader, which would slow it down."""
+    return _torch(w, p, compiled=False)
+
+
+def torch_compile(w: Workload, p: Problem) -> Peer:
+    """The same, its model compiled."""
+    return _torch(w, p, compiled=True)
+
+
+def jax_jit(w: Workload, p: Problem) -> Peer:
+    """JAX, the whole step and the gathering compiled, its state given up to the step."""
+    import jax
+    import jax.numpy as jnp
+
+    def forward(params, x):  # type: ignore[no-untyped-def]
+        for weight, bias in params[:-1]:
+            x = jax.nn.relu(x @ weight + bias)
+        return x @ params[-1][0] + params[-1][1]
+
+    def loss_of(params, x, y):  # type: ignore[no-untyped-def]
+        log_p = jax.nn.log_softmax(forward(params, x))
+        penalty = 0.5 * L2 * sum((weight**2).sum() for weight, _ in params)
+        return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean() + penalty
+
+    def step(state, rows):  # type: ignore[no-untyped-def]
+        params, velocity = state
+        loss, grads = jax.value_and_grad(loss_of)(params, x[rows], y[rows])
+        velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, grads)
+        return (jax.tree.map(lambda a, v: a - RATE * v, params, velocity), velocity), loss
+
+    x, y, order = jnp.asarray(p.x), jnp.asarray(p.y), jnp.asarray(np.asarray(p.order))
+    params = [(jnp.asarray(weight), jnp.asarray(bias)) for weight, bias in p.params]
+    state = (params, jax.tree.map(jnp.zeros_like, params))
+    jitted, infer = jax.jit(step, donate_argnums=0), jax.jit(forward)
+
+    def train() -> float:
+        nonlocal state
+        for begin in range(0, w.steps * w.batch, w.batch):
+            state, loss = jitted(state, order[begin : begin + w.batch])
+        return float(loss)
+
+    def predict() -> object:
+        for begin in range(0, w.examples, w.batch):
+            logits = infer(state[0], x[begin : begin + w.batch])
+        return logits.block_until_ready()
+
+    return Peer(f"JAX {jax.__version__}", train, predict)
+
+
+def scikit_learn(w: Workload, p: Problem) -> Peer:
+    """MLPClassifier's own epoch; its shuffling cannot be chosen, so its losses are its own."""
+    import sklearn
+    from sklearn.neural_network import MLPClassifier
+
+    # Its penalty is alpha / (2 batch) times the sum of squares.
+    model = MLPClassifier(
+        w.sizes[1:-1], solver="sgd", alpha=L2 * w.batch, batch_size=w.batch, learning_rate_init=RATE,
+        momentum=MOMENTUM, nesterovs_momentum=False, random_state=0,
+    )  # fmt: skip
+    classes = np.arange(w.sizes[-1])
+    x, y = p.x[: w.steps * w.batch], p.y[: w.steps * w.batch]
+    model.partial_fit(x[: w.batch], y[: w.batch], classes=classes)
+    model.coefs_ = [weight.copy() for weight, _ in p.params]
+    model.intercepts_ = [bias.copy() for _, bias in p.params]
+
+    def train() -> float:
+        model.partial_fit(x, y)
+        return float("nan")
+
+    def predict() -> object:
+        for begin in range(0, w.examples, w.batch):
+            chances = model.predict_proba(p.x[begin : begin + w.batch])
+        return chances
+
+    return Peer(f"scikit-learn {sklearn.__version__}", train, predict)
+
+
+def hips_autograd(w: Workload, p: Problem) -> Peer:
+    """HIPS autograd, the update in plain NumPy."""
+    import importlib.metadata
+
+    import autograd.numpy as anp
+    from autograd import value_and_grad
+
+    def forward(params, x):  # type: ignore[no-untyped-def]
+        for weight, bias in params[:-1]:
+            x = anp.maximum(anp.dot(x, weight) + bias, 0)
+        return anp.dot(x, params[-1][0]) + params[-1][1]
+
+    def loss_of(params, x, y):  # type: ignore[no-untyped-def]
+        z = forward(params, x)
+        z = z - z.max(axis=1, keepdims=True)
+        log_p = z - anp.log(anp.sum(anp.exp(z), axis=1, keepdims=True))
+        penalty = 0.5 * L2 * sum(anp.sum(weight**2) for weight, _ in params)
+        return -anp.mean(log_p[anp.arange(len(y)), y]) + penalty
+
+    grad = value_and_grad(loss_of)
+    params = [(weight.copy(), bias.copy()) for weight, bias in p.params]
+    velocity = [(np.zeros_like(weight), np.zeros_like(bias)) for weight, bias in p.params]
+
+    def train() -> float:
+        nonlocal params, velocity
+        for begin in range(0, w.steps * w.batch, w.batch):
+            rows = p.order[begin : begin + w.batch]
+            loss, grads = grad(params, p.x[rows], p.y[rows])
+            velocity = [
+                tuple(np.float32(MOMENTUM) * v + g for v, g in zip(vs, gs, strict=True))
+                for vs, gs in zip(velocity, grads, strict=True)
+            ]
+            params = [
+                tuple(a - np.float32(RATE) * v for a, v in zip(ps, vs, strict=True))
+                for ps, vs in zip(params, velocity, strict=True)
+            ]
+        return float(loss)
+
+    def predict() -> object:
+        for begin in range(0, w.examples, w.batch):
+            logits = forward(params, p.x[begin : begin + w.batch])
+        return logits
+
+    return Peer(f"autograd {importlib.metadata.version('autograd')}", train, predict)
+
+
+PEERS = {
+    make.__name__: make
+    for make in (products, funcnet, torch_eager, torch_compile, jax_jit, scikit_learn, hips_autograd)
+}
+
+
+def main() -> None:
+    """One peer, until its input ends."""
+    name, kind, sizes, batch, examples = sys.argv[1:]
+    workload = Workload(tuple(map(int, sizes.split("-"))), int(batch), int(examples))
+    peer = PEERS[name](workload, problem(workload))
+    print(peer.version, flush=True)
+    round_of = peer.train if kind == "train" else peer.predict
+    print(round_of() if kind == "train" else round_of() is None, flush=True)
+    round_of()
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        round_of()
+        print(time.perf_counter() - began, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    main()

@@ -1,0 +1,42 @@
+import pytest
+
+from funcnet.cli import doctor, main
+
+
+def test_what_does_the_products_and_how_fast(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["doctor"]) == 0
+    lines = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["BLAS"].strip()
+    rate, unit = lines["a float32 product of 2048 cubed"].split()
+    assert (float(rate) > 0, unit) == (True, "GFLOP/s")
+
+
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [
+        (
+            111.0,
+            "OPENBLAS_CORETYPE holds the BLAS back: without it, products reach 111 GFLOP/s. Unset OPENBLAS_CORETYPE.",
+        ),
+        (109.0, "OPENBLAS_CORETYPE is set, and makes no difference: without it, products reach 109 GFLOP/s."),
+    ],
+)
+def test_a_pin_is_named_and_weighed(
+    free: float, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setattr(doctor, "product_rate", lambda: 100.0)
+    monkeypatch.setattr(doctor, "_rate_without", lambda pinned: free)
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == said
+
+
+def test_the_rate_without_a_pin_is_that_of_a_process_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that OpenBLAS would complain about, were it still there."""
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nonsense")
+    assert doctor._rate_without(["OPENBLAS_CORETYPE"]) > 0
