@@ -20,6 +20,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -135,6 +136,7 @@ class Trial:
         rate: the learning rate.
         standardised: whether the pixels have mean 0 and deviation 1; else they go from 0 to 1.
         batch: examples a step.
+        epochs: how many there are.
     """
 
     dataset: str
@@ -145,6 +147,7 @@ class Trial:
     rate: float
     standardised: bool
     batch: int = 16
+    epochs: int = EPOCHS
 
 
 @attrs.frozen
@@ -175,6 +178,65 @@ class Outcome:
     def total(self) -> tuple[float, ...]:
         """The reported training loss after each epoch."""
         return tuple(map(math.fsum, zip(self.data[1:], self.hidden[1:], self.output[1:], strict=True)))
+
+
+def short_trials() -> tuple[Trial, ...]:
+    """The search: under every mistake the same scales and rates, two epochs each, all starting where the lab's did.
+
+    Where its curves point back to before the first epoch, coefficient x width x variance is known (``START``); so the
+    coefficient follows from the other two. Where the value has none, the width follows.
+    """
+    return tuple(itertools.chain.from_iterable(_short_trials(name) for name in ACCURACY))
+
+
+# What coefficient (on the sum of squares) x variance x width comes to at the start of the lab's curves.
+START = {"fashion-mnist": 0.55, "cifar-10": 2.5, "cifar-100": 5.0}
+_SCALES, _RATES, _SHORT = (0.1, 0.3, 1.0), (0.03, 0.1, 0.3), 2
+
+
+def _short_trials(name: str) -> Iterator[Trial]:
+    def trial(mistake: str, coefficient: float, hidden: int, scale: float, rate: float) -> Trial:
+        return Trial(name, mistake, float(f"{coefficient:.3g}"), hidden, scale, rate, True, epochs=_SHORT)
+
+    steps = math.ceil({"fashion-mnist": 60_000}.get(name, 50_000) / 16)
+    curve = lab_curves()[name]
+    for scale, rate in itertools.product(_SCALES, _RATES):
+        coefficient = 2 * START[name] / (50 * scale**2)
+        for mistake in MISTAKES:
+            if mistake == "coefficient left out of the value":
+                # Here the scale is that of the gradient's coefficient.
+                yield trial(mistake, 1e-4 * scale**2, round(START[name] / 0.1**2), 0.1, rate)
+            elif mistake == "wrong sign in the gradient":
+                # Ten times the scale, so that the coefficient is small and the rate large enough to learn with. The
+                # middle rate multiplies the penalty by as much as the lab's last 19 epochs do; of the lower one, the
+                # noise of the data's gradient would have to add the rest.
+                small = coefficient / 100
+                exact = math.log(curve[-1] / curve[0]) / (2 * 19 * steps * small)
+                yield trial(mistake, small, 50, 10 * scale, float(f"{exact * rate / 0.1:.3g}"))
+            else:
+                yield trial(mistake, coefficient, 50, scale, rate)
+
+
+def finalists(outcomes: dict[Trial, Outcome]) -> tuple[Trial, ...]:
+    """Of each mistake on each set, the short trial that starts most as the lab's curve does, for all epochs."""
+    best: dict[tuple[str, str], tuple[float, Trial]] = {}
+    for trial in short_trials():
+        if trial in outcomes:
+            off = short_misfit(outcomes[trial], lab_curves()[trial.dataset])
+            key = (trial.dataset, trial.mistake)
+            best[key] = min(best.get(key, (math.inf, trial)), (off, trial), key=lambda pair: pair[0])
+    return tuple(attrs.evolve(trial, epochs=EPOCHS) for _, trial in best.values())
+
+
+def short_misfit(outcome: Outcome, curve: Sequence[float]) -> float:
+    """How far the rise within the second epoch is from the lab's, as a share of it; of a run that diverged, infinite.
+
+    Of the value's level nothing is asked: but for one mistake, the coefficient sets it freely.
+    """
+    if len(outcome.total) != _SHORT:
+        return math.inf
+    (a, b), (first, second) = outcome.total, curve[:2]
+    return abs((b - a) * first / a - (second - first)) / (second - first)
 
 
 def trials() -> tuple[Trial, ...]:
@@ -223,7 +285,7 @@ def scaled_normal(scale: float) -> Callable[[Key, Shape, int, int], Array]:
     return lambda key, shape, fan_in, fan_out: np.float32(scale) * fn.random.normal(key, shape)
 
 
-def run(trial: Trial, dataset: Dataset, epochs: int = EPOCHS) -> Outcome:
+def run(trial: Trial, dataset: Dataset) -> Outcome:
     """Train under the trial's mistake; what diverges ends early."""
     pixels = _pixels(dataset, trial.standardised)
     init = scaled_normal(trial.scale)
@@ -243,7 +305,7 @@ def run(trial: Trial, dataset: Dataset, epochs: int = EPOCHS) -> Outcome:
     state = fn.start(params, optimizer, run_key)
     measured = [measure(params, dataset.train)]
     with np.errstate(over="ignore", invalid="ignore"):
-        for epoch in range(epochs):
+        for epoch in range(trial.epochs):
             for batch in batches(dataset.train, trial.batch, normalize=pixels, key=fn.random.fold_in(run_key, epoch)):
                 state, _ = step(state, batch)
             met = measure(state.params, dataset.train)
@@ -307,7 +369,9 @@ Ranking: TypeAlias = list[tuple[float, Outcome]]
 def rank(outcomes: Sequence[Outcome], dataset: str) -> Ranking:
     """The runs on a data set with their misfits, the best fit first."""
     curve, accuracy = lab_curves()[dataset], ACCURACY[dataset]
-    here = ((misfit(o, curve, accuracy), o) for o in outcomes if o.trial.dataset == dataset)
+    here = (
+        (misfit(o, curve, accuracy), o) for o in outcomes if o.trial.dataset == dataset and o.trial.epochs == len(curve)
+    )
     return sorted(here, key=lambda pair: pair[0])
 
 
@@ -339,7 +403,11 @@ def _read(value: Any) -> Any:
 
 def keep(outcomes: dict[Trial, Outcome], path: Path) -> None:
     """Write the runs, in the order of ``trials``, with as many digits as say something."""
-    rows = [attrs.asdict(outcomes[trial]) for trial in trials() if trial in outcomes]
+    rows = [
+        attrs.asdict(outcomes[trial])
+        for trial in (*trials(), *short_trials(), *finalists(outcomes))
+        if trial in outcomes
+    ]
     write_whole(path, "[\n" + ",\n".join(json.dumps(_rounded(row)) for row in rows) + "\n]\n")
 
 
@@ -355,9 +423,18 @@ def _rounded(value: Any) -> Any:
 
 
 def search(path: Path, data: Path) -> None:
-    """Make the runs that the file does not hold yet, two at a time, and keep each as it ends."""
+    """Make the runs that the file does not hold yet, two at a time, and keep each as it ends.
+
+    First those of ``trials`` and the short ones, then the best of the short ones at full length.
+    """
+    make_missing((*trials(), *short_trials()), path, data)
+    make_missing(finalists(kept(path)), path, data)
+
+
+def make_missing(wanted: Sequence[Trial], path: Path, data: Path) -> None:
+    """Make those of the runs wanted that the file does not hold."""
     outcomes = kept(path)
-    missing = [trial for trial in trials() if trial not in outcomes]
+    missing = [trial for trial in wanted if trial not in outcomes]
     with ProcessPoolExecutor(2) as pool, tqdm(total=len(missing), unit="run") as bar:
         futures = [pool.submit(_run, trial, data) for trial in missing]
         try:
@@ -369,6 +446,7 @@ def search(path: Path, data: Path) -> None:
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             bar.write("Stopped by Ctrl-C; the same command goes on.")
+            raise
 
 
 def _run(trial: Trial, data: Path) -> Outcome:
@@ -503,7 +581,8 @@ def main() -> None:
     options = parser.parse_args()
     path = HERE / "rising_loss.json"
     if options.data:
-        search(path, options.data)
+        with suppress(KeyboardInterrupt):
+            search(path, options.data)
     write(list(kept(path).values()), HERE)
 
 

@@ -59,9 +59,9 @@ def test_the_mistakes_are_those_they_are_named_for() -> None:
 
 
 def test_with_the_right_gradient_the_total_falls_and_with_mistakes_it_rises() -> None:
-    right = rising.run(_trial("gradient right"), _dataset(), epochs=4)
-    wrong = rising.run(_trial("wrong sign in the gradient", coefficient=0.3), _dataset(), epochs=4)
-    out = rising.run(_trial("left out of the gradient", coefficient=2.0), _dataset(), epochs=4)
+    right = rising.run(_trial("gradient right", epochs=4), _dataset())
+    wrong = rising.run(_trial("wrong sign in the gradient", coefficient=0.3, epochs=4), _dataset())
+    out = rising.run(_trial("left out of the gradient", coefficient=2.0, epochs=4), _dataset())
     assert all(b < a for a, b in itertools.pairwise(right.total))
     for outcome in (wrong, out):
         assert all(b > a for a, b in itertools.pairwise(outcome.total))
@@ -70,13 +70,13 @@ def test_with_the_right_gradient_the_total_falls_and_with_mistakes_it_rises() ->
 
 
 def test_the_coefficient_of_a_penalty_left_out_of_the_gradient_does_not_matter_to_training() -> None:
-    one, two = (rising.run(_trial("left out of the gradient", coefficient=c), _dataset(), epochs=2) for c in (1.0, 2.0))
+    one, two = (rising.run(_trial("left out of the gradient", coefficient=c, epochs=2), _dataset()) for c in (1.0, 2.0))
     assert one.data == two.data
     assert np.allclose(np.multiply(2, one.hidden), two.hidden)
 
 
 def test_a_run_is_the_same_every_time() -> None:
-    one, two = (rising.run(_trial("gradient right"), _dataset(), epochs=1) for _ in range(2))
+    one, two = (rising.run(_trial("gradient right", epochs=1), _dataset()) for _ in range(2))
     assert one == two
 
 
@@ -131,6 +131,6 @@ def test_the_page_says_what_the_runs_say() -> None:
 
 
 def test_a_search_cut_short_still_makes_pages(tmp_path: Path) -> None:
-    outcome = rising.run(_trial("left out of the gradient"), _dataset(), epochs=20)
+    outcome = rising.run(_trial("left out of the gradient", epochs=20), _dataset())
     rising.write([outcome], tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"rising_loss.md", "rising_loss.pdf", "rising_loss.png"}
