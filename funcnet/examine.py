@@ -46,12 +46,21 @@ class LayerFacts:
     residual_bytes: int
 
 
+def _fills(picture: Picture, attribute: attrs.Attribute[bytes], pixels: bytes) -> None:
+    if not _is_picture(picture.shape) or len(pixels) != math.prod(picture.shape):
+        raise ValueError(f"expected the pixels of a picture, found {len(pixels)} bytes of shape {picture.shape}")
+
+
 @attrs.frozen
 class Picture:
-    """A small picture: bytes of shape (height, width) in shades of grey, or (height, width, 3) in colours."""
+    """A small picture: bytes of shape (height, width) in shades of grey, or (height, width, 3) in colours.
+
+    Raises:
+        ValueError: for another shape, or bytes that do not fill it.
+    """
 
     shape: Shape
-    pixels: bytes = attrs.field(repr=False)
+    pixels: bytes = attrs.field(repr=False, validator=_fills)
 
     @property
     def array(self) -> UInt8[Array, "..."]:
@@ -93,6 +102,22 @@ class Bin:
     accuracy: float
 
 
+def _square(answers: Answers, attribute: attrs.Attribute[Any], confusion: tuple[tuple[int, ...], ...]) -> None:
+    if not confusion or any(len(row) != len(confusion) or min(row) < 0 for row in confusion):
+        raise ValueError("expected a confusion matrix with a row and a column of counts for each class")
+
+
+def _some(answers: Answers, attribute: attrs.Attribute[Any], bins: tuple[Bin, ...]) -> None:
+    if not bins:
+        raise ValueError("expected bins of confidence, found none")
+
+
+def _known(answers: Answers, attribute: attrs.Attribute[Any], mistakes: tuple[Mistake, ...]) -> None:
+    classes = range(len(answers.confusion))
+    if not all(mistake.true in classes and mistake.predicted in classes for mistake in mistakes):
+        raise ValueError(f"expected mistakes among {len(classes)} classes, found labels beyond")
+
+
 @attrs.frozen
 class Answers:
     """How a classifier answered a set of examples.
@@ -101,11 +126,14 @@ class Answers:
         confusion: how many examples of each class (row) were predicted as each class (column).
         bins: the predictions by confidence, from low to high.
         mistakes: the wrong answers given with the most confidence.
+
+    Raises:
+        ValueError: for a confusion matrix that is not square, no bins, or mistakes among other classes.
     """
 
-    confusion: tuple[tuple[int, ...], ...] = attrs.field(repr=False)
-    bins: tuple[Bin, ...] = attrs.field(repr=False)
-    mistakes: tuple[Mistake, ...] = attrs.field(repr=False)
+    confusion: tuple[tuple[int, ...], ...] = attrs.field(repr=False, validator=_square)
+    bins: tuple[Bin, ...] = attrs.field(repr=False, validator=_some)
+    mistakes: tuple[Mistake, ...] = attrs.field(repr=False, validator=_known)
 
 
 @attrs.frozen
@@ -276,4 +304,4 @@ def _filters(params: Tree, in_shape: Shape) -> tuple[Picture, ...]:
 
 def _greys(weights: Float[Array, "n"]) -> bytes:
     largest = float(np.abs(weights).max())
-    return np.rint(127.5 + weights * (127.5 / largest if largest > 0 else 0)).astype(np.uint8).tobytes()
+    return np.rint(127.5 + 127.5 * (weights.astype(np.float64) / (largest or 1.0))).astype(np.uint8).tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 __all__ = ["write_whole"]
@@ -15,7 +16,7 @@ def write_whole(path: Path | str, content: bytes | str) -> None:
         OSError: where it cannot be written; a file of that name is then as it was.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+    unfinished = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         with unfinished.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

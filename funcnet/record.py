@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from typing import Any
 
 import attrs
 import numpy as np
@@ -46,6 +48,21 @@ class DataFacts:
     test_sha256: str
 
 
+def _one_run(run: RunRecord, attribute: attrs.Attribute[Any], history: tuple[EpochNumbers, ...]) -> None:
+    """What every reader of a history relies on."""
+    for place, epoch in enumerate(history, 1):
+        if epoch.epoch != place:
+            raise ValueError(f"expected the epochs of a run from 1 on, found {epoch.epoch} in place {place}")
+        for side, first in ((epoch.train, history[0].train), (epoch.test, history[0].train)):
+            if [(p.path, p.name) for p in side.penalties] != [(p.path, p.name) for p in first.penalties]:
+                raise ValueError(f"expected the same penalties in every epoch, found others in epoch {place}")
+            if side.examples < 1 or not (math.isnan(side.accuracy) or 0 <= side.accuracy <= 1):
+                raise ValueError(
+                    f"expected an accuracy between 0 and 1 of one example or more, found {side.accuracy} of "
+                    f"{side.examples} in epoch {place}"
+                )
+
+
 @attrs.frozen
 class RunRecord:
     """One training run, as reports need it. A value: ``and_epoch`` returns a longer one.
@@ -66,6 +83,9 @@ class RunRecord:
         loss_name: the name of the data loss; empty before the first epoch.
         history: the numbers of each epoch.
         examination: how the network answered the testing set after the last epoch.
+
+    Raises:
+        ValueError: for a history that is not that of one run: epochs missing, or other penalties in some.
     """
 
     dataset: str
@@ -78,7 +98,7 @@ class RunRecord:
     data: DataFacts | None = None
     layers: tuple[LayerFacts, ...] = ()
     loss_name: str = ""
-    history: tuple[EpochNumbers, ...] = attrs.field(default=(), repr=False)
+    history: tuple[EpochNumbers, ...] = attrs.field(default=(), repr=False, validator=_one_run)
     examination: Examination | None = attrs.field(default=None, repr=False)
 
     @property

@@ -216,7 +216,7 @@ def _penalty_values(penalties: Mapping[str, Penalty], params: Tree) -> tuple[Pen
         raise ValueError(
             f"there is a penalty on {', '.join(sorted(unknown))}, but the parameters are {', '.join(weights) or 'none'}"
         )
-    return tuple(PenaltyValue(path, p.name, p.value(weights[path])) for path, p in penalties.items())
+    return tuple(PenaltyValue(path, p.name, float(p.value(weights[path]))) for path, p in penalties.items())
 
 
 def _add_penalty_grads(penalties: Mapping[str, Penalty], params: Tree, grads: Tree) -> Tree:

@@ -32,8 +32,8 @@ class Table:
         title: what the table shows.
         columns: the headings; all empty for a table without a head.
         rows: the cells, row by row.
-        text: whether the columns after the first hold text, which starts on the left, and not numbers, which end on
-            the right.
+        text: how many columns, from the first, hold text, which starts on the left; the others hold numbers, which
+            end on the right.
 
     Raises:
         ValueError: for a row of another length.
@@ -42,7 +42,7 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...] = attrs.field(validator=_as_wide)
-    text: bool = False
+    text: int = 1
 
     def _repr_markdown_(self) -> str:
         return to_markdown(self)
@@ -53,22 +53,25 @@ class Table:
 
 def to_markdown(table: Table, level: int = 2) -> str:
     """The table under its title, a heading of that level, as GitHub reads it."""
-    rule = (":---", *((":---" if table.text else "---:") for _ in table.columns[1:]))
+    rule = tuple(":---" if place < table.text else "---:" for place in range(len(table.columns)))
     lines = [_cells(table.columns), rule, *map(_cells, table.rows)]
-    return f"{'#' * level} {table.title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"{'#' * level} {markdown_text(table.title)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _cells(row: tuple[str, ...]) -> tuple[str, ...]:
-    """Cells in which nothing ends the cell or the line, or is taken for a tag."""
-    return tuple(
-        " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
-        for cell in row
-    )
+    """Cells that nothing within them ends."""
+    return tuple(markdown_text(cell).replace("|", "\\|") for cell in row)
+
+
+def markdown_text(text: str) -> str:
+    """A text of one line in which nothing is taken for a tag or for emphasis."""
+    text = " ".join(text.split()).replace("\\", "\\\\").replace("<", "&lt;")
+    return re.sub(r"([*`]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def to_latex(table: Table) -> str:
     """The table as a LaTeX float with the rules of the booktabs package."""
-    align = "l" + ("l" if table.text else "r") * (len(table.columns) - 1)
+    align = "".join("l" if place < table.text else "r" for place in range(len(table.columns)))
     head = [_latex_row(table.columns), r"\midrule"] if any(table.columns) else []
     lines = [
         r"\begin{table}[htbp]",
@@ -103,18 +106,22 @@ def to_csv(table: Table) -> str:
 
 def to_html(table: Table) -> str:
     """The table as an HTML element."""
-    kind = ' class="text"' if table.text else ""
-    headings = _html_cells(table.columns, '<th scope="col">', "</th>")
-    head = f"<thead><tr>{headings}</tr></thead>" if any(table.columns) else ""
+    head = "".join(
+        _html_cell("th", cell, 'scope="col"', place < table.text) for place, cell in enumerate(table.columns)
+    )
+    head = f"<thead><tr>{head}</tr></thead>" if any(table.columns) else ""
     lines = (
-        _html_cells(row[:1], '<th scope="row">', "</th>") + _html_cells(row[1:], "<td>", "</td>") for row in table.rows
+        _html_cell("th", row[0], 'scope="row"', text=True)
+        + "".join(_html_cell("td", cell, "", place < table.text) for place, cell in enumerate(row[1:], 1))
+        for row in table.rows
     )
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
-    return f"<table{kind}><caption>{html.escape(table.title)}</caption>{head}<tbody>\n{body}</tbody></table>\n"
+    return f"<table><caption>{html.escape(table.title)}</caption>{head}<tbody>\n{body}</tbody></table>\n"
 
 
-def _html_cells(cells: tuple[str, ...], begin: str, end: str) -> str:
-    return "".join(f"{begin}{html.escape(cell)}{end}" for cell in cells)
+def _html_cell(tag: str, cell: str, attributes: str, text: bool) -> str:
+    start = " ".join(filter(None, (tag, attributes, 'class="text"' if text else "")))
+    return f"<{start}>{html.escape(cell)}</{tag}>"
 
 
 def to_terminal(table: Table, width: int | None = None) -> str:
@@ -128,7 +135,7 @@ def to_terminal(table: Table, width: int | None = None) -> str:
         title=Text(table.title), box=box.SIMPLE_HEAD, show_header=any(table.columns), title_justify="left"
     )
     for place, column in enumerate(table.columns):
-        drawn.add_column(Text(column), justify="left" if place == 0 or table.text else "right", overflow="fold")
+        drawn.add_column(Text(column), justify="left" if place < table.text else "right", overflow="fold")
     for row in table.rows:
         drawn.add_row(*map(Text, row))
     console = Console(width=width)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 import attrs
+import numpy as np
 
 from funcnet import random, tree
 from funcnet.data.batches import Normalization, batch_count, batches, normalization
@@ -53,7 +54,7 @@ class EpochNumbers:
         running: the means over the epoch's batches, each batch with the parameters it was met with. The parameters
             change all the while, so this is not the loss of any one network: it lags behind ``train``.
         gradient_norms: for each array of the parameters, the norm of the total loss's gradient with the parameters
-            at the epoch's end, over the first training examples (an evaluation batch of them).
+            at the epoch's end, over 1,000 training examples, evenly spaced (all of them where there are fewer).
         data_gradient_norms: the same of the data loss's gradient, without the penalties.
         parameter_norms: the norm of each array of the parameters at the epoch's end.
         update_ratios: the norm of a step's update of each array over that array's norm before it; the median of some
@@ -162,6 +163,8 @@ def _epochs(
     normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
     step = make_step(net, loss, optimizer, penalties)
     data_grad, grad = make_grad(net, loss), make_grad(net, loss, penalties)
+    # Not the first ones: a set may be sorted.
+    some = dataset.train.take(np.array(sorted(_evenly_spaced(_EVALUATION_BATCH, len(dataset.train)))))
     sampled = _evenly_spaced(_SAMPLED_STEPS, batch_count(dataset.train, batch_size))
     for epoch in epochs:
         key = random.fold_in(state.key, epoch)
@@ -182,7 +185,7 @@ def _epochs(
         training = evaluate(net, state.params, _evaluation_batches(dataset.train, normalize), loss, penalties)
         if not math.isfinite(training.loss):
             raise DivergenceError(_diverged(epoch, len(metrics), training, optimizer.learning_rate(state.step - 1)))
-        few = next(_evaluation_batches(dataset.train, normalize))
+        few = next(_evaluation_batches(some, normalize))
         yield EpochRecord(
             epoch=epoch + 1,
             train=training,

@@ -9,6 +9,9 @@
 
 # %%
 # %matplotlib inline
+import attrs
+import numpy as np
+
 import funcnet as fn
 from funcnet import report
 from funcnet.check import check_layer
@@ -104,6 +107,37 @@ report.mistakes_figure(run.examination.answers, class_names(run))
 
 # %%
 report.model_table(run)
+
+# %% [markdown]
+# ## A mistake, seen
+#
+# The loss of a student's lab rose for 20 epochs while accuracy improved, and its author could not see why. Here is a
+# likely mistake of his, made on purpose: the penalty counts in the loss, but its gradient is left out.
+
+# %%
+broken = attrs.evolve(fn.l2(2.0), grad=np.zeros_like)
+slow = fn.sgd(0.1)
+run = fn.new_run(net, data, seed=0, epochs=5)
+for record in fn.train(
+    net,
+    fn.start(params, slow, fn.make_key(1)),
+    data,
+    loss=fn.softmax_cross_entropy(),
+    optimizer=slow,
+    penalties=fn.each_weight(broken, params),
+    epochs=5,
+    batch_size=16,
+):
+    run = run.and_epoch(record)
+for finding in report.findings(run):
+    print(f"{finding.title}. {finding.text}\n")
+
+# %%
+report.parts_figure(run)
+
+# %% [markdown]
+# The checker would have said so before any training: `check_penalty(broken, key=fn.make_key(0))` raises an error that
+# shows the gradient beside the right one.
 
 # %% [markdown]
 # `report.write_report([run], "my-report")` writes all of it, and more, as PDF, HTML, Markdown, LaTeX and CSV, with

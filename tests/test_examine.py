@@ -105,19 +105,20 @@ def test_what_is_not_a_number_has_no_confidence() -> None:
 
 
 def test_units_that_are_never_active() -> None:
-    """One of three units is 0 for all examples; another only for some of them, in another batch too."""
-    weight = np.array([[1.0, -1.0, -1.0]], np.float32)
-    x = np.arange(1, 1500, dtype=np.float32)[:, None]
-    x[-1] = 0.25  # in the last batch alone the third unit answers
-    net = chain(linear(3), relu(), tanh(), relu())
+    """One of four units is 0 for all examples; two answer one each: the first, in the first batch, and the last."""
+    x = np.arange(1500, dtype=np.float32)[:, None]
+    x[0], x[-1] = -5, 2000
+    weight = np.array([[1, -1, -1, 1]], np.float32)
+    bias = np.array([0, -10, -4.5, -1999], np.float32)
+    net = chain(linear(4), relu(), tanh(), relu())
     params = net.init(make_key(0), (1,))[0]
-    params = (LinearParams(weight, np.array([0, 0, 0.5], np.float32)), *params[1:])
+    params = (LinearParams(weight, bias), *params[1:])
     examination = examine(net, params, Split(x, np.zeros(len(x), np.uint8)))
     assert [(a.path, a.name, a.units, a.never_active) for a in examination.activity] == [
-        ("[1]", "relu", 3, 1),
-        ("[3]", "relu", 3, 1),
+        ("[1]", "relu", 4, 1),
+        ("[3]", "relu", 4, 1),
     ]
-    assert examination.examples == 1499
+    assert examination.examples == 1500
 
 
 def test_what_predicts_no_classes_has_no_answers() -> None:
@@ -165,6 +166,15 @@ def test_a_weight_of_zeros_is_grey() -> None:
     params = (net.init(make_key(0), (2, 2))[0][0], LinearParams(np.zeros((4, 1), np.float32), np.zeros(1, np.float32)))
     (picture,) = examine(net, params, split(3, classes=1), normalization(split(3).x)).filters
     assert set(picture.array.ravel().tolist()) == {128}
+
+
+def test_weights_next_to_nothing_are_pictures_too() -> None:
+    """As a strong penalty leaves them: numbers too small for their reciprocal."""
+    net = chain(flatten(), linear(1))
+    weight = np.array([[1e-40], [-1e-40], [0], [5e-41]], np.float32)
+    params = (net.init(make_key(0), (2, 2))[0][0], LinearParams(weight, np.zeros(1, np.float32)))
+    (picture,) = examine(net, params, split(3, classes=1), normalization(split(3).x)).filters
+    assert picture.array.ravel().tolist() == [255, 0, 128, 191]
 
 
 def test_no_examples() -> None:

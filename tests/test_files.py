@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,22 @@ def test_a_failure_leaves_the_old_content_and_no_rest(
     with pytest.raises((OSError, TypeError)):
         write_whole(tmp_path / "a", content)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_threads_may_write_one_file(tmp_path: Path) -> None:
+    """Whoever reads it sees what one of them wrote."""
+
+    def write_and_read(letter: str) -> set[str]:
+        seen = set()
+        for _ in range(50):
+            write_whole(tmp_path / "a", letter * 10_000)
+            seen.add((tmp_path / "a").read_text())
+        return seen
+
+    with ThreadPoolExecutor(4) as threads:
+        seen = set().union(*threads.map(write_and_read, "abcd"))
+    assert seen <= {letter * 10_000 for letter in "abcd"}
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:

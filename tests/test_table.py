@@ -5,10 +5,10 @@ import io
 
 import pytest
 
-from funcnet.table import Table, to_csv, to_html, to_latex, to_markdown, to_terminal
+from funcnet.table import Table, markdown_text, to_csv, to_html, to_latex, to_markdown, to_terminal
 
 TABLE = Table("Costs & more", ("", "a|b", "x_1 < 2"), (("first", "1.5", "-"), ("the 2nd", "10", "50%")))
-WORDS = Table("Settings", ("", ""), (("net", "chain(relu, [1])"), ("path", "a\\b *c*")), text=True)
+WORDS = Table("Settings", ("", ""), (("net", "chain(relu, [1])"), ("path", "a\\b *c*")), text=2)
 
 
 def test_markdown() -> None:
@@ -62,13 +62,27 @@ def test_csv_is_read_back() -> None:
 def test_html() -> None:
     assert to_html(TABLE) == (
         "<table><caption>Costs &amp; more</caption>"
-        '<thead><tr><th scope="col"></th><th scope="col">a|b</th><th scope="col">x_1 &lt; 2</th></tr></thead>'
+        '<thead><tr><th scope="col" class="text"></th>'
+        '<th scope="col">a|b</th><th scope="col">x_1 &lt; 2</th></tr></thead>'
         "<tbody>\n"
-        '<tr><th scope="row">first</th><td>1.5</td><td>-</td></tr>\n'
-        '<tr><th scope="row">the 2nd</th><td>10</td><td>50%</td></tr>\n'
+        '<tr><th scope="row" class="text">first</th><td>1.5</td><td>-</td></tr>\n'
+        '<tr><th scope="row" class="text">the 2nd</th><td>10</td><td>50%</td></tr>\n'
         "</tbody></table>\n"
     )
-    assert to_html(WORDS).startswith('<table class="text"><caption>Settings</caption><tbody>\n<tr>')
+    assert to_html(WORDS).startswith(
+        '<table><caption>Settings</caption><tbody>\n<tr><th scope="row" class="text">net</th><td class="text">'
+    )
+
+
+def test_text_and_numbers_side_by_side() -> None:
+    table = Table("T", ("a", "b", "c"), (("x", "y", "1"),), text=2)
+    assert to_markdown(table).splitlines()[3] == "| :--- | :--- | ---: |"
+    assert r"\begin{tabular}{llr}" in to_latex(table)
+    assert '<td class="text">y</td><td>1</td>' in to_html(table)
+
+
+def test_nothing_in_markdown_is_emphasis_or_a_tag() -> None:
+    assert markdown_text("_a_ b_c *d* <i> `e`\n# f") == r"\_a\_ b_c \*d\* &lt;i> \`e\` # f"
 
 
 def test_terminal() -> None:
@@ -84,7 +98,7 @@ def test_terminal() -> None:
 
 
 def test_a_narrow_terminal_loses_no_letter() -> None:
-    text = to_terminal(Table("T", ("", ""), (("name", "abcdefgh" * 9),), text=True), width=30)
+    text = to_terminal(Table("T", ("", ""), (("name", "abcdefgh" * 9),), text=2), width=30)
     assert max(map(len, text.splitlines())) <= 30
     assert sum(text.count(letter) for letter in "bcdfgh") == 9 * 6
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,18 +44,29 @@ def _run(options: argparse.Namespace) -> int:
 def _read(paths: Sequence[Path]) -> Iterator[RunRecord]:
     from funcnet.report import read_run  # matplotlib, which --help can do without
 
+    seen: list[RunRecord] = []
     for file in dict.fromkeys(file for path in paths for file in _files(path)):
         run = read_run(file)
-        if run.epochs:
+        if run in seen:
+            print(f"{file}: this run is there already.", file=sys.stderr)
+        elif run.epochs:
+            seen.append(run)
             yield run
         else:
             print(f"{file}: no epoch was finished, so there is nothing to report of it.", file=sys.stderr)
 
 
+def _parts(file: Path) -> list[str]:
+    return re.split(r"(\d+)", file.stem)
+
+
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(path.glob("run*.json"))
+    # run-a-10.json after run-a-2.json, and that after run-a.json: as a report numbers them.
+    found = sorted(
+        path.glob("run*.json"), key=lambda file: [(len(s), s) if s.isdigit() else (0, s) for s in _parts(file)]
+    )
     if not found:
         raise DataError(f"{path}: expected a folder with files called run*.json, found none")
     return found

@@ -19,19 +19,29 @@ __all__ = ["comparison_figure", "recipes", "settings_differences"]
 
 def recipes(runs: Sequence[RunRecord]) -> tuple[tuple[str, tuple[RunRecord, ...]], ...]:
     """The runs in groups that differ in nothing but the seed, each group with the settings that set it apart."""
-    groups: dict[tuple[object, ...], list[RunRecord]] = {}
+    groups: dict[tuple[tuple[str, str], ...], list[RunRecord]] = {}
     for run in runs:
-        groups.setdefault((run.dataset, run.settings, run.planned_epochs), []).append(run)
+        groups.setdefault(tuple(_settings(run).items()), []).append(run)
     first = [group[0] for group in groups.values()]
+    if len(first) == 1:
+        return ((first[0].dataset, tuple(runs)),)
     return tuple(
-        (", ".join(f"{name} {value}" for name, value in _apart(group[0], first)) or group[0].dataset, tuple(group))
-        for group in groups.values()
+        (f"{place}: " + ", ".join(f"{name} {value}" for name, value in _apart(group[0], first)), tuple(group))
+        for place, group in enumerate(groups.values(), 1)
     )
 
 
 def _settings(run: RunRecord) -> dict[str, str]:
-    planned = {} if run.planned_epochs is None else {"epochs": str(run.planned_epochs)}
-    return {"data set": run.dataset, **planned, **dict(run.settings)}
+    """What a run was made with: what its maker says, and what its numbers say."""
+    return {
+        "data set": run.dataset,
+        "epochs": "" if run.planned_epochs is None else str(run.planned_epochs),
+        **dict(run.settings),
+        "layers": ", ".join(layer.name for layer in run.layers),
+        "loss": run.loss_name,
+        "penalised": ", ".join(f"{p.path} ({p.name})" for p in run.train[0].penalties) if run.epochs else "",
+        "rate after the first epoch": f"{run.history[0].learning_rate:g}" if run.epochs else "",
+    }
 
 
 def _apart(run: RunRecord, others: Sequence[RunRecord]) -> list[tuple[str, str]]:
@@ -48,11 +58,11 @@ def settings_differences(runs: Sequence[RunRecord]) -> Table:
         (
             f"recipe {place}",
             ", ".join(str(run.seed) for run in group),
-            *(_settings(group[0]).get(name, "-") for name in names),
+            *(_settings(group[0]).get(name) or "-" for name in names),
         )
         for place, (_, group) in enumerate(groups, 1)
     )
-    return Table("Recipes", ("", "Seeds", *names), rows, text=True)
+    return Table("Recipes", ("", "Seeds", *names), rows, text=len(names) + 2)
 
 
 def comparison_figure(runs: Sequence[RunRecord]) -> Figure:
@@ -76,11 +86,10 @@ def _draw(axes: Axes, runs: Sequence[RunRecord], value: Callable[[Evaluation], f
     for place, (label, group) in enumerate(recipes(runs)):
         colour, style = PALETTE[place % len(PALETTE)], (SOLID, DASHED, DOTTED)[place // len(PALETTE) % 3]
         curves = [[value(evaluation) for evaluation in run.test] for run in group]
-        longest = max(map(len, curves))
-        # A run that ended early counts as far as it got.
-        there: list[list[float]] = [[c[e] for c in curves if e < len(c)] for e in range(longest)]
-        epochs = range(1, longest + 1)
-        marks: dict[str, Any] = {"marker": "." if longest <= 40 else "", "markersize": 5, "linewidth": 1.6}
+        # As far as all of them got: a mean over fewer would move for no other reason.
+        there = list(zip(*curves, strict=False))
+        epochs = range(1, len(there) + 1)
+        marks: dict[str, Any] = {"marker": "." if len(there) <= 40 else "", "markersize": 5, "linewidth": 1.6}
         count = f" ({len(group)} runs)" if len(group) > 1 else ""
         axes.plot(
             epochs, [sum(v) / len(v) for v in there], color=colour, linestyle=style,

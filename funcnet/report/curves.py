@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -61,11 +62,10 @@ def parts_figure(run: RunRecord) -> Figure:
     """The training loss as the stack of its parts: what it is made of, and which part moves."""
     figure = new_figure(height=3.7)
     axes = figure.subplots()
-    penalties = run.train[0].penalties if run.train else ()
-    labels = [loss_label(run), *(f"{p.name} penalty of {p.path}" for p in penalties)]
-    columns = [[e.data_loss, *(p.value for p in e.penalties)] for e in run.train]
-    stack = list(zip(*columns, strict=True))
-    colours = [_DATA, *(_PENALTIES[i % len(_PENALTIES)] for i in range(len(penalties)))]
+    penalties = _penalty_curves(run)
+    labels = [loss_label(run), *(label for label, _ in penalties)]
+    stack = [[e.data_loss for e in run.train], *(values for _, values in penalties)]
+    colours = [_DATA, *_PENALTIES[: len(penalties)]]
     epochs = _epochs(run)
     if run.epochs == 1:  # an area needs two ends
         base = 0.0
@@ -76,7 +76,7 @@ def parts_figure(run: RunRecord) -> Figure:
         axes.stackplot(epochs, stack, colors=colours, alpha=0.85, labels=list(map(plain, labels)))
     axes.plot(epochs, [e.loss for e in run.test], color=INK, linestyle=DASHED, linewidth=1.4, label="total, testing")
     finish(axes, "What the Training Loss Is Made Of", "Epochs", "Loss")
-    axes.set_ylim(bottom=0)
+    _from_zero(axes, run)
     legend(axes)
     return figure
 
@@ -123,12 +123,28 @@ def _draw_loss(axes: Axes, run: RunRecord) -> None:
     line([e.loss for e in run.test], _TOTAL, DASHED, "total, testing")
     line([e.data_loss for e in run.train], _DATA, SOLID, f"{data_loss}, training")
     line([e.data_loss for e in run.test], _DATA, DASHED, f"{data_loss}, testing")
-    for i, penalty in enumerate(run.train[0].penalties if run.train else ()):
-        values = [e.penalties[i].value for e in run.train]
-        line(values, _PENALTIES[i % len(_PENALTIES)], DOTTED, f"{penalty.name} penalty of {penalty.path}")
+    for (label, values), colour in zip(_penalty_curves(run), _PENALTIES, strict=False):
+        line(values, colour, DOTTED, label)
     finish(axes, "Loss After Each Epoch", "Epochs", "Loss")
-    axes.set_ylim(bottom=0)
+    _from_zero(axes, run)
     legend(axes)
+
+
+def _penalty_curves(run: RunRecord) -> list[tuple[str, list[float]]]:
+    """Every penalty's name and values; of more than there are colours for, the largest, and the sum of the others."""
+    columns = [list(column) for column in zip(*(e.penalties for e in run.train), strict=True)]
+    curves = [(f"{c[0].name} penalty of {c[0].path}", [p.value for p in c]) for c in columns]
+    if len(curves) <= len(_PENALTIES):
+        return curves
+    kept = sorted(curves, key=lambda curve: -max(curve[1]))[: len(_PENALTIES) - 1]
+    others = [values for label, values in curves if label not in {label for label, _ in kept}]
+    return [*kept, (f"{len(others)} other penalties", [math.fsum(v) for v in zip(*others, strict=True)])]
+
+
+def _from_zero(axes: Axes, run: RunRecord) -> None:
+    """Losses are shown from 0, where none is below it."""
+    if not any(e.data_loss < 0 for e in (*run.train, *run.test)):
+        axes.set_ylim(bottom=0)
 
 
 def _draw_accuracy(axes: Axes, run: RunRecord) -> None:
@@ -141,11 +157,14 @@ def _draw_accuracy(axes: Axes, run: RunRecord) -> None:
 def _draw_numbers(axes: Axes, run: RunRecord, numbers: Callable[[EpochNumbers], Numbers]) -> None:
     """A line an array, on a logarithmic axis: what matters is by which factor they differ and change."""
     paths = dict.fromkeys(path for epoch in run.history for path, _ in numbers(epoch))
+    many = len(paths) > len(PALETTE)
+    named = {0, len(paths) // 2, len(paths) - 1} if many else range(len(paths))
     for i, path in enumerate(paths):
         # What is 0, or not there, has no place on a logarithmic axis: the line has a gap.
         values = [dict(numbers(epoch)).get(path, 0.0) or math.nan for epoch in run.history]
-        style = (SOLID, DASHED, DOTTED)[i // len(PALETTE) % 3]
-        axes.plot(_epochs(run), values, color=PALETTE[i % len(PALETTE)], label=plain(path), **_line(run, style))
+        # Of many, the colour goes by depth, and the first, the middle and the last are named.
+        colour = colormaps["viridis"](0.9 * i / (len(paths) - 1)) if many else PALETTE[i]
+        axes.plot(_epochs(run), values, color=colour, label=plain(path) if i in named else "_", **_line(run))
     if any(value > 0 for epoch in run.history for _, value in numbers(epoch)):
         axes.set_yscale("log")
 

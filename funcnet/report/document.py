@@ -119,7 +119,7 @@ def file_names(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """For each run a part of file names: its data set's name without what leads astray, numbered from the second on."""
     names: list[str] = []
     for run in runs:
-        stem = re.sub(r"[^\w.,+-]+", "-", run.dataset)[:80].lstrip(".") or "-"
+        stem = re.sub(r"[^\w.,+-]+", "-", run.dataset).encode()[:120].decode(errors="ignore").lstrip(".") or "-"
         taken = {name.casefold() for name in names}  # some file systems take a and A for one name
         candidates = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
         names.append(next(name for name in candidates if name.casefold() not in taken))
@@ -138,8 +138,7 @@ def _whole_run(run: RunRecord, name: str) -> Iterator[Block]:
     yield Plot(f"{name}-rate", "The learning rate.", lambda: rate_figure(run))
     yield Plot(
         f"{name}-norms",
-        "Norms of the total loss's gradient (over the first training examples, at each epoch's end) and of the "
-        "parameters.",
+        "Norms of the total loss's gradient (over 1,000 training examples, at each epoch's end) and of the parameters.",
         lambda: norms_figure(run),
     )
     yield Plot(
@@ -213,7 +212,7 @@ def _comparison(dataset: str, runs: list[tuple[int, RunRecord]], name: str) -> I
     alone = tuple(run for _, run in runs)
     yield Plot(
         f"{name}-comparison",
-        "Each recipe's mean over its runs, with the band from the lowest to the highest.",
+        "Each recipe's mean over its runs, with the band from the lowest to the highest, as far as all of them got.",
         lambda: comparison_figure(alone),
     )
     yield settings_differences(alone)

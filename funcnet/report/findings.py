@@ -16,14 +16,15 @@ import attrs
 from funcnet.record import RunRecord
 from funcnet.report.statistics import two_proportion_z, wilson_interval
 from funcnet.report.tables import class_names, loss_label, number
+from funcnet.step import Evaluation
 from funcnet.train import EpochNumbers, Numbers
 
 __all__ = ["RULES", "Finding", "findings", "verdict"]
 
 # A total that rises, and a data loss that falls, by more than this between the first epoch and the last.
 MOVED = 0.01
-# How often the size of the data loss's gradient a penalty's own must have for the penalty to fall for certain; in how
-# many epochs it may rise all the same, by how much each.
+# How often the size of the data loss's gradient, and of what the noise of the steps adds, a penalty's own gradient must
+# have for the penalty to fall for certain; in how many epochs it may rise all the same, by how much each.
 DOMINANT, DOMINATED_EPOCHS, DOMINATED_RISE = 2.0, 2, 0.001
 # The gap between training and testing accuracy, and the rise of the testing loss from its lowest, of over-fitting.
 ACCURACY_GAP, LOSS_RISE = 0.10, 0.05
@@ -31,6 +32,8 @@ ACCURACY_GAP, LOSS_RISE = 0.10, 0.05
 UNLEARNT = 0.5
 # The rise of the training loss from its lowest that is no fluctuation any more.
 DIVERGED = 0.5
+# The share of the highest loss of a run below which a change of it is no trouble, however large beside the lowest.
+NEGLIGIBLE = 0.02
 # The least improvement over the last quarter of the epochs, while the rate is still above this share of its highest.
 PLATEAU, PLATEAU_RATE, PLATEAU_EPOCHS = 0.01, 0.1, 8
 # The share of a ReLU layer's units that were 0 for every example.
@@ -91,8 +94,8 @@ def verdict(run: RunRecord) -> str:
     )
     first, last = run.train[0], run.train[-1]
     text = (
-        f"{rules}: over {_epochs(run)}, the {loss_label(run)} went from {number(first.data_loss)} to "
-        f"{number(last.data_loss)} in training and ended at {number(test.data_loss)} in testing"
+        f"{rules}: over {_epochs(run)}, the {loss_label(run)} went from {_said(first.data_loss)} to "
+        f"{_said(last.data_loss)} in training and ended at {_said(test.data_loss)} in testing"
     )
     if math.isnan(test.accuracy):
         return f"{text}."
@@ -107,19 +110,21 @@ def _ended_early(run: RunRecord) -> Iterator[Finding]:
             "ended early",
             "The run ended early",
             f"{run.epochs}{planned} epochs were made. {run.ended or 'It was stopped, or is still running'}.",
-            "fewer epochs than planned",
+            "fewer epochs than planned, or a reason to end",
         )
 
 
 def _penalty_dominates(run: RunRecord) -> Iterator[Finding]:
     first, last = run.train[0], run.train[-1]
-    if not (last.loss > first.loss * (1 + MOVED) and last.data_loss < first.data_loss * (1 - MOVED)):
+    total_rose = last.loss - first.loss > MOVED * abs(first.loss)
+    data_fell = first.data_loss - last.data_loss > MOVED * abs(first.data_loss)
+    if not (last.penalties and total_rose and data_fell):
         return
     rises = [(b.value - a.value, a, b) for a, b in zip(first.penalties, last.penalties, strict=True)]
     rise, before, after = max(rises, key=lambda row: row[0])
     yield Finding(
         "penalty dominates",
-        "The total loss rose because a penalty did, not because the network got worse",
+        f"The total loss rose because a penalty did, while the {loss_label(run)} fell",
         f"The total rose from {number(first.loss)} to {number(last.loss)} while the {loss_label(run)} fell from "
         f"{number(first.data_loss)} to {number(last.data_loss)}. The {after.name} penalty of {after.path} rose "
         f"most, by {number(rise)} (from {number(before.value)} to {number(after.value)}). At the end the penalties "
@@ -134,7 +139,8 @@ def _penalty_ignored(run: RunRecord) -> Iterator[Finding]:
     By Euler's theorem on homogeneous functions, w . grad P = d P for P of degree d, so the gradient of P is at least
     d P / |w| long, whatever the program made of it. Where that is longer than the data loss's gradient g, a small step
     down the total goes against grad P: grad P . (g + grad P) >= |grad P| (|grad P| - |g|) > 0. The step is small
-    enough where rate |grad P| < |w|.
+    enough where rate |grad P| < |w|. Steps on batches are noisy, and noise alone makes w longer, by |step|^2 / (2 |w|)
+    each; so the penalty's pull, rate |grad P|, must be longer than that too.
     """
     for place, penalty in enumerate(run.train[0].penalties):
         degree = _DEGREES.get(penalty.name)
@@ -142,17 +148,13 @@ def _penalty_ignored(run: RunRecord) -> Iterator[Finding]:
             continue
         rises = []
         for before, after in zip(run.history, run.history[1:], strict=False):
-            own = [
-                degree * e.train.penalties[place].value / _of(e.parameter_norms, penalty.path) for e in (before, after)
+            sizes = [
+                (e, _least_gradient(e, place, degree), _of(e.data_gradient_norms, penalty.path))
+                for e in (before, after)
             ]
-            data = [_of(e.data_gradient_norms, penalty.path) for e in (before, after)]
-            small = all(
-                e.learning_rate * size < _of(e.parameter_norms, penalty.path)
-                for e, size in zip((before, after), own, strict=True)
-            )
             a, b = before.train.penalties[place].value, after.train.penalties[place].value
-            if small and b > a * (1 + DOMINATED_RISE) and all(p > DOMINANT * g for p, g in zip(own, data, strict=True)):
-                rises.append((after.epoch, own[1], data[1], a, b))
+            if b > a * (1 + DOMINATED_RISE) and all(_must_fall(e, penalty.path, p, g) for e, p, g in sizes):
+                rises.append((after.epoch, sizes[1][1], sizes[1][2], a, b))
         if len(rises) >= DOMINATED_EPOCHS:
             epoch, own_norm, data_norm, a, b = max(rises, key=lambda row: row[4] - row[3])
             yield Finding(
@@ -161,10 +163,26 @@ def _penalty_ignored(run: RunRecord) -> Iterator[Finding]:
                 f"It rose in {len(rises)} epochs in which its own gradient was the larger one, so that a step down the "
                 f"total loss lowers it: from {number(a)} to {number(b)} in epoch {epoch}, where that gradient's norm "
                 f"is at least {number(own_norm)} against {number(data_norm)} of the {loss_label(run)}'s. Its gradient "
-                "is missing from the update, or has the wrong sign.",
-                f"a rise of more than {DOMINATED_RISE:.1%} in {DOMINATED_EPOCHS} epochs or more in which the "
-                f"gradient is more than {DOMINANT:g} times as long as the {loss_label(run)}'s",
+                "is missing from the update, or has the wrong sign; or the data's gradient, which is measured on a "
+                "part of the training set, is much larger on the rest.",
+                f"a rise of more than {DOMINATED_RISE:.1%} in {DOMINATED_EPOCHS} epochs or more in which its gradient "
+                f"is more than {DOMINANT:g} times as long as the {loss_label(run)}'s, and moves the weights more than "
+                f"{DOMINANT:g} times as far as the noise of the steps",
             )
+
+
+def _least_gradient(epoch: EpochNumbers, place: int, degree: int) -> float:
+    """The least norm that the gradient of a penalty of that degree can have."""
+    penalty = epoch.train.penalties[place]
+    norm = _of(epoch.parameter_norms, penalty.path)
+    return degree * penalty.value / norm if norm > 0 else math.nan
+
+
+def _must_fall(epoch: EpochNumbers, path: str, own: float, data: float) -> bool:
+    """Whether steps down the total loss make the penalty smaller, its gradient and the data loss's so long."""
+    norm, step = _of(epoch.parameter_norms, path), _of(epoch.update_ratios, path)
+    pull = epoch.learning_rate * own / norm if norm > 0 else math.nan
+    return own > DOMINANT * data and DOMINANT * step**2 / 2 < pull < 1
 
 
 def _of(numbers: Numbers, path: str) -> float:
@@ -174,10 +192,12 @@ def _of(numbers: Numbers, path: str) -> float:
 def _over_fitting(run: RunRecord) -> Iterator[Finding]:
     gaps = [a.accuracy - b.accuracy for a, b in zip(run.train, run.test, strict=True)]
     best = min(range(run.epochs), key=lambda e: run.test[e].data_loss)
-    lowest, last = run.test[best].data_loss, run.test[-1].data_loss
-    rose = last > lowest * (1 + LOSS_RISE) and run.train[-1].data_loss < run.train[best].data_loss
+    losses = [e.data_loss for e in run.test]
+    lowest, last = losses[best], losses[-1]
+    rose = _rose(losses, LOSS_RISE) and run.train[-1].data_loss < run.train[best].data_loss
     seen = []
-    if gaps[-1] > ACCURACY_GAP:
+    ends = run.train[-1], run.test[-1]
+    if gaps[-1] > ACCURACY_GAP and _deviations_apart(*ends) > CHANCE:
         since = max(e for e in range(run.epochs) if e == 0 or not gaps[e - 1] > ACCURACY_GAP)
         seen.append(
             f"Training accuracy is {number(run.train[-1].accuracy)}, testing accuracy {number(run.test[-1].accuracy)}: "
@@ -194,8 +214,8 @@ def _over_fitting(run: RunRecord) -> Iterator[Finding]:
             "over-fitting",
             "The network over-fits: it knows the training set better than what it stands for",
             " ".join(seen),
-            f"an accuracy gap above {ACCURACY_GAP:g}, or a testing {loss_label(run)} more than {LOSS_RISE:.0%} "
-            "above its lowest while training goes on falling",
+            f"an accuracy gap above {ACCURACY_GAP:g} and {CHANCE:g} standard deviations, or a testing "
+            f"{loss_label(run)} more than {LOSS_RISE:.0%} above its lowest while training goes on falling",
         )
 
 
@@ -218,15 +238,24 @@ def _under_fitting(run: RunRecord) -> Iterator[Finding]:
 def _divergence(run: RunRecord) -> Iterator[Finding]:
     losses = [e.data_loss for e in run.train]
     best = min(range(run.epochs), key=lambda e: math.inf if math.isnan(losses[e]) else losses[e])
-    if losses[-1] > losses[best] * (1 + DIVERGED) or not all(math.isfinite(e.loss) for e in (*run.train, *run.test)):
+    if _rose(losses, DIVERGED) or not all(math.isfinite(e.loss) for e in (*run.train, *run.test)):
         yield Finding(
             "divergence",
             "Training diverged",
-            f"The {loss_label(run)} in training was lowest in epoch {best + 1}, {number(losses[best])}, and ended at "
+            f"The {loss_label(run)} in training was lowest in epoch {best + 1}, {_said(losses[best])}, and ended at "
             f"{_said(losses[-1])} ({_said(run.test[-1].data_loss)} in testing), at a learning rate of "
             f"{run.history[-1].learning_rate:.3g}.",
             f"a training {loss_label(run)} more than {DIVERGED:.0%} above its lowest, or a loss that is not finite",
         )
+
+
+def _rose(losses: Sequence[float], share: float) -> bool:
+    """Whether the last is above the lowest by more than a share of it, and by what is not negligible."""
+    known = [loss for loss in losses if not math.isnan(loss)]
+    if not known or math.isinf(losses[-1]):
+        return False
+    rise, lowest = losses[-1] - min(known), min(known)
+    return rise > share * abs(lowest) and rise > NEGLIGIBLE * max(abs(loss) for loss in known)
 
 
 def _said(value: float) -> str:
@@ -238,16 +267,17 @@ def _plateau(run: RunRecord) -> Iterator[Finding]:
         return
     quarter = run.epochs // 4
     before, last = run.train[-1 - quarter], run.train[-1]
-    gain = 1 - last.data_loss / before.data_loss if before.data_loss > 0 else 0.0
+    losses = [e.data_loss for e in run.train[-1 - quarter :]]
+    change = (max(losses) - min(losses)) / max(map(abs, losses)) if any(losses) else 0.0
     rates = [e.learning_rate for e in run.history]
     rate = statistics.mean(rates[-quarter:]) / max(rates)
-    if abs(gain) < PLATEAU and rate > PLATEAU_RATE and last.accuracy != 1:
+    if change < PLATEAU and rate > PLATEAU_RATE and last.accuracy != 1:
         yield Finding(
             "plateau",
             "Training stands still",
             f"Over the last {quarter} epochs the {loss_label(run)} in training went from {number(before.data_loss)} to "
-            f"{number(last.data_loss)}, a change of {abs(gain):.2%}, though the learning rate was still {rate:.0%} "
-            "of its highest: more epochs like these change nothing.",
+            f"{number(last.data_loss)}, never more than {change:.2%} apart, though the learning rate was still "
+            f"{rate:.0%} of its highest: more epochs like these change nothing.",
             f"a change below {PLATEAU:.0%} over the last quarter of {PLATEAU_EPOCHS} epochs or more, at a rate above "
             f"{PLATEAU_RATE:.0%} of the highest",
         )
@@ -261,7 +291,7 @@ def _dead_units(run: RunRecord) -> Iterator[Finding]:
                 "dead units",
                 f"Units of {layer.path} {layer.name} are dead",
                 f"{layer.never_active:,} of {layer.units:,} units ({share:.1%}) were 0 for every one of the "
-                f"{_examples(run):,} testing examples: no gradient passes them.",
+                f"{_examples(run):,} testing examples: none of these sends a gradient through them.",
                 f"more than {DEAD:.0%} of a layer's units",
             )
 
@@ -273,23 +303,23 @@ def _examples(run: RunRecord) -> int:
 def _gradients(run: RunRecord) -> Iterator[Finding]:
     paths = _main_paths(run)
     relative = {path: statistics.median(_relative_gradient(epoch, path) for epoch in run.history) for path in paths}
-    if len(paths) > 1 and all(size > 0 for size in relative.values()):
+    if len(paths) > 1 and relative[paths[-1]] > 0:
         first, last = relative[paths[0]], relative[paths[-1]]
         if first < last / GRADIENT_RATIO or first > last * GRADIENT_RATIO:
             kind = "vanish" if first < last else "explode"
+            times = f"{max(first / last, last / first):,.0f} times " if first else "wholly, or infinitely "
             yield Finding(
                 "gradients by layer",
                 f"Gradients {kind} on their way back",
                 f"Relative to its norm, the gradient of {paths[0]} is {first:.2g} and that of {paths[-1]} {last:.2g} "
-                f"(medians over the epochs): {max(first / last, last / first):,.0f} times "
-                f"{'less' if first < last else 'more'} for the first layer.",
+                f"(medians over the epochs): {times}{'less' if first < last else 'more'} for the first layer.",
                 f"a factor above {GRADIENT_RATIO:g} between the first layer and the last",
             )
     norms = [math.sqrt(math.fsum(size**2 for _, size in e.data_gradient_norms)) for e in run.history]
-    if norms[-1] > GRADIENT_GROWTH * norms[0]:
+    if norms[-1] > GRADIENT_GROWTH * norms[0] > 0:
         yield Finding(
             "gradient growth",
-            "The gradient grew without bound",
+            f"The gradient grew {norms[-1] / norms[0]:,.0f}-fold",
             f"Its norm went from {number(norms[0])} after the first epoch to {number(norms[-1])} after the last.",
             f"a growth by a factor above {GRADIENT_GROWTH:g}",
         )
@@ -372,7 +402,7 @@ def _test_beats_train(run: RunRecord) -> Iterator[Finding]:
     train, test = run.train[-1], run.test[-1]
     if math.isnan(train.accuracy):
         return
-    z = two_proportion_z(test.accuracy, test.examples, train.accuracy, train.examples)
+    z = _deviations_apart(test, train)
     if z > CHANCE:
         yield Finding(
             "test better than train",
@@ -382,6 +412,10 @@ def _test_beats_train(run: RunRecord) -> Iterator[Finding]:
             "the testing set is easier, or shares examples with the training set, or the two are not treated alike.",
             f"more than {CHANCE:g} standard deviations",
         )
+
+
+def _deviations_apart(a: Evaluation, b: Evaluation) -> float:
+    return two_proportion_z(a.accuracy, a.examples, b.accuracy, b.examples)
 
 
 def _epochs(run: RunRecord) -> str:

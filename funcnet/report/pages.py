@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from funcnet.report.document import Block, Document, Heading, Paragraph, Plot
 from funcnet.report.findings import Finding
 from funcnet.report.style import BLUE, GREY, INK
-from funcnet.table import Table, to_html, to_markdown
+from funcnet.table import Table, markdown_text, to_html, to_markdown
 
 __all__ = ["to_html_page", "to_markdown_page", "to_pdf"]
 
@@ -55,8 +55,11 @@ def _for_paper(block: Block, place: int, folder: Path) -> dict[str, Any]:
 
 
 def _breakable(text: str) -> str:
-    """The text with places, which do not show, where a line may end within words longer than half a line."""
-    return re.sub(r"(\S{40})(?=\S{8})", "\\1\u200b", text)
+    """The text with places, which do not show, where a line may end within words that no line has room for.
+
+    Checksums have room: who copies one gets nothing else.
+    """
+    return re.sub(r"(\S{64})(?=\S{8})", "\\1\u200b", text)
 
 
 def to_html_page(document: Document) -> str:
@@ -102,21 +105,23 @@ def _inline_svg(figure: Figure, prefix: str) -> str:
 
 def to_markdown_page(document: Document, figures: str) -> str:
     """The document as Markdown, with its figures as ``<figures>/<name>.png`` beside it."""
-    return f"# {document.title}\n\n" + "\n".join(_in_markdown(block, figures) for block in document.blocks)
+    return f"# {markdown_text(document.title)}\n\n" + "\n".join(
+        _in_markdown(block, figures) for block in document.blocks
+    )
 
 
 def _in_markdown(block: Block, figures: str) -> str:
     match block:
         case Heading(text, level, _):
-            return f"{'#' * (level + 1)} {text}\n"
+            return f"{'#' * (level + 1)} {markdown_text(text)}\n"
         case Paragraph(text):
-            return f"{text}\n"
+            return f"{markdown_text(text)}\n"
         case Finding(_, title, text, threshold):
-            return f"**{title}.** {text}\n\n_Rule: {threshold}._\n"
+            return f"**{markdown_text(title)}.** {markdown_text(text)}\n\n_Rule: {markdown_text(threshold)}._\n"
         case Table():
             return f"{to_markdown(block, level=4)}"
         case Plot(name, caption, _):
-            return f"![{caption}]({figures}/{name}.png)\n\n_{caption}_\n"
+            return f"![{markdown_text(caption)}]({figures}/{name}.png)\n\n_{markdown_text(caption)}_\n"
 
 
 def _template(name: str) -> bytes:

@@ -20,11 +20,11 @@ _MISTAKES_A_ROW, _FILTERS_A_ROW = 6, 9
 def mistakes_figure(answers: Answers, names: tuple[str, ...]) -> Figure:
     """The wrong answers given with the most confidence: the picture, what was predicted, and what it is."""
     shown = [mistake for mistake in answers.mistakes if mistake.picture is not None]
-    figure, places = _grid(len(shown), _MISTAKES_A_ROW, row_height=1.42)
+    figure, places = _grid(len(shown), _MISTAKES_A_ROW, row_height=1.5)
     for axes, mistake in zip(places, shown, strict=True):
         _show(axes, mistake.picture, cmap="gray")
         axes.set_title(
-            f"{plain(names[mistake.predicted], 15)}, {mistake.confidence:.0%}\nis {plain(names[mistake.true], 15)}",
+            f"{plain(names[mistake.predicted], 15)}\nis {plain(names[mistake.true], 15)}\n{mistake.confidence:.0%}",
             fontsize=6.5, color=INK, pad=3,
         )  # fmt: skip
     return figure

@@ -91,18 +91,21 @@ def read_run(path: Path | str) -> RunRecord:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a run as JSON, found something else: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f'{path}: expected the JSON of a run, {{"format": "{FORMAT}", ...}}, found something else')
-    if content.get("version") != VERSION:
+    version = content.get("version")
+    if version != VERSION or isinstance(version, bool):
         raise DataError(
-            f"{path}: expected a run of version {VERSION}, found version {content.get('version')!r:.20}: it was "
+            f"{path}: expected a run of version {VERSION}, found version {version!r:.20}: it was "
             "written by another release of funcnet, which can read it"
         )
+    if not isinstance(content.get("run"), dict):
+        raise DataError(f'{path}: expected the run\'s fields under "run", found something else')
     try:
-        return _converter.structure(content.get("run"), RunRecord)
-    except (cattrs.BaseValidationError, TypeError, ValueError) as error:
+        return _converter.structure(content["run"], RunRecord)
+    except (cattrs.BaseValidationError, AttributeError, TypeError, ValueError) as error:
         faults = cattrs.transform_error(error, path="run", format_exception=_said)
         raise DataError(f"{path}: {'; '.join(faults[:3])}") from error
 

@@ -5,10 +5,11 @@ Each figure is a matplotlib figure of its own: no pyplot, no global state, so th
 
 from __future__ import annotations
 
-import textwrap
+import functools
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
 __all__ = ["BLUE", "DASHED", "DOTTED", "GREY", "INK", "PALETTE", "SOLID", "finish", "legend", "new_figure", "plain"]
@@ -54,10 +55,18 @@ def legend(axes: Axes, columns: int = 2) -> None:
 
 
 def plain(text: str, width: int = 60) -> str:
-    """The text as matplotlib shows it letter for letter, and no longer than ``width``.
+    """The text as matplotlib shows it letter for letter, and no longer than ``width``: what is too much in the middle.
 
-    Dollars are no mathematics, and what has no shape is a space.
+    Dollars are no mathematics, what has no shape is a space, and what the font lacks a question mark.
     """
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)
-    shown = textwrap.shorten(shown, width, placeholder="...") if " " in shown.strip() else shown[:width]
+    letters = _letters()
+    shown = "".join(c if ord(c) in letters else "?" if c.isprintable() else " " for c in " ".join(text.split()))
+    if len(shown) > width:
+        shown = f"{shown[: width // 2]}\u2026{shown[len(shown) - (width - 1) // 2 :]}"
     return shown.replace("$", r"\$")
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+    """What matplotlib's own font has: the one that is there on every machine."""
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())

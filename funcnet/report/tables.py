@@ -66,12 +66,12 @@ def settings_table(run: RunRecord) -> Table:
         rows.append(("training examples a second", f"{speed:,.0f} (median over the epochs)"))
     if run.command:
         rows.append(("made again by", run.command))
-    return Table("Settings", ("", ""), tuple(rows), text=True)
+    return Table("Settings", ("", ""), tuple(rows), text=2)
 
 
 def environment_table(run: RunRecord) -> Table:
     """What the run was made on."""
-    return Table("Environment", ("", ""), run.environment, text=True)
+    return Table("Environment", ("", ""), run.environment, text=2)
 
 
 def data_table(run: RunRecord) -> Table:
@@ -91,7 +91,7 @@ def data_table(run: RunRecord) -> Table:
         ("SHA-256 of the training set", data.train_sha256),
         ("SHA-256 of the testing set", data.test_sha256),
     )
-    return Table("Data", ("", ""), rows, text=True)
+    return Table("Data", ("", ""), rows, text=2)
 
 
 def model_table(run: RunRecord) -> Table:

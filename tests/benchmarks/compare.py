@@ -164,7 +164,7 @@ def main() -> None:
         ("", *(peer.replace("_", " ") for peer in others)),
         tuple((name, *ratio_cells(timings, others)) for name, timings in measured),
     )
-    machine = Table("Measured on", ("", ""), (*environment(), ("peers", ", ".join(versions))), text=True)
+    machine = Table("Measured on", ("", ""), (*environment(), ("peers", ", ".join(versions))), text=2)
     text = (
         "# Benchmarks\n\nMade by `python tests/benchmarks/compare.py`: whole epochs (shuffled, gathered, normalised), "
         f"and logits in batches; {options.rounds} rounds in turns, each library in a process of its own. Above 1, "

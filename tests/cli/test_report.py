@@ -6,7 +6,10 @@ from pypdf import PdfReader
 from runs import run_record, whole_run
 
 from funcnet.cli import main
+from funcnet.cli import report as report_command
 from funcnet.record import RunRecord
+from funcnet.report.document import file_names
+from funcnet.report.files import run_file_name
 from funcnet.report.run_file import read_run, write_run
 
 
@@ -23,7 +26,7 @@ def test_a_report_is_made_again_from_the_file_alone(tmp_path: Path, capsys: pyte
         "one",
         "Final Loss",
         "6.750",
-        "findings by",
+        "by 13 rules",
         "The total loss rose because a penalty did",
         "report.pdf",
     ):
@@ -41,6 +44,21 @@ def test_a_folder_of_runs_is_compared(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "report.md").read_text()
     assert "## cifar-10: 2 runs" in text
     assert (tmp_path / "out" / "figures" / "cifar-10-comparison.png").exists()
+
+
+def test_a_comparison_is_made_again_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eleven runs on one set, numbered: the tenth comes after the second. A run given twice counts once."""
+    monkeypatch.setattr(report_command, "write_pages", lambda runs, out, title: seen.append(runs))
+    seen: list[list[RunRecord]] = []
+    runs = [attrs.evolve(run_record(), seed=seed) for seed in range(11)]
+    for name, run in zip(file_names(runs), runs, strict=True):
+        write_run(run, tmp_path / run_file_name(name))
+    write_run(runs[3], tmp_path / "copy.json")
+    assert report(tmp_path, tmp_path / "copy.json", "--out", tmp_path / "out") == 0
+    assert seen == [runs]
+    assert f"{tmp_path / 'copy.json'}: this run is there already." in capsys.readouterr().err
 
 
 def test_runs_without_epochs_are_said_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ def test_the_confusion_matrix_has_counts_on_shares() -> None:
 
 
 def test_a_class_without_examples_has_an_empty_row() -> None:
-    empty = attrs.evolve(ANSWERS, confusion=((1, 1), (0, 0)))
+    empty = attrs.evolve(ANSWERS, confusion=((1, 1), (0, 0)), mistakes=())
     np.testing.assert_allclose(
         np.asarray(confusion_figure(empty, ("a", "b")).axes[0].collections[0].get_array()).ravel(), [0.5, 0.5, 0, 0]
     )
@@ -70,7 +70,7 @@ def test_of_many_classes_the_best_and_the_worst() -> None:
 
 
 def test_classes_without_a_score_come_last() -> None:
-    (axes,) = class_figure(attrs.evolve(ANSWERS, confusion=((0, 0), (1, 1))), ("none", "some")).axes
+    (axes,) = class_figure(attrs.evolve(ANSWERS, confusion=((0, 0), (1, 1)), mistakes=()), ("none", "some")).axes
     assert [t.get_text() for t in axes.get_yticklabels()] == ["some (2)", "none (0)"]
     recall = next(line.get_xdata() for line in axes.lines if line.get_label() == "recall")
     assert (recall[0], math.isnan(recall[1])) == (0.5, True)

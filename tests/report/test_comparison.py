@@ -4,6 +4,7 @@ import attrs
 import numpy as np
 from runs import run_record
 
+from funcnet.examine import LayerFacts
 from funcnet.record import RunRecord
 from funcnet.report.comparison import comparison_figure, recipes, settings_differences
 
@@ -23,8 +24,8 @@ def seeded(seed: int, rate: str = "0.1", shift: float = 0.0, epochs: int = 3) ->
 def test_runs_that_differ_in_the_seed_alone_are_of_one_recipe() -> None:
     runs = [seeded(0), seeded(1, "0.2"), seeded(2)]
     assert [(label, [run.seed for run in group]) for label, group in recipes(runs)] == [
-        ("rate 0.1", [0, 2]),
-        ("rate 0.2", [1]),
+        ("1: rate 0.1", [0, 2]),
+        ("2: rate 0.2", [1]),
     ]
 
 
@@ -35,9 +36,9 @@ def test_one_recipe_goes_by_its_data_set() -> None:
 def test_epochs_and_data_sets_set_recipes_apart() -> None:
     runs = [seeded(0), attrs.evolve(seeded(0), planned_epochs=9), attrs.evolve(seeded(0), dataset="other")]
     assert [label for label, _ in recipes(runs)] == [
-        "data set cifar-10, epochs 3",
-        "data set cifar-10, epochs 9",
-        "data set other, epochs 3",
+        "1: data set cifar-10, epochs 3",
+        "2: data set cifar-10, epochs 9",
+        "3: data set other, epochs 3",
     ]
 
 
@@ -68,12 +69,23 @@ def test_the_mean_and_the_band() -> None:
     assert (low, high) == (1.0, 4.0)
     np.testing.assert_allclose(total.lines[0].get_ydata(), [5.75, 6.25, 7.75])
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [0.25, 0.35, 0.45])
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["rate 0.1 (2 runs)", "rate 0.2"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["1: rate 0.1 (2 runs)", "2: rate 0.2"]
 
 
-def test_a_run_that_ended_early_counts_as_far_as_it_got() -> None:
-    _, data, _ = comparison_figure([seeded(0), seeded(1, shift=1.0, epochs=1)]).axes
-    np.testing.assert_allclose(data.lines[0].get_ydata(), [3.5, 1.5, 1.0])
+def test_a_mean_is_that_of_all_runs_or_not_there() -> None:
+    """It would move for no other reason than that a run ended."""
+    _, data, _ = comparison_figure([seeded(0), seeded(1, shift=1.0, epochs=2), seeded(0, "0.2")]).axes
+    np.testing.assert_allclose(data.lines[0].get_ydata(), [3.5, 2.0])
+    np.testing.assert_allclose(data.lines[1].get_ydata(), [3.0, 1.5, 1.0])
+
+
+def test_runs_whose_maker_did_not_say_are_told_apart_by_their_numbers() -> None:
+    one = seeded(0)
+    faster = tuple(attrs.evolve(e, learning_rate=0.5) for e in one.history)
+    wider = (LayerFacts("[0]", "linear(9)", (9,), 1, 1, 1),)
+    runs = [one, attrs.evolve(one, history=faster), attrs.evolve(one, layers=wider), attrs.evolve(one, loss_name="mse")]
+    assert len(recipes(runs)) == 4
+    assert settings_differences(runs).columns[2:] == ("layers", "loss", "rate after the first epoch")
 
 
 def test_without_accuracy_there_is_none() -> None:

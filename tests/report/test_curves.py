@@ -21,6 +21,8 @@ from funcnet.report.curves import (
     rate_figure,
     updates_figure,
 )
+from funcnet.report.style import plain
+from funcnet.step import PenaltyValue
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -88,7 +90,10 @@ def test_a_run_without_penalties_has_one_part() -> None:
     run = run_record()
     bare = attrs.evolve(
         run,
-        history=tuple(attrs.evolve(e, train=attrs.evolve(e.train, penalties=()), test=e.train) for e in run.history),
+        history=tuple(
+            attrs.evolve(e, train=attrs.evolve(e.train, penalties=()), test=attrs.evolve(e.test, penalties=()))
+            for e in run.history
+        ),
     )
     assert legend_of(parts_figure(bare)) == ["cross-entropy", "total, testing"]
     assert len(loss_figure(bare).axes[0].lines) == 4
@@ -179,6 +184,61 @@ def test_names_are_no_mathematics() -> None:
 
 def test_many_epochs_are_lines_without_dots() -> None:
     assert {line.get_marker() for line in loss_figure(run_record(epochs=200)).axes[0].lines} == {""}
+
+
+def test_a_deep_network_has_room_for_its_curves() -> None:
+    """Forty arrays: the colour goes by depth, and three of them are named."""
+    paths = [f"[{k}].weight" for k in range(40)]
+    numbers = tuple((path, 0.1) for path in paths)
+    deep = tuple(
+        attrs.evolve(e, gradient_norms=numbers, parameter_norms=numbers, update_ratios=numbers)
+        for e in run_record().history
+    )
+    for draw in (norms_figure, updates_figure):
+        figure = draw(attrs.evolve(run_record(), history=deep))
+        figure.draw_without_rendering()
+        assert legend_of(figure) == [paths[0], paths[20], paths[39]]
+        assert len({line.get_color() for line in figure.axes[0].lines}) == 40
+        assert all(axes.get_window_extent().height > 120 for axes in figure.axes)
+
+
+def test_of_many_penalties_the_largest_are_named() -> None:
+    values = (1.0, 9.0, 2.0, 8.0, 3.0, 7.0, 4.0, 6.0)
+    penalties = tuple(PenaltyValue(f"[{k}].weight", "l2", v) for k, v in enumerate(values))
+    many = tuple(
+        attrs.evolve(
+            e, train=attrs.evolve(e.train, penalties=penalties), test=attrs.evolve(e.test, penalties=penalties)
+        )
+        for e in run_record().history
+    )
+    figure = parts_figure(attrs.evolve(run_record(), history=many))
+    assert legend_of(figure)[1:-1] == [
+        "l2 penalty of [1].weight", "l2 penalty of [3].weight", "l2 penalty of [5].weight", "l2 penalty of [7].weight",
+        "l2 penalty of [6].weight", "3 other penalties",
+    ]  # fmt: skip
+    assert figure.axes[0].collections[-1].get_paths()[0].vertices[:, 1].max() == pytest.approx(1.5 + sum(values))
+
+
+def test_what_is_below_zero_is_shown() -> None:
+    run = run_record()
+    below = attrs.evolve(
+        run, history=tuple(attrs.evolve(e, test=attrs.evolve(e.test, data_loss=-50.0)) for e in run.history)
+    )
+    assert loss_figure(below).axes[0].get_ylim()[0] < -43
+    assert loss_figure(run).axes[0].get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("short", 9, "short"),
+        ("Hypertrophic cardiomyopathy", 9, "Hype\u2026athy"),
+        ("a  b\nc\x00", 9, "a b c "),
+        ("\u6570 1$", 9, r"? 1\$"),
+    ],
+)
+def test_names_are_cut_in_the_middle(text: str, width: int, shown: str) -> None:
+    assert plain(text, width) == shown
 
 
 FIGURES = (overview_figure, loss_figure, parts_figure, accuracy_figure, rate_figure, norms_figure, updates_figure)

@@ -44,6 +44,22 @@ def test_one_run_in_full() -> None:
     assert Paragraph(verdict(run)) in content.blocks
 
 
+def test_every_plot_is_of_what_its_name_says() -> None:
+    titles = {
+        block.name.removeprefix("one-"): next(filter(None, (axes.get_title() for axes in block.draw().axes)), "")
+        for block in document([whole_run("one")], "T").blocks
+        if isinstance(block, Plot)
+    }
+    assert titles == {
+        "loss": "Loss After Each Epoch", "parts": "What the Training Loss Is Made Of",
+        "accuracy": "Accuracy After Each Epoch", "rate": "Learning Rate at Each Epoch's End",
+        "norms": "Gradient Norms", "updates": "Update-to-Weight Ratio of a Step", "confusion": "Confusion Matrix",
+        "classes": "Precision, Recall and F1 of Each Class",
+        "reliability": "Reliability (expected calibration error 0.080)", "mistakes": "dog\nis US\\$ & <co>\n97%",
+        "weights": "",
+    }  # fmt: skip
+
+
 def test_findings_come_before_everything_but_the_summary() -> None:
     blocks = document([whole_run()], "T").blocks
     kinds = [type(block) for block in blocks]
@@ -94,7 +110,8 @@ def test_nothing_to_report(runs: list[RunRecord]) -> None:
         (["a", "a", "A"], ["a", "a-2", "A-3"]),
         (["a-2", "a", "a"], ["a-2", "a", "a-3"]),
         (["../a/b", "a\0b", "", ".", "..."], ["-a-b", "a-b", "-", "--2", "--3"]),
-        (["x" * 300, "x" * 400], ["x" * 80, "x" * 80 + "-2"]),
+        (["x" * 300, "x" * 400], ["x" * 120, "x" * 120 + "-2"]),
+        (["\u6570" * 90], ["\u6570" * 40]),
         (["größe 1"], ["größe-1"]),
     ],
 )

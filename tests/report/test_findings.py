@@ -126,7 +126,9 @@ def test_the_penalty_that_dominates_is_named() -> None:
     )
 
 
-def ignored(rises: int, own: float, *, by: float = 0.002, name: str = "l2", rate: float = 0.1) -> RunRecord:
+def ignored(
+    rises: int, own: float, *, by: float = 0.002, name: str = "l2", rate: float = 0.1, noise: float = 0.001
+) -> RunRecord:
     """A penalty that rises ``rises`` times in 8 epochs, its gradient ``own`` times as long as the data loss's."""
     value, epochs, norm = 40.0, [], 10.0
     for e in range(8):
@@ -140,10 +142,18 @@ def ignored(rises: int, own: float, *, by: float = 0.002, name: str = "l2", rate
                 parameter_norms=(("[1].weight", norm),),
                 data_gradient_norms=(("[1].weight", size),),
                 gradient_norms=(("[1].weight", size),),
+                update_ratios=(("[1].weight", noise),),
                 learning_rate=rate,
             )
         )
     return attrs.evolve(healthy_run(), history=tuple(epochs))
+
+
+def test_arrays_of_zeros_are_nothing_to_judge() -> None:
+    """As weights are that started from zero and got no gradient."""
+    zero = tuple((path, 0.0) for path in PATHS)
+    run = each_epoch(healthy_run(), lambda e: {"parameter_norms": zero, "data_gradient_norms": zero})
+    assert findings(run) == ()
 
 
 @pytest.mark.parametrize(
@@ -159,6 +169,8 @@ def ignored(rises: int, own: float, *, by: float = 0.002, name: str = "l2", rate
         (ignored(2, 3.0, name="of my own"), False),  # of no known degree: nothing can be said
         (ignored(2, 3.0, rate=1.2), True),
         (ignored(2, 3.0, rate=1.3), False),  # a step across the valley may raise the penalty
+        (ignored(2, 3.0, noise=0.27), True),  # 0.27^2 / 2 is less than half of rate |grad P| / |w| = 0.08
+        (ignored(2, 3.0, noise=0.3), False),  # noise alone may raise the penalty
     ],
 )
 def test_penalty_ignored(run: RunRecord, expected: bool) -> None:
@@ -173,9 +185,9 @@ def test_the_penalty_ignored_is_named_with_both_gradients() -> None:
     assert "at least 7.968 against 1.992" in finding.text
 
 
-def gap(size: float) -> RunRecord:
-    train = [evaluation(0.9**e, 0.9) for e in range(8)]
-    test = [evaluation(0.9**e + 0.1, 0.9 - (size if e >= 5 else 0.0)) for e in range(8)]
+def gap(size: float, examples: int = 10_000) -> RunRecord:
+    train = [evaluation(0.9**e, 0.9, 10_000) for e in range(8)]
+    test = [evaluation(0.9**e + 0.1, 0.9 - (size if e >= 5 else 0.0), examples) for e in range(8)]
     return history(train, test)
 
 
@@ -185,6 +197,26 @@ def test_over_fitting_by_accuracy() -> None:
     assert finding.text == (
         "Training accuracy is 0.900, testing accuracy 0.799: a gap of 0.101, above 0.1 since epoch 6."
     )
+
+
+def test_a_gap_that_chance_explains_is_none() -> None:
+    """Of 20 testing examples three fewer are right."""
+    assert rules(gap(0.15, examples=20)) == []
+    assert rules(gap(0.15, examples=200)) == ["over-fitting"]
+
+
+def test_a_loss_that_is_next_to_nothing_may_rise() -> None:
+    """From 0.0001 to 0.0002, after 0.5: neither divergence nor over-fitting."""
+    assert rules(losses([0.5, 0.01, 1e-4, 1.6e-4])) == []
+    assert rules(losses([0.5, 0.01, 1e-4, 5e-5], [0.5, 0.01, 1e-3, 1.1e-3])) == []
+
+
+def test_losses_below_zero_may_fall() -> None:
+    """As those of densities do."""
+    run = attrs.evolve(losses([5.0, 2.0, 1.0, -1.0, -2.0, -4.0, -7.0, -10.0]), examination=None)
+    assert rules(run) == []
+    assert rules(attrs.evolve(losses([-1.0, -1.005, -1.5, -1.01]), examination=None)) == []
+    assert rules(attrs.evolve(losses([-1.0, -10.0, -4.0]), examination=None)) == ["divergence"]
 
 
 def test_the_epoch_since_when_the_gap_is_there_is_that_of_its_last_stretch() -> None:
@@ -237,8 +269,8 @@ def test_a_loss_that_is_no_number_is_divergence(value: float) -> None:
 
 def still(change: float, rate: float = 0.1, accuracy: float = 0.5, epochs: int = 8) -> RunRecord:
     """Training that moves by ``change`` in its last quarter, at a share ``rate`` of its first learning rate."""
-    values = [2.0 - e / 8 for e in range(epochs - epochs // 4)] + [0.9] * (epochs // 4)
-    values[-1 - epochs // 4] = values[-1] = 0.4
+    values = [2.0 - e / 8 for e in range(epochs - epochs // 4)] + [0.4] * (epochs // 4)
+    values[-1 - epochs // 4] = 0.4
     values[-1] *= 1 - change
     run = history([evaluation(v, accuracy) for v in values])
     last = epochs - epochs // 4
@@ -251,7 +283,7 @@ def still(change: float, rate: float = 0.1, accuracy: float = 0.5, epochs: int =
         (still(0.00999, rate=0.11), True),
         (still(0.01001, rate=0.11), False),
         (still(-0.00999, rate=0.11), True),
-        (still(-0.01001, rate=0.11), False),
+        (still(-0.0102, rate=0.11), False),
         (still(0.001, rate=0.1 * BELOW), False),  # the rate has come down: it is meant to stand still
         (still(0.001, rate=1.0, accuracy=1.0), False),  # nothing is left to learn
         (still(0.001, rate=1.0, epochs=7), False),
@@ -261,10 +293,21 @@ def test_plateau(run: RunRecord, expected: bool) -> None:
     assert ("plateau" in rules(run)) == expected
 
 
+def test_a_valley_is_no_plateau() -> None:
+    assert rules(losses([1.0, 0.5, 0.45, 0.42, 0.4, 0.3, 0.2, 0.3])) == []
+
+
+def test_the_rate_of_a_plateau_is_that_of_all_its_epochs() -> None:
+    """A last epoch at a low rate does not excuse those before it."""
+    run = still(0.001, rate=1.0)
+    last = attrs.evolve(run.history[-1], learning_rate=0.01)
+    assert rules(attrs.evolve(run, history=(*run.history[:-1], last))) == ["plateau"]
+
+
 def test_a_plateau_says_how_flat_it_is() -> None:
     text = found(still(0.002, rate=0.5), "plateau").text
     assert "Over the last 2 epochs" in text
-    assert "a change of 0.20%, though the learning rate was still 50% of its highest" in text
+    assert "never more than 0.20% apart, though the learning rate was still 50% of its highest" in text
 
 
 def test_dead_units() -> None:
@@ -291,13 +334,14 @@ def gradients(first: float, last: float) -> RunRecord:
         (1.0, 1000 * ABOVE, "Gradients vanish on their way back"),
         (1000 * BELOW, 1.0, ""),
         (1000 * ABOVE, 1.0, "Gradients explode on their way back"),
-        (0.0, 1.0, ""),  # a layer without a gradient: dead or frozen, not a matter of depth
+        (0.0, 1.0, "Gradients vanish on their way back"),
+        (0.0, 0.0, ""),  # nothing left to learn
     ],
 )
 def test_gradients_by_layer(first: float, last: float, title: str) -> None:
     run = gradients(first, last)
     assert [f.title for f in findings(run)] == [title] * bool(title)
-    if title:
+    if title and first:
         assert "1,000 times" in found(run, "gradients by layer").text
 
 
@@ -308,6 +352,7 @@ def test_gradient_growth() -> None:
         last = attrs.evolve(run.history[-1], data_gradient_norms=sizes)
         changed = attrs.evolve(run, history=(*run.history[:-1], last))
         assert ("gradient growth" in rules(changed)) == expected
+    assert found(changed, "gradient growth").title == "The gradient grew 100-fold"
     assert "from 0.400 after the first epoch to 40.000 after the last" in found(changed, "gradient growth").text
 
 

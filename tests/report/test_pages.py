@@ -74,7 +74,7 @@ def test_pdf_of_the_same_runs_is_the_same() -> None:
 def test_pdf_breaks_what_is_too_long_for_a_line() -> None:
     """Checksums and the names of networks; nothing is cut at the page's edge."""
     name = "x" * 300
-    content = Document("T", (Heading("h"), Table("S", ("", ""), (("network", name),), text=True), Paragraph(name)))
+    content = Document("T", (Heading("h"), Table("S", ("", ""), (("network", name),), text=2), Paragraph(name)))
     (sheet,) = PdfReader(BytesIO(to_pdf(content))).pages
     text = sheet.extract_text().replace("\u200b", "")
     assert text.count("x") >= 600

@@ -1,3 +1,5 @@
+import itertools
+
 import attrs
 import numpy as np
 from runs import examination
@@ -11,11 +13,20 @@ ANSWERS = examination().answers
 def test_a_mistake_with_what_was_predicted_and_what_it_is() -> None:
     figure = mistakes_figure(ANSWERS, ("cat", "dog", "US$"))
     first, second, *rest = figure.axes
-    assert first.get_title() == "dog, 97%\nis US\\$"
-    assert second.get_title() == "cat, 66%\nis dog"
+    assert first.get_title() == "dog\nis US\\$\n97%"
+    assert second.get_title() == "cat\nis dog\n66%"
     np.testing.assert_array_equal(first.images[0].get_array(), np.arange(12).reshape(2, 2, 3))
     assert not any(axes.images for axes in rest)
     assert not any(axes.axison for axes in figure.axes)
+
+
+def test_long_names_do_not_overlap() -> None:
+    mistakes = tuple(attrs.evolve(ANSWERS.mistakes[0], confidence=1.0) for _ in range(12))
+    names = ("Pullover (wool)", "Trouser and top", "Ankle boot wide")
+    figure = mistakes_figure(attrs.evolve(ANSWERS, mistakes=mistakes), names)
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_as_many_rows_as_it_takes() -> None:

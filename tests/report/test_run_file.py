@@ -39,12 +39,17 @@ def test_a_run_is_read_back_equal(run: RunRecord, tmp_path: Path) -> None:
 numbers = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 5e-324])
 
 
-@given(loss=numbers, accuracy=numbers, text=st.text(), seed=st.integers(0, 2**64 - 1))
+@given(loss=numbers, accuracy=st.floats(0, 1) | st.just(math.nan), text=st.text(), seed=st.integers(0, 2**64 - 1))
 def test_any_number_and_any_text(
     loss: float, accuracy: float, text: str, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     run = whole_run()
-    end = attrs.evolve(run.test[-1], data_loss=loss, accuracy=accuracy, penalties=(PenaltyValue("p", "l2", loss),))
+    end = attrs.evolve(
+        run.test[-1],
+        data_loss=loss,
+        accuracy=accuracy,
+        penalties=(PenaltyValue("[1].weight", "l2", loss), run.test[-1].penalties[1]),
+    )
     last = attrs.evolve(run.history[-1], gradient_norms=(("p", float(f"{loss}")),))
     run = attrs.evolve(run, history=(*run.history[:-1], last))
     run = attrs.evolve(with_end(run, test=end), dataset=text.encode(errors="replace").decode(), seed=seed)
@@ -83,7 +88,20 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda c: c.update(format="else"), 'expected the JSON of a run, {"format": "funcnet run", ...}'),
-        (lambda c: c.pop("run"), "run"),
+        (lambda c: c.update(version=True), "expected a run of version 1, found version True"),
+        (lambda c: c.pop("run"), "expected the run's fields under"),
+        (lambda c: c.update(run=[1]), "expected the run's fields under"),
+        (lambda c: c["run"]["history"].reverse(), "expected the epochs of a run from 1 on, found 3 in place 1 @ run"),
+        (lambda c: c["run"]["history"][1]["train"]["penalties"].pop(), "others in epoch 2 @ run"),
+        (lambda c: c["run"]["history"][1]["test"].update(accuracy=1.5), "found 1.5 of 20 in epoch 2 @ run"),
+        (lambda c: c["run"]["history"][1]["test"].update(examples=0), "found 0.35 of 0 in epoch 2 @ run"),
+        (lambda c: c["run"]["examination"]["answers"]["confusion"][0].pop(), "expected a confusion matrix"),
+        (lambda c: c["run"]["examination"]["answers"].update(bins=[]), "expected bins of confidence"),
+        (
+            lambda c: c["run"]["examination"]["answers"]["mistakes"][0].update(true=-1),
+            "expected mistakes among 3 classes",
+        ),
+        (lambda c: c["run"]["examination"]["filters"][0].update(shape=[2, 2]), "found 12 bytes of shape (2, 2)"),
         (lambda c: c["run"].pop("seed"), "required field missing @ run.seed"),
         (lambda c: c["run"].update(seeds=1), "extra fields found (seeds) @ run"),
         (lambda c: c["run"].update(seed="1"), "expected a whole number, found '1' @ run.seed"),
@@ -94,7 +112,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
             "expected a number, found 'much' @ run.history[1].test.data_loss",
         ),
         (
-            lambda c: c["run"]["examination"]["answers"]["mistakes"][0]["picture"].update(pixels="ü"),
+            lambda c: c["run"]["examination"]["answers"]["mistakes"][0]["picture"].update(pixels="AAE!CAwQFBgcICQoL"),
             "@ run.examination.answers.mistakes[0].picture.pixels",
         ),
     ],
@@ -110,6 +128,12 @@ def test_what_is_wrong_with_a_file_is_said_with_its_place(change: Any, message: 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "null", '"run"', "\x00", '{"format": "funcnet run"'])
 def test_a_file_that_holds_something_else(content: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(content)
+    with pytest.raises(DataError, match=r"run\.json: expected"):
+        read_run(tmp_path / "run.json")
+
+
+def test_a_file_of_nothing_but_depth(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match=r"run\.json: expected"):
         read_run(tmp_path / "run.json")
 

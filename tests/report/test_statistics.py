@@ -38,12 +38,16 @@ def test_no_interval(share: float, count: int) -> None:
 def test_two_shares() -> None:
     """Its square is Pearson's chi-squared of the table of two by two, 50, 50 and 30, 70: 100/12."""
     assert two_proportion_z(0.5, 100, 0.3, 100) ** 2 == pytest.approx(100 / 12)
+    # 50 of 100 and 10 of 300: pooled 0.15.
+    assert two_proportion_z(0.5, 100, 1 / 30, 300) == pytest.approx(
+        (0.5 - 1 / 30) / (0.15 * 0.85 * (0.01 + 1 / 300)) ** 0.5
+    )
     assert two_proportion_z(0.3, 100, 0.5, 100) == -two_proportion_z(0.5, 100, 0.3, 100)
     assert two_proportion_z(1.0, 10, 1.0, 20) == two_proportion_z(0.0, 10, 0.0, 20) == 0
 
 
 def test_scores_by_hand() -> None:
-    answers = Answers(((7, 1, 0, 0), (2, 4, 0, 0), (0, 2, 0, 0), (0, 0, 0, 0)), (), ())
+    answers = Answers(((7, 1, 0, 0), (2, 4, 0, 0), (0, 2, 0, 0), (0, 0, 0, 0)), (Bin(0, 0.0, 0.0),), ())
     cat, dog, cow, nothing = class_scores(answers)
     assert cat == ClassScore(8, 9, 7 / 9, 7 / 8, 14 / 17)
     assert dog == ClassScore(6, 7, 4 / 7, 4 / 6, 8 / 13)
