@@ -43,6 +43,7 @@ from funcnet.shapes import ShapeError as ShapeError
 from funcnet.step import Batch as Batch
 from funcnet.step import Evaluation as Evaluation
 from funcnet.step import TrainState as TrainState
+from funcnet.step import copy_state as copy_state
 from funcnet.step import evaluate as evaluate
 from funcnet.step import make_grad as make_grad
 from funcnet.step import make_step as make_step

@@ -16,9 +16,9 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
 
-from funcnet import tree
+from funcnet import blas, tree
 from funcnet.random import Key, split
-from funcnet.shapes import Array, Float, Shape, ShapeError
+from funcnet.shapes import Array, Float, Shape, ShapeError, expect
 
 __all__ = ["AnyLayer", "Layer", "chain"]
 
@@ -69,6 +69,30 @@ class Layer(Generic[P, R]):
 AnyLayer: TypeAlias = Layer[Any, Any]
 
 
+def add_vjp(
+    layer: AnyLayer,
+    params: Any,
+    residuals: Any,
+    dy: Float[Array, "batch ..."],
+    onto: Any,
+    keep: float,
+    *,
+    need_dx: bool = True,
+) -> Float[Array, "batch ..."] | None:
+    """The vjp in place: ``onto``, a tree like params of writable arrays, becomes keep onto + dparams. Returns dx.
+
+    By the twin of the layer's vjp, which takes the same arguments; without one, by the vjp.
+    """
+    if (twin := blas.twin_of(layer.vjp)) is not None:
+        dx: Array | None = twin(params, residuals, dy, onto, keep, need_dx=need_dx)
+        return dx
+    dparams, dx = layer.vjp(params, residuals, dy, need_dx=need_dx)
+    for (path, total), gradient in zip(tree.named_leaves(onto), tree.leaves(dparams), strict=True):
+        expect(layer.name, f"the gradient of params.{path}", gradient, total.shape, total.dtype)
+        blas.keep_and_add(total, keep, gradient)
+    return dx
+
+
 def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
     """The composition of layers, first to last: itself a layer, so chains nest.
 
@@ -109,30 +133,56 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
             residuals.append(kept)
         return x, tuple(residuals)
 
-    def vjp(
-        params: tuple[Any, ...], residuals: tuple[Any, ...], dy: Float[Array, "batch ..."], *, need_dx: bool = True
-    ) -> tuple[tuple[Any, ...], Float[Array, "batch ..."] | None]:
+    def backward(
+        params: tuple[Any, ...], dy: Float[Array, "batch ..."], need_dx: bool, layer_vjp: Callable[..., Array | None]
+    ) -> tuple[int, Float[Array, "batch ..."] | None]:
+        """Send dy back, last layer first, by ``layer_vjp(place, dy, need_dx) -> dx``; where it stopped, and dx."""
         _expect_params(layers, params)
         # The products stop at the first layer that has parameters, unless the caller wants dx: the gradient with
         # respect to the data is a third of the arithmetic of a network with one hidden layer.
         first = 0 if need_dx else next((i for i, p in enumerate(params) if tree.leaves(p)), len(layers))
-        dparams: list[Any] = []
         for place in reversed(range(first, len(layers))):
             wanted = need_dx or place > first
             try:
-                layer_dparams, dx = layers[place].vjp(params[place], residuals[place], dy, need_dx=wanted)
+                dx = layer_vjp(place, dy, wanted)
             except ShapeError as error:
                 raise error.inside(f"chain[{place}]") from None
-            dparams.append(layer_dparams)
             if wanted:
                 if dx is None:
                     raise TypeError(f"the vjp of chain[{place}].{layers[place]} returned no dx, which was asked for")
                 dy = dx
+        return first, dy if need_dx else None
+
+    def vjp(
+        params: tuple[Any, ...], residuals: tuple[Any, ...], dy: Float[Array, "batch ..."], *, need_dx: bool = True
+    ) -> tuple[tuple[Any, ...], Float[Array, "batch ..."] | None]:
+        dparams: list[Any] = []
+
+        def layer_vjp(place: int, dy: Array, need_dx: bool) -> Array | None:
+            layer_dparams, dx = layers[place].vjp(params[place], residuals[place], dy, need_dx=need_dx)
+            dparams.append(layer_dparams)
+            return dx
+
+        first, dx = backward(params, dy, need_dx, layer_vjp)
         # Before ``first`` there are only empty trees, which are their own gradients.
-        return (*params[:first], *reversed(dparams)), dy if need_dx else None
+        return (*params[:first], *reversed(dparams)), dx
+
+    def add_vjp_of_chain(
+        params: tuple[Any, ...],
+        residuals: tuple[Any, ...],
+        dy: Float[Array, "batch ..."],
+        onto: tuple[Any, ...],
+        keep: float,
+        *,
+        need_dx: bool = True,
+    ) -> Float[Array, "batch ..."] | None:
+        def layer_vjp(place: int, dy: Array, need_dx: bool) -> Array | None:
+            return add_vjp(layers[place], params[place], residuals[place], dy, onto[place], keep, need_dx=need_dx)
+
+        return backward(params, dy, need_dx, layer_vjp)[1]
 
     name = f"chain({', '.join(layer.name for layer in layers)})"
-    return Layer(name, init, forward, vjp, parts=layers)
+    return Layer(name, init, forward, blas.with_twin(vjp, add_vjp_of_chain), parts=layers)
 
 
 def _expect_params(layers: tuple[AnyLayer, ...], params: Any) -> None:

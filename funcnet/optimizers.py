@@ -15,7 +15,7 @@ from typing import TypeAlias
 import attrs
 import numpy as np
 
-from funcnet import tree
+from funcnet import blas, tree
 from funcnet.shapes import Array, whole_number
 from funcnet.tree import Tree
 
@@ -44,6 +44,19 @@ class Optimizer:
         return self.name
 
 
+@attrs.frozen
+class Gradient:
+    """A gradient that is not there yet, for updates in place: the twins of ``update``, which take it for ``grads``.
+
+    Attributes:
+        onto: ``onto(tree, keep)``: the tree, of writable arrays, becomes keep tree + gradient.
+        alone: ``alone()``: the gradient as a tree of writable arrays, which are used again in the next step.
+    """
+
+    onto: Callable[[Tree, float], None]
+    alone: Callable[[], Tree]
+
+
 def sgd(learning_rate: float | Schedule) -> Optimizer:
     """Stochastic gradient descent: w <- w - rate g.
 
@@ -57,7 +70,11 @@ def sgd(learning_rate: float | Schedule) -> Optimizer:
     def update(grads: Tree, opt_state: tuple[()], params: Tree, step: int) -> tuple[Tree, tuple[()]]:
         return tree.map(lambda w, g: _add_scaled(w, -rate(step), g), params, grads), ()
 
-    return Optimizer("sgd", rate, lambda params: (), update)
+    def update_in_place(gradient: Gradient, opt_state: tuple[()], params: Tree, step: int) -> None:
+        for w, g in zip(tree.leaves(params), tree.leaves(gradient.alone()), strict=True):
+            blas.add_scaled(w, -rate(step), g)
+
+    return Optimizer("sgd", rate, lambda params: (), blas.with_twin(update, update_in_place))
 
 
 def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
@@ -69,7 +86,15 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
     Raises:
         ValueError: for a rate that is not finite and positive, or a decay outside [0, 1).
     """
-    return _with_velocity("momentum", learning_rate, decay, lambda w, v, g, rate: _add_scaled(w, -rate, v))
+
+    def move_in_place(gradient: Gradient, params: Tree, velocity: Tree, rate: float) -> None:
+        gradient.onto(velocity, decay)
+        for w, v in zip(tree.leaves(params), tree.leaves(velocity), strict=True):
+            blas.add_scaled(w, -rate, v)
+
+    return _with_velocity(
+        "momentum", learning_rate, decay, lambda w, v, g, rate: _add_scaled(w, -rate, v), move_in_place
+    )
 
 
 def nesterov(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
@@ -89,7 +114,14 @@ def nesterov(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
         moved += w
         return moved
 
-    return _with_velocity("nesterov", learning_rate, decay, move)
+    def move_in_place(gradient: Gradient, params: Tree, velocity: Tree, rate: float) -> None:
+        leaves = zip(*map(tree.leaves, (params, velocity, gradient.alone())), strict=True)
+        for w, v, g in leaves:
+            blas.keep_and_add(v, decay, g)
+            blas.add_scaled(w, -rate, g)
+            blas.add_scaled(w, -rate * decay, v)
+
+    return _with_velocity("nesterov", learning_rate, decay, move, move_in_place)
 
 
 def _with_velocity(
@@ -97,8 +129,9 @@ def _with_velocity(
     learning_rate: float | Schedule,
     decay: float,
     move: Callable[[Array, Array, Array, float], Array],
+    move_in_place: Callable[[Gradient, Tree, Tree, float], None],
 ) -> Optimizer:
-    """v <- decay v + g, w <- move(w, v, g, rate)."""
+    """v <- decay v + g, w <- move(w, v, g, rate); and both of them in place."""
     rate = _schedule(learning_rate)
     if not 0 <= decay < 1:
         raise ValueError(f"the decay of {name} lies in [0, 1), got {decay}")
@@ -108,7 +141,15 @@ def _with_velocity(
         current = rate(step)
         return tree.map(lambda w, v, g: move(w, v, g, current), params, velocity, grads), velocity
 
-    return Optimizer(f"{name}({decay:g})", rate, lambda params: tree.map(np.zeros_like, params), update)
+    def update_in_place(gradient: Gradient, velocity: Tree, params: Tree, step: int) -> None:
+        move_in_place(gradient, params, velocity, rate(step))
+
+    return Optimizer(
+        f"{name}({decay:g})",
+        rate,
+        lambda params: tree.map(np.zeros_like, params),
+        blas.with_twin(update, update_in_place),
+    )
 
 
 def one_cycle(peak: float, steps: int, *, warmup: float = 0.3) -> Schedule:

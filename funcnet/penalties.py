@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 import attrs
 import numpy as np
 
+from funcnet import blas
 from funcnet.shapes import Array, Float
 from funcnet.tree import Tree, named_leaves, squared_norm
 
-__all__ = ["Penalty", "each_weight", "l1", "l2"]
+__all__ = ["Penalty", "add_grad", "each_weight", "l1", "l2"]
 
 
 @attrs.frozen(repr=False)
@@ -44,6 +45,14 @@ class Penalty:
         return f"{self.name}({self.coefficient:g})"
 
 
+def add_grad(penalty: Penalty, onto: Array, w: Array) -> None:
+    """The gradient in place: the writable array ``onto`` becomes onto + grad(w)."""
+    if (twin := blas.twin_of(penalty.grad)) is not None:
+        twin(onto, w)
+    else:
+        blas.add_scaled(onto, 1.0, penalty.grad(w))
+
+
 def l2(coefficient: float) -> Penalty:
     """``coefficient`` / 2 times the sum of squares; its gradient is ``coefficient`` w (weight decay).
 
@@ -53,7 +62,8 @@ def l2(coefficient: float) -> Penalty:
         ValueError: for a coefficient that is negative or not finite.
     """
     c = _checked(coefficient)
-    return Penalty("l2", c, lambda w: 0.5 * c * squared_norm(w), lambda w: np.asarray(c * w))
+    grad = blas.with_twin(lambda w: np.asarray(c * w), lambda onto, w: blas.add_scaled(onto, c, w))
+    return Penalty("l2", c, lambda w: 0.5 * c * squared_norm(w), grad)
 
 
 def l1(coefficient: float) -> Penalty:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
+import numpy as np
 
-from funcnet import tree
-from funcnet.layer import AnyLayer
+from funcnet import blas, tree
+from funcnet.layer import AnyLayer, add_vjp
 from funcnet.losses import Loss
-from funcnet.optimizers import Optimizer
-from funcnet.penalties import Penalty
+from funcnet.optimizers import Gradient, Optimizer
+from funcnet.penalties import Penalty, add_grad
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, Num, ShapeError
 from funcnet.tree import Tree
@@ -26,6 +27,7 @@ __all__ = [
     "PenaltyValue",
     "Step",
     "TrainState",
+    "copy_state",
     "evaluate",
     "make_grad",
     "make_step",
@@ -110,22 +112,79 @@ def start(params: Tree, optimizer: Optimizer, key: Key) -> TrainState:
     return TrainState(params, optimizer.init(params), key)
 
 
-def make_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mapping[str, Penalty] | None = None) -> Step:
+def make_step(
+    net: AnyLayer,
+    loss: Loss,
+    optimizer: Optimizer,
+    penalties: Mapping[str, Penalty] | None = None,
+    *,
+    donate: bool = False,
+) -> Step:
     """The pure function ``step(state, batch) -> (state, metrics)`` of one update.
 
     The metrics are those of the batch with the parameters before the update. ``penalties`` maps paths in the
     parameters, such as ``"[1].weight"``, to penalties (``each_weight`` writes this mapping).
+
+    With ``donate=True`` the step is given the state for good: it writes the new one over the old one's arrays, which
+    must not be used any more. What comes out is the same but for rounding, and saves making arrays as large as the
+    parameters, several times a step. ``copy_state`` makes a state of one's own to give up, or to keep. Optimizers
+    whose update has no twin in place do as if nothing was said.
 
     Raises:
         TypeError: for a loss or penalties that are none.
         ShapeError: by the step, where batch, parameters and network do not fit.
         ValueError: by the step, for a penalty on a path that the parameters do not have.
     """
+    in_place = blas.twin_of(optimizer.update)
+    if donate and in_place is not None:
+        return _donating_step(net, loss, in_place, _checked(loss, penalties))
     grad = make_grad(net, loss, penalties)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Evaluation]:
         metrics, grads = grad(state.params, batch)
         params, opt_state = optimizer.update(grads, state.opt_state, state.params, state.step)
+        return TrainState(params, opt_state, state.key, state.step + 1), metrics
+
+    return step
+
+
+def copy_state(state: TrainState) -> TrainState:
+    """The state with arrays of its own."""
+    return attrs.evolve(
+        state, params=tree.map(np.copy, state.params), opt_state=tree.map(np.copy, state.opt_state)
+    )  # fmt: skip
+
+
+def _donating_step(
+    net: AnyLayer, loss: Loss, update: Callable[..., None], penalties: Mapping[str, Penalty]
+) -> Step:  # fmt: skip
+    # Gradients between two steps, so that their memory is not made again: what they hold then means nothing. A list,
+    # whose pop and append are atomic, keeps two threads apart that use one step.
+    spares: list[Tree] = []
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Evaluation]:
+        params, opt_state = state.params, state.opt_state
+        prediction, residuals = net.forward(params, batch.x)
+        data_loss, dprediction = loss(prediction, batch.y)
+        metrics = Evaluation(
+            data_loss, _penalty_values(penalties, params), _accuracy(loss, prediction, batch.y), len(batch)
+        )
+        weights = dict(tree.named_leaves(params))
+
+        def onto(total: Tree, keep: float) -> None:
+            add_vjp(net, params, residuals, dprediction, total, keep, need_dx=False)
+            gradients = dict(tree.named_leaves(total))
+            for path, penalty in penalties.items():
+                add_grad(penalty, gradients[path], weights[path])
+
+        def alone() -> Tree:
+            onto(spare, 0.0)
+            return spare
+
+        spare = spares.pop() if spares else tree.map(np.empty_like, params)
+        with tree.writable(params), tree.writable(opt_state), tree.writable(spare):
+            update(Gradient(onto, alone), opt_state, params, state.step)
+        spares.append(spare)
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
     return step
@@ -141,9 +200,7 @@ def make_grad(
     Raises:
         TypeError: for a loss or penalties that are none.
     """
-    if not isinstance(loss, Loss):
-        raise TypeError(f"a loss is made by a call, such as softmax_cross_entropy(); got {loss!r:.80}")
-    penalties = _checked_penalties(penalties)
+    penalties = _checked(loss, penalties)
 
     def grad(params: Tree, batch: Batch) -> tuple[Evaluation, Tree]:
         prediction, residuals = net.forward(params, batch.x)
@@ -186,7 +243,9 @@ def evaluate(
     )
 
 
-def _checked_penalties(penalties: Mapping[str, Penalty] | None) -> dict[str, Penalty]:
+def _checked(loss: Loss, penalties: Mapping[str, Penalty] | None) -> dict[str, Penalty]:
+    if not isinstance(loss, Loss):
+        raise TypeError(f"a loss is made by a call, such as softmax_cross_entropy(); got {loss!r:.80}")
     if not isinstance(penalties, Mapping | None) or not all(isinstance(p, Penalty) for p in (penalties or {}).values()):
         raise TypeError(
             'penalties map paths to penalties, such as {"[1].weight": l2(1e-4)} or each_weight(l2(1e-4), params); '

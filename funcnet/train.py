@@ -20,7 +20,7 @@ from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer
 from funcnet.penalties import Penalty
 from funcnet.shapes import whole_number
-from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, evaluate, make_grad, make_step
+from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, copy_state, evaluate, make_grad, make_step
 from funcnet.tree import Tree
 
 __all__ = ["DivergenceError", "EpochNumbers", "EpochRecord", "Watch", "train"]
@@ -161,7 +161,9 @@ def _epochs(
     watch: Watch | None,
 ) -> Iterator[EpochRecord]:
     normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
-    step = make_step(net, loss, optimizer, penalties)
+    # The state is this function's own from here on, and a record gets a copy: nobody sees the arrays written to.
+    state = copy_state(state)
+    step = make_step(net, loss, optimizer, penalties, donate=True)
     data_grad, grad = make_grad(net, loss), make_grad(net, loss, penalties)
     # Not the first ones: a set may be sorted.
     some = dataset.train.take(np.array(sorted(_evenly_spaced(_EVALUATION_BATCH, len(dataset.train)))))
@@ -172,9 +174,9 @@ def _epochs(
         ratios: list[dict[str, float]] = []
         began = time.perf_counter()
         for batch in batches(dataset.train, batch_size, normalize=normalize, key=key):
-            before = state.params
+            before = tree.map(np.copy, state.params) if len(metrics) in sampled else None
             state, met = step(state, batch)
-            if len(metrics) in sampled:
+            if before is not None:
                 ratios.append(_update_ratios(before, state.params))
             if not math.isfinite(met.loss):
                 raise DivergenceError(_diverged(epoch, len(metrics) + 1, met, optimizer.learning_rate(state.step - 1)))
@@ -200,7 +202,7 @@ def _epochs(
             examples_per_second=len(dataset.train) / seconds,
             loss_name=loss.name,
             examination=examine(net, state.params, dataset.test, normalize),
-            state=state,
+            state=copy_state(state),
         )
 
 

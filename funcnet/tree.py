@@ -13,7 +13,8 @@ from __future__ import annotations
 import builtins
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
@@ -35,6 +36,7 @@ __all__ = [
     "norm",
     "readonly",
     "readonly_view",
+    "writable",
 ]
 
 Tree: TypeAlias = Any
@@ -45,6 +47,25 @@ def freeze(array: Array) -> Array:
     """Make an array that the caller has just made read-only, and return it. No copy."""
     array.flags.writeable = False
     return array
+
+
+@contextmanager
+def writable(tree: Tree) -> Iterator[None]:
+    """Within, the leaves may be written to: for whoever was given the tree for good.
+
+    Raises:
+        ValueError: for leaves that share memory with others, or with something outside.
+    """
+    own = {id(leaf): leaf for leaf in leaves(tree)}
+    if len(own) != len(leaves(tree)) or any(leaf.base is not None for leaf in own.values()):
+        raise ValueError("a state that is given up needs arrays of its own (copy_state makes such a state)")
+    for leaf in own.values():
+        leaf.flags.writeable = True
+    try:
+        yield
+    finally:
+        for leaf in own.values():
+            leaf.flags.writeable = False
 
 
 def readonly(array: object) -> Array:

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import attrs
 import numpy as np
@@ -9,15 +10,16 @@ from hypothesis import strategies as st
 from funcnet import random, tree
 from funcnet.check import check_step, class_labels
 from funcnet.check.strategies import keys, sizes
-from funcnet.layer import AnyLayer, chain
+from funcnet.layer import AnyLayer, Layer, chain
 from funcnet.layers.activations import relu, tanh
-from funcnet.layers.linear import linear
+from funcnet.layers.linear import LinearParams, linear
+from funcnet.layers.reshape import flatten
 from funcnet.losses import mean_squared_error, softmax_cross_entropy
-from funcnet.optimizers import momentum, sgd
+from funcnet.optimizers import Optimizer, momentum, nesterov, sgd
 from funcnet.penalties import each_weight, l1, l2
-from funcnet.random import Key, make_key
+from funcnet.random import Key, make_key, normal
 from funcnet.shapes import ShapeError
-from funcnet.step import Batch, Evaluation, PenaltyValue, evaluate, make_grad, make_step, start
+from funcnet.step import Batch, Evaluation, PenaltyValue, copy_state, evaluate, make_grad, make_step, start
 
 
 def network() -> AnyLayer:
@@ -147,3 +149,122 @@ def test_a_gradient_unlike_its_parameter_is_refused(spoil: object, message: str)
     params, _ = wrong.init(make_key(0), (2,))
     with pytest.raises(ShapeError, match=message):
         make_grad(wrong, softmax_cross_entropy())(params, batch_of(make_key(0), 4, np.float32))
+
+
+OPTIMIZERS = (sgd(0.1), momentum(0.1), nesterov(lambda step: 0.1 / (step + 1)))
+
+
+def own_layer() -> AnyLayer:
+    """A layer with parameters and no twin: y = x scale."""
+
+    def vjp(params: LinearParams, x: np.ndarray, dy: np.ndarray, *, need_dx: bool = True) -> object:
+        return LinearParams((x * dy).sum(axis=0, keepdims=True)), dy * params.weight if need_dx else None
+
+    return Layer(
+        "scale", lambda key, shape: (LinearParams(np.ones((1, *shape), np.float32)), shape),
+        lambda params, x: (x * params.weight, x), vjp,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)
+@given(widths=st.lists(st.integers(1, 40), max_size=3), batch=st.integers(1, 20), seed=st.integers(0, 99))
+@settings(max_examples=15)
+def test_a_state_given_up_comes_to_the_same(optimizer: Optimizer, widths: list[int], batch: int, seed: int) -> None:
+    """Five steps of chains with layers and penalties of every kind, in place and fresh, but for rounding."""
+    hidden = [layer for width in widths for layer in (linear(width), relu(), own_layer())]
+    net = chain(flatten(), *hidden, chain(linear(5, bias=False), tanh()), linear(3))
+    params, _ = net.init(make_key(seed), (4, 4))
+    paths = [path for path, leaf in tree.named_leaves(params) if leaf.ndim == 2]
+    penalties = {path: (l2(0.1), l1(0.01))[i % 2] for i, path in enumerate(paths)}
+    plain = make_step(net, softmax_cross_entropy(), optimizer, penalties)
+    donating = make_step(net, softmax_cross_entropy(), optimizer, penalties, donate=True)
+    fresh = start(params, optimizer, make_key(0))
+    given_up = copy_state(fresh)
+    for step in range(5):
+        x = normal(make_key(seed + step), (batch, 4, 4))
+        examples = Batch(x, np.arange(batch) % 3)
+        fresh, met = plain(fresh, examples)
+        given_up, met_in_place = donating(given_up, examples)
+        assert met_in_place.data_loss == pytest.approx(met.data_loss, rel=1e-4)
+        assert (met_in_place.examples, given_up.step) == (met.examples, fresh.step)
+    for a, b in zip(
+        tree.leaves((fresh.params, fresh.opt_state)), tree.leaves((given_up.params, given_up.opt_state)), strict=True
+    ):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)
+def test_a_donating_step_makes_no_array_as_large_as_the_parameters(optimizer: Optimizer) -> None:
+    net = chain(linear(500), relu(), linear(2))
+    params, _ = net.init(make_key(0), (500,))
+    step = make_step(net, softmax_cross_entropy(), optimizer, each_weight(l2(0.1), params), donate=True)
+    state = copy_state(start(params, optimizer, make_key(0)))
+    batch = Batch(normal(make_key(1), (4, 500)), np.array([0, 1, 0, 1]))
+    memory = [leaf.ctypes.data for leaf in tree.leaves((state.params, state.opt_state))]
+    state, _ = step(state, batch)
+    tracemalloc.start()
+    state, _ = step(state, batch)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 500 * 500 * 4 / 4
+    assert [leaf.ctypes.data for leaf in tree.leaves((state.params, state.opt_state))] == memory
+    assert not any(leaf.flags.writeable for leaf in tree.leaves((state.params, state.opt_state)))
+
+
+def test_a_state_of_ones_own_stays_as_it_is() -> None:
+    net, optimizer = linear(2), momentum(0.1)
+    params, _ = net.init(make_key(0), (3,))
+    state = start(params, optimizer, make_key(0))
+    before = copy_state(state)
+    step = make_step(net, softmax_cross_entropy(), optimizer, donate=True)
+    step(copy_state(state), Batch(np.ones((2, 3), np.float32), np.array([0, 1])))
+    assert tree.equal(state.params, before.params)
+    assert tree.equal(state.opt_state, before.opt_state)
+
+
+def test_what_takes_a_gradients_place_counts_in_place_too() -> None:
+    """A penalty whose gradient was left out must be left out by the fast path as well."""
+    net, optimizer = linear(2, bias=False), momentum(0.1)
+    params, _ = net.init(make_key(0), (3,))
+    batch = Batch(np.zeros((2, 3), np.float32), np.array([0, 1]))  # the data loss has no gradient
+    for penalty, moves in ((l2(1.0), True), (attrs.evolve(l2(1.0), grad=np.zeros_like), False)):
+        step = make_step(net, softmax_cross_entropy(), optimizer, {"weight": penalty}, donate=True)
+        state, _ = step(copy_state(start(params, optimizer, make_key(0))), batch)
+        assert tree.equal(state.params, params) != moves
+
+
+def test_arrays_that_others_see_are_not_given_up() -> None:
+    net, optimizer = linear(2, bias=False), sgd(0.1)
+    step = make_step(net, softmax_cross_entropy(), optimizer, donate=True)
+    outside = np.ones((4, 2), np.float32)
+    outside.flags.writeable = False
+    params = LinearParams(outside[:3])
+    with pytest.raises(ValueError, match="copy_state makes such a state"):
+        step(start(params, optimizer, make_key(0)), Batch(np.ones((1, 3), np.float32), np.array([0])))
+
+
+def test_an_optimizer_without_a_twin_is_followed_as_it_is() -> None:
+    plain = momentum(0.1)
+    own = attrs.evolve(plain, update=lambda g, v, w, step: plain.update(g, v, w, step))
+    params, _ = linear(2).init(make_key(0), (3,))
+    state = start(params, own, make_key(0))
+    batch = Batch(np.ones((1, 3), np.float32), np.array([0]))
+    after, _ = make_step(linear(2), softmax_cross_entropy(), own, donate=True)(state, batch)
+    assert tree.equal(state.params, params)
+    assert not tree.equal(after.params, params)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_gradient_of_the_wrong_shape_is_refused_in_place_too() -> None:
+    def vjp(params: LinearParams, x: np.ndarray, dy: np.ndarray, *, need_dx: bool = True) -> object:
+        return LinearParams(x * dy), None  # the sum over the batch is forgotten
+
+    net = attrs.evolve(own_layer(), vjp=vjp)
+    params, _ = net.init(make_key(0), (3,))
+    step = make_step(net, softmax_cross_entropy(), sgd(0.1), donate=True)
+    batch = Batch(np.ones((2, 3), np.float32), np.array([0, 1]))
+    with pytest.raises(
+        ShapeError, match=r"scale: expected the gradient of params\.weight of shape \(1, 3\), got shape \(2, 3\)"
+    ):
+        step(copy_state(start(params, sgd(0.1), make_key(0))), batch)

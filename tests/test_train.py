@@ -17,7 +17,7 @@ from funcnet.losses import mean_squared_error, softmax_cross_entropy
 from funcnet.optimizers import momentum
 from funcnet.penalties import l2
 from funcnet.random import fold_in, make_key, normal
-from funcnet.step import Batch, TrainState, evaluate, make_grad, make_step, start
+from funcnet.step import Batch, TrainState, copy_state, evaluate, make_grad, make_step, start
 from funcnet.train import DivergenceError, EpochRecord, train
 
 NET = chain(flatten(), linear(32), relu(), linear(10))
@@ -134,6 +134,22 @@ def test_training_goes_on_from_any_record_as_if_it_had_not_stopped() -> None:
     assert [r.epoch for r in rest] == [3, 4]
     assert [numbers(r) for r in first + rest] == [numbers(r) for r in whole]
     assert run(whole[-1].state, 4) == []
+
+
+def test_nothing_that_anybody_sees_is_written_to() -> None:
+    """Training gives its own states up to the next step: neither the one it began with nor those of its records."""
+    beginning = begin()
+    kept = copy_state(beginning)
+    records, states = [], []
+    for record in train(
+        NET, beginning, DATA, loss=LOSS, optimizer=OPTIMIZER, penalties=PENALTIES, epochs=3, batch_size=20
+    ):
+        records.append(record)
+        states.append(copy_state(record.state))
+    assert tree.equal(beginning.params, kept.params)
+    assert tree.equal(beginning.opt_state, kept.opt_state)
+    for record, state in zip(records, states, strict=True):
+        assert tree.equal((record.state.params, record.state.opt_state), (state.params, state.opt_state))
 
 
 def test_an_interruption_leaves_the_last_record_whole() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
+from funcnet import blas
 from funcnet.layer import Layer
 from funcnet.layers.initializers import Initializer, he
 from funcnet.random import Key
@@ -88,4 +89,24 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
         dbias = None if params.bias is None else freeze(dy.sum(axis=0))
         return LinearParams(dweight, dbias), dy @ params.weight.T if need_dx else None
 
-    return Layer(name, init_params, forward, vjp, multiply_adds=lambda params, in_shape: params.weight.size)
+    def add_vjp(
+        params: LinearParams,
+        residuals: LinearResiduals,
+        dy: Float[Array, "batch out"],
+        onto: LinearParams,
+        keep: float,
+        *,
+        need_dx: bool = True,
+    ) -> Float[Array, "batch in"] | None:
+        check(params)
+        x = residuals.x
+        expect(name, "dy", dy, (len(x), width), params.weight.dtype)
+        blas.add_product(onto.weight, keep, x.T, dy)
+        if onto.bias is not None:
+            blas.keep_and_add(onto.bias, keep, dy.sum(axis=0))
+        return dy @ params.weight.T if need_dx else None
+
+    def multiply_adds(params: LinearParams, in_shape: Shape) -> int:
+        return params.weight.size
+
+    return Layer(name, init_params, forward, blas.with_twin(vjp, add_vjp), multiply_adds)

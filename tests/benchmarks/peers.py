@@ -34,6 +34,7 @@ def funcnet(w: Workload, p: Problem) -> Peer:
     import funcnet as fn
     from funcnet.data import Normalization, Split, batches
     from funcnet.layers.linear import LinearParams
+    from funcnet.step import copy_state
 
     hidden = [layer for width in w.sizes[1:-1] for layer in (fn.linear(width), fn.relu())]
     net = fn.chain(*hidden, fn.linear(w.sizes[-1]))
@@ -42,8 +43,8 @@ def funcnet(w: Workload, p: Problem) -> Peer:
         params += [LinearParams(weight.copy(), bias.copy()), ()]
     optimizer = fn.momentum(RATE, MOMENTUM)
     tree = tuple(params[:-1])
-    step = fn.make_step(net, fn.softmax_cross_entropy(), optimizer, fn.each_weight(fn.l2(L2), tree))
-    state = fn.start(tree, optimizer, fn.make_key(0))
+    step = fn.make_step(net, fn.softmax_cross_entropy(), optimizer, fn.each_weight(fn.l2(L2), tree), donate=True)
+    state = copy_state(fn.start(tree, optimizer, fn.make_key(0)))
     split = Split(p.images, p.y)
     shape = p.images.shape[1:]
     scale = np.float32(1 / 73.9)

@@ -165,10 +165,12 @@ def test_help_and_version_do_not_wait_for_matplotlib() -> None:
     assert shown.startswith("funcnet 0.")
 
 
-def test_the_real_sets_in_one_epoch(data_folder: Path, tmp_path: Path) -> None:
+def test_the_real_sets_in_one_epoch(data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lab's sets, trained for a twentieth of the lab's time; chance is 0.1, 0.1 and 0.01."""
-    names = ["fashion-mnist", "cifar-10", "cifar-100"]
-    assert main(["lab-report", *names, "--data", str(data_folder), "--epochs", "1", "--out", str(tmp_path)]) == 0
-    for summary, name, least in zip(summary_of(tmp_path), names, (0.83, 0.40, 0.14), strict=True):
-        assert summary["dataset"] == name
-        assert summary["final"]["test"]["accuracy"] > least
+    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
+    least = {"fashion-mnist": 0.83, "cifar-10": 0.40, "cifar-100": 0.14}
+    assert main(["lab-report", *least, "--data", str(data_folder), "--epochs", "1", "--out", str(tmp_path)]) == 0
+    for name, accuracy in least.items():
+        run = read_run(tmp_path / f"run-{name}.json")
+        assert (run.dataset, run.epochs) == (name, 1)
+        assert run.test[0].accuracy > accuracy

@@ -1,0 +1,134 @@
+"""In-place sums and products, by NumPy's own BLAS and by NumPy alone, against fresh ones."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from funcnet import blas
+from funcnet.shapes import ShapeError
+
+SIZES = st.sampled_from([1, 2, 3, 17, 64, 129])
+DTYPES = st.sampled_from([np.float32, np.float64])
+
+
+@pytest.fixture(params=["BLAS", "NumPy alone"], autouse=True)
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "BLAS":
+        if blas._routines("f") is None:
+            pytest.skip("NumPy's BLAS is none that can be called from here")
+        monkeypatch.setattr(blas, "_SMALL", 0)
+    else:
+        monkeypatch.setattr(blas, "_routines", lambda char: None)
+        monkeypatch.setattr(blas, "_BLOCK", 50)
+
+
+def numbers(seed: int, shape: tuple[int, ...], dtype: type, order: str = "C") -> np.ndarray:
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape), dtype, order=order)
+
+
+def expect_close(found: np.ndarray, wanted: np.ndarray, terms: int) -> None:
+    bound = terms * np.finfo(found.dtype).eps * max(1.0, np.abs(wanted).max(initial=0.0)) * 4
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=bound)
+
+
+@given(m=SIZES, n=SIZES, dtype=DTYPES, factor=st.sampled_from([0.0, 1.0, -0.25, 3.7]))
+def test_sums(m: int, n: int, dtype: type, factor: float) -> None:
+    x, y = numbers(0, (m, n), dtype), numbers(1, (m, n), dtype)
+    for change, wanted in (
+        (lambda total: blas.scale(total, factor), factor * y),
+        (lambda total: blas.add_scaled(total, factor, x), y + factor * x),
+        (lambda total: blas.keep_and_add(total, factor, x), factor * y + x),
+    ):
+        total = y.copy()
+        change(total)
+        assert total.dtype == dtype
+        expect_close(total, wanted, 3)
+
+
+@given(
+    m=SIZES, k=SIZES, n=SIZES, dtype=DTYPES, keep=st.sampled_from([0.0, 1.0, 0.9]),
+    orders=st.tuples(st.sampled_from("CF"), st.sampled_from("CF")),
+)  # fmt: skip
+def test_products(m: int, k: int, n: int, dtype: type, keep: float, orders: tuple[str, str]) -> None:
+    a, b, y = numbers(0, (m, k), dtype, orders[0]), numbers(1, (k, n), dtype, orders[1]), numbers(2, (m, n), dtype)
+    total = y.copy()
+    blas.add_product(total, keep, a, b)
+    expect_close(total, keep * y + a.astype(np.float64) @ b, k + 2)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 2), (2, 0, 3), (2, 3, 0)])
+def test_products_of_nothing(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    total = np.full((m, n), 2, np.float32)
+    blas.add_product(total, 0.5, np.ones((m, k), np.float32), np.ones((k, n), np.float32))
+    assert (total == 1).all()
+
+
+def test_memory_of_any_order() -> None:
+    """What is no matrix to BLAS is left to NumPy."""
+    a, b = numbers(0, (8, 6), np.float32)[::2, ::2], numbers(1, (6, 10), np.float32)[::2]
+    total = np.zeros((10, 4), np.float32).T
+    blas.add_product(total, 1.0, a, b)
+    expect_close(total, a @ b, 3)
+    x = numbers(2, (10, 4), np.float32).T
+    blas.add_scaled(total, 2.0, x)
+    expect_close(total, a @ b + 2 * x, 4)
+    blas.scale(total, 0.5)
+    expect_close(total, (a @ b + 2 * x) / 2, 4)
+
+
+def test_what_is_not_kept_leaves_nothing() -> None:
+    ones = np.ones((3, 3), np.float32)
+    for change in (lambda y: blas.keep_and_add(y, 0.0, ones), lambda y: blas.add_product(y, 0.0, ones, ones / 3)):
+        y = np.full((3, 3), math.nan, np.float32)
+        change(y)
+        np.testing.assert_allclose(y, 1, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("x", [np.ones((2, 1), np.float32), np.ones((2, 2))])
+def test_what_does_not_fit_is_refused(x: np.ndarray) -> None:
+    """And not broadcast, or read as numbers of another size."""
+    y = np.ones((2, 2), np.float32)
+    for add in (lambda: blas.add_scaled(y, 1.0, x), lambda: blas.keep_and_add(y, 0.5, x)):
+        with pytest.raises(ShapeError, match="what is added"):
+            add()
+    assert (y == 1).all()
+
+
+def test_numbers_that_no_blas_has() -> None:
+    y = np.ones(3, np.float16)
+    blas.add_scaled(y, 2.0, y.copy())
+    assert (y.dtype, y.tolist()) == (np.float16, [3, 3, 3])
+
+
+def test_a_library_that_does_something_else_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    blas._routines.cache_clear()
+    monkeypatch.setattr(blas, "_right", lambda routines, char: False)
+    assert blas._routines("f") is None
+    blas._routines.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "pools",
+    [
+        [],
+        [{"internal_api": "mkl", "filepath": "/x"}],
+        [{"internal_api": "openblas", "filepath": p} for p in ("/a", "/b")],
+    ],
+)
+def test_without_one_library_to_call_there_is_none(
+    pools: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: pools)
+    assert blas._numpys_library() is None
+
+
+def test_a_function_put_in_place_of_another_has_no_twin() -> None:
+    first = blas.with_twin(lambda: 1, lambda: 2)
+    assert blas.twin_of(first)() == 2
+    assert blas.twin_of(lambda: 3) is None
