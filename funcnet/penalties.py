@@ -19,7 +19,7 @@ from funcnet import blas
 from funcnet.shapes import Array, Float
 from funcnet.tree import Tree, named_leaves, squared_norm
 
-__all__ = ["Penalty", "add_grad", "each_weight", "l1", "l2"]
+__all__ = ["Penalty", "each_weight", "l1", "l2"]
 
 
 @attrs.frozen(repr=False)

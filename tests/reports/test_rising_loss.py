@@ -113,11 +113,30 @@ def test_the_lab_s_curves_rise_between_their_known_ends() -> None:
 
 def test_kept_runs_are_read_as_they_were_and_the_rest_is_still_to_do(tmp_path: Path) -> None:
     outcomes = rising.kept(REPORTS / "rising_loss.json")
-    assert set(outcomes) == set(rising.trials())
+    wanted = {*rising.trials(), *rising.short_trials(), *rising.finalists(outcomes)}
+    assert set(outcomes) == wanted
+    assert len(rising.finalists(outcomes)) == 18  # six mistakes on three sets
     few = dict(itertools.islice(outcomes.items(), 3))
     rising.keep(few, tmp_path / "some.json")
     assert rising.kept(tmp_path / "some.json") == few
     assert rising.kept(tmp_path / "none.json") == {}
+
+
+def test_of_the_short_runs_the_one_that_rises_as_the_lab_did_is_made_whole() -> None:
+    curve = rising.lab_curves()["fashion-mnist"]
+    two = [
+        t for t in rising.short_trials() if (t.dataset, t.mistake) == ("fashion-mnist", "wrong sign in the gradient")
+    ]
+
+    def outcome(trial: object, rise: float) -> object:
+        zeros = (0.0, 0.0, 0.0)
+        return rising.Outcome(trial, zeros, (0.0, 10.0, 10.0 + rise), zeros, zeros, 0.0, 0.0, 0.0)
+
+    like_the_lab = 10 * (curve[1] - curve[0]) / curve[0]  # of another level, which the coefficient sets
+    right = outcome(two[3], like_the_lab)
+    assert rising.short_misfit(right, curve) == pytest.approx(0)
+    outcomes = {two[0]: outcome(two[0], 0.0), two[3]: right, two[5]: outcome(two[5], 2 * like_the_lab)}
+    assert [(t.rate, t.epochs) for t in rising.finalists(outcomes)] == [(two[3].rate, 20)]
 
 
 def test_the_page_says_what_the_runs_say() -> None:
