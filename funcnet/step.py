@@ -182,7 +182,7 @@ def _donating_step(
             return spare
 
         spare = spares.pop() if spares else tree.map(np.empty_like, params)
-        with tree.writable(params), tree.writable(opt_state), tree.writable(spare):
+        with tree.writable((params, opt_state, spare)):
             update(Gradient(onto, alone), opt_state, params, state.step)
         spares.append(spare)
         return TrainState(params, opt_state, state.key, state.step + 1), metrics

@@ -244,6 +244,15 @@ def test_arrays_that_others_see_are_not_given_up() -> None:
         step(start(params, optimizer, make_key(0)), Batch(np.ones((1, 3), np.float32), np.array([0])))
 
 
+def test_an_array_that_stands_in_two_places_is_not_given_up() -> None:
+    """A velocity that is the parameters' own array would be written to twice."""
+    params, _ = linear(2, bias=False).init(make_key(0), (3,))
+    step = make_step(linear(2, bias=False), softmax_cross_entropy(), momentum(0.1), donate=True)
+    state = attrs.evolve(start(params, momentum(0.1), make_key(0)), opt_state=params)
+    with pytest.raises(ValueError, match="copy_state makes such a state"):
+        step(state, Batch(np.ones((1, 3), np.float32), np.array([0])))
+
+
 def test_an_optimizer_without_a_twin_is_followed_as_it_is() -> None:
     plain = momentum(0.1)
     own = attrs.evolve(plain, update=lambda g, v, w, step: plain.update(g, v, w, step))

@@ -30,7 +30,8 @@ class Normalization(Record):
 
     def __call__(self, x: UInt8[Array, "batch ..."]) -> Float[Array, "batch ..."]:
         expect("normalization", "x", x, ("batch", *self.scale.shape), np.dtype(np.uint8))
-        y = np.multiply(x, self.scale, dtype=np.float32)
+        y = x.astype(np.float32)  # first, and then in place: the product of mixed types goes by small buffers
+        y *= self.scale
         y += self.shift
         return y
 
