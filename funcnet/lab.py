@@ -87,12 +87,13 @@ def run_lab(
 
 def lab_record(dataset: Dataset, recipe: Recipe, *, seed: int, epochs: int, command: str = "") -> RunRecord:
     """The record of a run of ``run_lab``, before its first epoch; ``command`` is what makes it."""
+    net = lab_network(recipe.hidden, len(dataset.classes))
     return new_run(
-        lab_network(recipe.hidden, len(dataset.classes)),
+        net,
         dataset,
         seed=seed,
         settings=(
-            ("network", lab_network(recipe.hidden, len(dataset.classes)).name),
+            ("network", net.name),
             ("penalties", f"l2({recipe.l2_hidden:g}) on [1].weight, l2({recipe.l2_output:g}) on [3].weight"),
             (
                 "optimizer",

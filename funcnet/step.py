@@ -150,25 +150,17 @@ def make_step(
 
 def copy_state(state: TrainState) -> TrainState:
     """The state with arrays of its own."""
-    return attrs.evolve(
-        state, params=tree.map(np.copy, state.params), opt_state=tree.map(np.copy, state.opt_state)
-    )  # fmt: skip
+    return attrs.evolve(state, params=tree.map(np.copy, state.params), opt_state=tree.map(np.copy, state.opt_state))
 
 
-def _donating_step(
-    net: AnyLayer, loss: Loss, update: Callable[..., None], penalties: Mapping[str, Penalty]
-) -> Step:  # fmt: skip
+def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penalties: Mapping[str, Penalty]) -> Step:
     # Gradients between two steps, so that their memory is not made again: what they hold then means nothing. A list,
     # whose pop and append are atomic, keeps two threads apart that use one step.
     spares: list[Tree] = []
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Evaluation]:
         params, opt_state = state.params, state.opt_state
-        prediction, residuals = net.forward(params, batch.x)
-        data_loss, dprediction = loss(prediction, batch.y)
-        metrics = Evaluation(
-            data_loss, _penalty_values(penalties, params), _accuracy(loss, prediction, batch.y), len(batch)
-        )
+        metrics, residuals, dprediction = _forward(net, loss, penalties, params, batch)
         weights = dict(tree.named_leaves(params))
 
         def onto(total: Tree, keep: float) -> None:
@@ -203,16 +195,22 @@ def make_grad(
     penalties = _checked(loss, penalties)
 
     def grad(params: Tree, batch: Batch) -> tuple[Evaluation, Tree]:
-        prediction, residuals = net.forward(params, batch.x)
-        data_loss, dprediction = loss(prediction, batch.y)
+        metrics, residuals, dprediction = _forward(net, loss, penalties, params, batch)
         grads, _ = net.vjp(params, residuals, dprediction, need_dx=False)
         _expect_like_params(grads, params)
-        metrics = Evaluation(
-            data_loss, _penalty_values(penalties, params), _accuracy(loss, prediction, batch.y), len(batch)
-        )
-        return metrics, _add_penalty_grads(penalties, params, grads)
+        return metrics, add_penalty_grads(penalties, params, grads)
 
     return grad
+
+
+def _forward(
+    net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty], params: Tree, batch: Batch
+) -> tuple[Evaluation, Any, Array]:
+    """The metrics of a batch, and what the way back needs: the residuals, and the gradient of the prediction."""
+    prediction, residuals = net.forward(params, batch.x)
+    data_loss, dprediction = loss(prediction, batch.y)
+    accuracy = _accuracy(loss, prediction, batch.y)
+    return Evaluation(data_loss, _penalty_values(penalties, params), accuracy, len(batch)), residuals, dprediction
 
 
 def evaluate(
@@ -278,7 +276,9 @@ def _penalty_values(penalties: Mapping[str, Penalty], params: Tree) -> tuple[Pen
     return tuple(PenaltyValue(path, p.name, float(p.value(weights[path]))) for path, p in penalties.items())
 
 
-def _add_penalty_grads(penalties: Mapping[str, Penalty], params: Tree, grads: Tree) -> Tree:
+def add_penalty_grads(penalties: Mapping[str, Penalty], params: Tree, grads: Tree) -> Tree:
+    """The gradient of the total loss, from that of the data loss."""
+
     def add(path: str, grad: Array, weight: Array) -> Array:
         if path not in penalties:
             return grad

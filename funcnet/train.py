@@ -20,7 +20,17 @@ from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer
 from funcnet.penalties import Penalty
 from funcnet.shapes import whole_number
-from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, copy_state, evaluate, make_grad, make_step
+from funcnet.step import (
+    Batch,
+    Evaluation,
+    PenaltyValue,
+    TrainState,
+    add_penalty_grads,
+    copy_state,
+    evaluate,
+    make_grad,
+    make_step,
+)
 from funcnet.tree import Tree
 
 __all__ = ["DivergenceError", "EpochNumbers", "EpochRecord", "Watch", "train"]
@@ -164,9 +174,9 @@ def _epochs(
     # The state is this function's own from here on, and a record gets a copy: nobody sees the arrays written to.
     state = copy_state(state)
     step = make_step(net, loss, optimizer, penalties, donate=True)
-    data_grad, grad = make_grad(net, loss), make_grad(net, loss, penalties)
+    data_grad = make_grad(net, loss)
     # Not the first ones: a set may be sorted.
-    some = dataset.train.take(np.array(sorted(_evenly_spaced(_EVALUATION_BATCH, len(dataset.train)))))
+    some = dataset.train.take(np.array(_evenly_spaced(_EVALUATION_BATCH, len(dataset.train))))
     sampled = _evenly_spaced(_SAMPLED_STEPS, batch_count(dataset.train, batch_size))
     for epoch in epochs:
         key = random.fold_in(state.key, epoch)
@@ -187,14 +197,14 @@ def _epochs(
         training = evaluate(net, state.params, _evaluation_batches(dataset.train, normalize), loss, penalties)
         if not math.isfinite(training.loss):
             raise DivergenceError(_diverged(epoch, len(metrics), training, optimizer.learning_rate(state.step - 1)))
-        few = next(_evaluation_batches(some, normalize))
+        _, data_grads = data_grad(state.params, next(_evaluation_batches(some, normalize)))
         yield EpochRecord(
             epoch=epoch + 1,
             train=training,
             test=evaluate(net, state.params, _evaluation_batches(dataset.test, normalize), loss, penalties),
             running=_mean(metrics),
-            gradient_norms=_norms(grad(state.params, few)[1]),
-            data_gradient_norms=_norms(data_grad(state.params, few)[1]),
+            gradient_norms=_norms(add_penalty_grads(penalties, state.params, data_grads)),
+            data_gradient_norms=_norms(data_grads),
             parameter_norms=_norms(state.params),
             update_ratios=_medians(ratios),
             learning_rate=optimizer.learning_rate(state.step - 1),
@@ -210,8 +220,8 @@ def _evaluation_batches(split: Split, normalize: Normalization | None) -> Iterat
     return batches(split, _EVALUATION_BATCH, normalize=normalize)
 
 
-def _evenly_spaced(count: int, steps: int) -> frozenset[int]:
-    return frozenset(steps * (2 * i + 1) // (2 * count) for i in range(count))
+def _evenly_spaced(count: int, steps: int) -> list[int]:
+    return sorted({steps * (2 * i + 1) // (2 * count) for i in range(count)})
 
 
 def _norms(parameters: Tree) -> Numbers:

@@ -56,15 +56,15 @@ def writable(tree: Tree) -> Iterator[None]:
     Raises:
         ValueError: for leaves that share memory with others, or with something outside.
     """
-    own = {id(leaf): leaf for leaf in leaves(tree)}
-    if len(own) != len(leaves(tree)) or any(leaf.base is not None for leaf in own.values()):
+    own = leaves(tree)
+    if len({id(leaf) for leaf in own}) != len(own) or any(leaf.base is not None for leaf in own):
         raise ValueError("a state that is given up needs arrays of its own (copy_state makes such a state)")
-    for leaf in own.values():
+    for leaf in own:
         leaf.flags.writeable = True
     try:
         yield
     finally:
-        for leaf in own.values():
+        for leaf in own:
             leaf.flags.writeable = False
 
 

@@ -3,20 +3,18 @@
     python reports/lab7.py --data DIR    # trains, 20 epochs on each set, then writes the pages
     python reports/lab7.py               # writes the pages again from the runs in reports/lab7/
 
-The lab is a student's report on a network with one hidden layer. All that is known of it is here: the loss after each
-epoch (reports/lab_losses.csv) and the two tables below; widths, rates and coefficients it did not state.
+What is known of the lab is in reports/lab_figures.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import attrs
+from lab_figures import LAB, SETS, lab_losses
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -35,33 +33,8 @@ from funcnet.table import Table
 
 HERE = Path(__file__).parent
 RUNS = HERE / "lab7"
-SETS = ("fashion-mnist", "cifar-10", "cifar-100")
 CLASSES = {"fashion-mnist": 10, "cifar-10": 10, "cifar-100": 100}
 EPOCHS, SEED = 20, 0
-
-
-@attrs.frozen
-class LabEnd:
-    """How the lab's run on a data set ended, as its summary tables state it."""
-
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-
-
-LAB: Mapping[str, LabEnd] = {
-    "fashion-mnist": LabEnd(1785.199, 0.921, 1785.199, 0.861),
-    "cifar-10": LabEnd(9781.351, 0.423, 9780.689, 0.343),
-    "cifar-100": LabEnd(20619.205, 0.200, 20621.480, 0.095),
-}
-
-
-def lab_losses() -> dict[str, list[float]]:
-    """The lab's total training loss after each epoch, by data set."""
-    with (HERE / "lab_losses.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in SETS}
 
 
 def train(name: str, data: Path) -> None:

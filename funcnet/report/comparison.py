@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from funcnet.record import RunRecord
 from funcnet.report.curves import has_accuracy
-from funcnet.report.style import DASHED, DOTTED, PALETTE, SOLID, finish, legend, new_figure, plain
+from funcnet.report.style import DASHED, DOTTED, PALETTE, SOLID, curve, finish, legend, new_figure, plain
 from funcnet.step import Evaluation
 from funcnet.table import Table
 
@@ -36,11 +35,11 @@ def _settings(run: RunRecord) -> dict[str, str]:
     return {
         "data set": run.dataset,
         "epochs": "" if run.planned_epochs is None else str(run.planned_epochs),
-        **dict(run.settings),
         "layers": ", ".join(layer.name for layer in run.layers),
         "loss": run.loss_name,
         "penalised": ", ".join(f"{p.path} ({p.name})" for p in run.train[0].penalties) if run.epochs else "",
         "rate after the first epoch": f"{run.history[0].learning_rate:g}" if run.epochs else "",
+        **dict(run.settings),  # last: its maker's words are not written over
     }
 
 
@@ -89,11 +88,10 @@ def _draw(axes: Axes, runs: Sequence[RunRecord], value: Callable[[Evaluation], f
         # As far as all of them got: a mean over fewer would move for no other reason.
         there = list(zip(*curves, strict=False))
         epochs = range(1, len(there) + 1)
-        marks: dict[str, Any] = {"marker": "." if len(there) <= 40 else "", "markersize": 5, "linewidth": 1.6}
         count = f" ({len(group)} runs)" if len(group) > 1 else ""
         axes.plot(
-            epochs, [sum(v) / len(v) for v in there], color=colour, linestyle=style,
-            label=f"{plain(label, 70)}{count}", **marks,
+            epochs, [sum(v) / len(v) for v in there], color=colour, label=f"{plain(label, 70)}{count}",
+            **curve(len(there), style),
         )  # fmt: skip
         if len(group) > 1:
             axes.fill_between(epochs, [min(v) for v in there], [max(v) for v in there], color=colour, alpha=0.2, lw=0)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from funcnet.record import RunRecord
-from funcnet.report.style import BLUE, DASHED, DOTTED, INK, PALETTE, SOLID, finish, legend, new_figure, plain
+from funcnet.report.style import BLUE, DASHED, DOTTED, INK, PALETTE, SOLID, curve, finish, legend, new_figure, plain
 from funcnet.report.tables import loss_label
 from funcnet.train import EpochNumbers, Numbers
 
@@ -85,7 +85,7 @@ def rate_figure(run: RunRecord) -> Figure:
     """The learning rate of each epoch's last step."""
     figure = new_figure(height=2.0)
     axes = figure.subplots()
-    axes.plot(_epochs(run), [e.learning_rate for e in run.history], color=BLUE, **_line(run))
+    axes.plot(_epochs(run), [e.learning_rate for e in run.history], color=BLUE, **curve(run.epochs))
     finish(axes, "Learning Rate at Each Epoch's End", "Epochs", "Learning rate")
     axes.set_ylim(bottom=0)
     return figure
@@ -117,7 +117,7 @@ def _draw_loss(axes: Axes, run: RunRecord) -> None:
     data_loss = loss_label(run)
 
     def line(values: Sequence[float], colour: str, style: Any, label: str) -> None:
-        axes.plot(_epochs(run), values, color=colour, label=plain(label), **_line(run, style))
+        axes.plot(_epochs(run), values, color=colour, label=plain(label), **curve(run.epochs, style))
 
     line([e.loss for e in run.train], _TOTAL, SOLID, "total, training")
     line([e.loss for e in run.test], _TOTAL, DASHED, "total, testing")
@@ -136,7 +136,7 @@ def _penalty_curves(run: RunRecord) -> list[tuple[str, list[float]]]:
     curves = [(f"{c[0].name} penalty of {c[0].path}", [p.value for p in c]) for c in columns]
     if len(curves) <= len(_PENALTIES):
         return curves
-    kept = sorted(curves, key=lambda curve: -max(curve[1]))[: len(_PENALTIES) - 1]
+    kept = sorted(curves, key=lambda named: -max(named[1]))[: len(_PENALTIES) - 1]
     others = [values for label, values in curves if label not in {label for label, _ in kept}]
     return [*kept, (f"{len(others)} other penalties", [math.fsum(v) for v in zip(*others, strict=True)])]
 
@@ -149,7 +149,7 @@ def _from_zero(axes: Axes, run: RunRecord) -> None:
 
 def _draw_accuracy(axes: Axes, run: RunRecord) -> None:
     for split, style, label in ((run.train, SOLID, "training"), (run.test, DASHED, "testing")):
-        axes.plot(_epochs(run), [e.accuracy for e in split], color=BLUE, label=label, **_line(run, style))
+        axes.plot(_epochs(run), [e.accuracy for e in split], color=BLUE, label=label, **curve(run.epochs, style))
     finish(axes, "Accuracy After Each Epoch", "Epochs", "Accuracy")
     legend(axes)
 
@@ -164,17 +164,10 @@ def _draw_numbers(axes: Axes, run: RunRecord, numbers: Callable[[EpochNumbers], 
         values = [dict(numbers(epoch)).get(path, 0.0) or math.nan for epoch in run.history]
         # Of many, the colour goes by depth, and the first, the middle and the last are named.
         colour = colormaps["viridis"](0.9 * i / (len(paths) - 1)) if many else PALETTE[i]
-        axes.plot(_epochs(run), values, color=colour, label=plain(path) if i in named else "_", **_line(run))
+        axes.plot(_epochs(run), values, color=colour, label=plain(path) if i in named else "_", **curve(run.epochs))
     if any(value > 0 for epoch in run.history for _, value in numbers(epoch)):
         axes.set_yscale("log")
 
 
 def _epochs(run: RunRecord) -> range:
     return range(1, run.epochs + 1)
-
-
-def _line(run: RunRecord, style: Any = SOLID) -> dict[str, Any]:
-    """A dot an epoch, as long as there is room between them."""
-    return {
-        "linestyle": style, "linewidth": 1.6, "markersize": 5, "marker": "." if run.epochs <= 40 else "",
-    }  # fmt: skip

@@ -191,13 +191,12 @@ def _of(numbers: Numbers, path: str) -> float:
 
 def _over_fitting(run: RunRecord) -> Iterator[Finding]:
     gaps = [a.accuracy - b.accuracy for a, b in zip(run.train, run.test, strict=True)]
-    best = min(range(run.epochs), key=lambda e: run.test[e].data_loss)
     losses = [e.data_loss for e in run.test]
+    best = _lowest(losses)
     lowest, last = losses[best], losses[-1]
     rose = _rose(losses, LOSS_RISE) and run.train[-1].data_loss < run.train[best].data_loss
     seen = []
-    ends = run.train[-1], run.test[-1]
-    if gaps[-1] > ACCURACY_GAP and _deviations_apart(*ends) > CHANCE:
+    if gaps[-1] > ACCURACY_GAP and _deviations_apart(run.train[-1], run.test[-1]) > CHANCE:
         since = max(e for e in range(run.epochs) if e == 0 or not gaps[e - 1] > ACCURACY_GAP)
         seen.append(
             f"Training accuracy is {number(run.train[-1].accuracy)}, testing accuracy {number(run.test[-1].accuracy)}: "
@@ -237,7 +236,7 @@ def _under_fitting(run: RunRecord) -> Iterator[Finding]:
 
 def _divergence(run: RunRecord) -> Iterator[Finding]:
     losses = [e.data_loss for e in run.train]
-    best = min(range(run.epochs), key=lambda e: math.inf if math.isnan(losses[e]) else losses[e])
+    best = _lowest(losses)
     if _rose(losses, DIVERGED) or not all(math.isfinite(e.loss) for e in (*run.train, *run.test)):
         yield Finding(
             "divergence",
@@ -249,12 +248,18 @@ def _divergence(run: RunRecord) -> Iterator[Finding]:
         )
 
 
+def _lowest(losses: Sequence[float]) -> int:
+    """Where the lowest of the losses is; what is not a number is none."""
+    return min(range(len(losses)), key=lambda place: math.inf if math.isnan(losses[place]) else losses[place])
+
+
 def _rose(losses: Sequence[float], share: float) -> bool:
     """Whether the last is above the lowest by more than a share of it, and by what is not negligible."""
     known = [loss for loss in losses if not math.isnan(loss)]
     if not known or math.isinf(losses[-1]):
         return False
-    rise, lowest = losses[-1] - min(known), min(known)
+    lowest = min(known)
+    rise = losses[-1] - lowest
     return rise > share * abs(lowest) and rise > NEGLIGIBLE * max(abs(loss) for loss in known)
 
 

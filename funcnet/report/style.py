@@ -6,13 +6,27 @@ Each figure is a matplotlib figure of its own: no pyplot, no global state, so th
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["BLUE", "DASHED", "DOTTED", "GREY", "INK", "PALETTE", "SOLID", "finish", "legend", "new_figure", "plain"]
+__all__ = [
+    "BLUE",
+    "DASHED",
+    "DOTTED",
+    "GREY",
+    "INK",
+    "PALETTE",
+    "SOLID",
+    "curve",
+    "finish",
+    "legend",
+    "new_figure",
+    "plain",
+]
 
 # Okabe & Ito, "Color universal design" (2008): told apart by every kind of colour vision, and in print by the dashes.
 BLUE = "#0072b2"
@@ -41,6 +55,11 @@ def finish(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["left", "bottom"]].set_color(GREY)
     if x == "Epochs":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def curve(epochs: int, style: Any = SOLID) -> dict[str, Any]:
+    """How a curve over that many epochs looks: a dot an epoch, as long as there is room between them."""
+    return {"linestyle": style, "linewidth": 1.6, "markersize": 5, "marker": "." if epochs <= 40 else ""}
 
 
 def legend(axes: Axes, columns: int = 2) -> None:

@@ -24,13 +24,14 @@ import attrs
 from matplotlib.figure import Figure
 from peers import PEERS
 from tqdm import tqdm
-from workloads import INFERENCE, RESULTS, TRAINING, Workload
+from workloads import INFERENCE, TRAINING, Workload
 
 from funcnet.environment import environment
 from funcnet.files import write_whole
 from funcnet.report.style import PALETTE, finish, legend, new_figure
 from funcnet.table import Table, to_markdown
 
+RESULTS = Path(__file__).parents[2] / "reports"
 # The processes wait for each other's thread pools to fall asleep: some spin for a fifth of a second.
 _SETTLE = 0.3
 # What pins a BLAS to kernels that it would not choose; nobody's users have it.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import attrs
 import numpy as np
 
@@ -83,6 +81,3 @@ def problem(workload: Workload) -> Problem:
         for before, after in zip(workload.sizes, workload.sizes[1:], strict=False)
     ]
     return Problem(images, x, y, params, random.permutation(make_key(0), workload.examples))
-
-
-RESULTS = Path(__file__).parents[2] / "reports"

@@ -1,8 +1,6 @@
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 
+import lab7
 import numpy as np
 import pytest
 from runs import run_record
@@ -15,16 +13,7 @@ from funcnet.table import Table
 REPORTS = Path(__file__).parents[2] / "reports"
 
 
-@pytest.fixture(scope="module")
-def lab7() -> ModuleType:
-    sys.path.insert(0, str(REPORTS))
-    try:
-        return importlib.import_module("lab7")
-    finally:
-        sys.path.remove(str(REPORTS))
-
-
-def test_the_labs_curves_are_carried_whole(lab7: ModuleType) -> None:
+def test_the_labs_curves_are_carried_whole() -> None:
     losses = lab7.lab_losses()
     assert {name: len(curve) for name, curve in losses.items()} == dict.fromkeys(lab7.SETS, 20)
     for name, first in (("fashion-mnist", 505.242), ("cifar-10", 7795.271), ("cifar-100", 15924.797)):
@@ -33,7 +22,7 @@ def test_the_labs_curves_are_carried_whole(lab7: ModuleType) -> None:
         assert losses[name][-1] == pytest.approx(lab7.LAB[name].train_loss, abs=1e-3)
 
 
-def test_the_layout_is_the_labs_with_both_sides(lab7: ModuleType) -> None:
+def test_the_layout_is_the_labs_with_both_sides() -> None:
     runs = {name: run_record(name) for name in lab7.SETS}
     content = lab7.lab_report(runs)
     assert [b.text for b in content.blocks if isinstance(b, Heading) and b.level == 1][:3] == [
@@ -62,7 +51,7 @@ def test_the_layout_is_the_labs_with_both_sides(lab7: ModuleType) -> None:
     )
 
 
-def test_the_pages_kept_are_those_of_the_runs_kept(lab7: ModuleType) -> None:
+def test_the_pages_kept_are_those_of_the_runs_kept() -> None:
     runs = {name: read_run(lab7.RUNS / f"run-{name}.json") for name in lab7.SETS}
     assert (REPORTS / "lab7.md").read_text() == to_markdown_page(lab7.lab_report(runs), "lab7")
     for name, run in runs.items():
@@ -73,7 +62,7 @@ def test_the_pages_kept_are_those_of_the_runs_kept(lab7: ModuleType) -> None:
         assert (lab7.RUNS / f"lab7-{name}.png").exists()
 
 
-def test_training_again_gives_the_runs_kept(lab7: ModuleType, data_folder: Path) -> None:
+def test_training_again_gives_the_runs_kept(data_folder: Path) -> None:
     """The first epoch of the smallest set, to the digits that every machine agrees on."""
     kept = read_run(lab7.RUNS / "run-fashion-mnist.json")
     dataset, recipe = lab7.load("fashion-mnist", data_folder), lab7.RECIPES["fashion-mnist"]

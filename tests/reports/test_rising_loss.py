@@ -1,33 +1,18 @@
 """The report on the lab's rising loss: its mistakes are the ones it names, and its pages say what its runs say."""
 
-import importlib.util
 import itertools
 import math
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import rising_loss as rising
 
 from funcnet.data import Dataset, Split
 from funcnet.penalties import l2
 from funcnet.report.pages import to_markdown_page
 
 REPORTS = Path(__file__).parents[2] / "reports"
-
-
-def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rising_loss", REPORTS / "rising_loss.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rising_loss"] = module  # attrs looks its classes' module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-rising = _script()
 W = np.array([[1.0, -2.0], [3.0, 0.5]], np.float32)
 
 
@@ -87,7 +72,7 @@ def _fit(curve: tuple[float, ...], accuracy: tuple[float, float]) -> object:
 
 
 def test_a_perfect_fit_ranks_first_and_a_diverged_run_last() -> None:
-    curve, accuracy = rising.lab_curves()["fashion-mnist"], rising.ACCURACY["fashion-mnist"]
+    curve, accuracy = rising.lab_losses()["fashion-mnist"], rising.ACCURACY["fashion-mnist"]
     perfect = _fit(curve, accuracy)
     far = _fit(tuple(1.1 * v for v in curve), accuracy)
     wrong = _fit(curve, (0.5, 0.4))
@@ -99,7 +84,7 @@ def test_a_perfect_fit_ranks_first_and_a_diverged_run_last() -> None:
 
 
 def test_the_lab_s_curves_rise_between_their_known_ends() -> None:
-    curves = rising.lab_curves()
+    curves = rising.lab_losses()
     ends = {name: (curve[0], curve[-1]) for name, curve in curves.items()}
     assert ends == {
         "fashion-mnist": (505.24212646484375, 1785.1988525390625),
@@ -123,7 +108,7 @@ def test_kept_runs_are_read_as_they_were_and_the_rest_is_still_to_do(tmp_path: P
 
 
 def test_of_the_short_runs_the_one_that_rises_as_the_lab_did_is_made_whole() -> None:
-    curve = rising.lab_curves()["fashion-mnist"]
+    curve = rising.lab_losses()["fashion-mnist"]
     two = [
         t for t in rising.short_trials() if (t.dataset, t.mistake) == ("fashion-mnist", "wrong sign in the gradient")
     ]
