@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import attrs
@@ -48,13 +48,17 @@ class Optimizer:
 class Gradient:
     """A gradient that is not there yet, for updates in place: the twins of ``update``, which take it for ``grads``.
 
+    Both go through the arrays of the parameters, and add an array's penalty just before it is its turn: its update
+    then finds it in the cache.
+
     Attributes:
-        onto: ``onto(tree, keep)``: the tree, of writable arrays, becomes keep tree + gradient.
-        alone: ``alone()``: the gradient as a tree of writable arrays, which are used again in the next step.
+        onto: ``onto(tree, keep)``: the tree, of writable arrays, becomes keep tree + gradient; pairs of an array of
+            the parameters, writable, and what the tree has for it.
+        alone: ``alone()``: the same pairs with the gradient itself, in arrays that are used again in the next step.
     """
 
-    onto: Callable[[Tree, float], None]
-    alone: Callable[[], Tree]
+    onto: Callable[[Tree, float], Iterator[tuple[Array, Array]]]
+    alone: Callable[[], Iterator[tuple[Array, Array]]]
 
 
 def sgd(learning_rate: float | Schedule) -> Optimizer:
@@ -70,9 +74,10 @@ def sgd(learning_rate: float | Schedule) -> Optimizer:
     def update(grads: Tree, opt_state: tuple[()], params: Tree, step: int) -> tuple[Tree, tuple[()]]:
         return tree.map(lambda w, g: _add_scaled(w, -rate(step), g), params, grads), ()
 
-    def update_in_place(gradient: Gradient, opt_state: tuple[()], params: Tree, step: int) -> None:
-        for w, g in zip(tree.leaves(params), tree.leaves(gradient.alone()), strict=True):
-            blas.add_scaled(w, -rate(step), g)
+    def update_in_place(gradient: Gradient, opt_state: tuple[()], step: int) -> None:
+        current = rate(step)
+        for w, g in gradient.alone():
+            blas.add_scaled(w, -current, g)
 
     return Optimizer("sgd", rate, lambda params: (), blas.with_twin(update, update_in_place))
 
@@ -87,9 +92,8 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
         ValueError: for a rate that is not finite and positive, or a decay outside [0, 1).
     """
 
-    def move_in_place(gradient: Gradient, params: Tree, velocity: Tree, rate: float) -> None:
-        gradient.onto(velocity, decay)
-        for w, v in zip(tree.leaves(params), tree.leaves(velocity), strict=True):
+    def move_in_place(gradient: Gradient, velocity: Tree, rate: float) -> None:
+        for w, v in gradient.onto(velocity, decay):
             blas.add_scaled(w, -rate, v)
 
     return _with_velocity(
@@ -114,9 +118,8 @@ def nesterov(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
         moved += w
         return moved
 
-    def move_in_place(gradient: Gradient, params: Tree, velocity: Tree, rate: float) -> None:
-        leaves = zip(*map(tree.leaves, (params, velocity, gradient.alone())), strict=True)
-        for w, v, g in leaves:
+    def move_in_place(gradient: Gradient, velocity: Tree, rate: float) -> None:
+        for (w, g), v in zip(gradient.alone(), tree.leaves(velocity), strict=True):
             blas.keep_and_add(v, decay, g)
             blas.add_scaled(w, -rate, g)
             blas.add_scaled(w, -rate * decay, v)
@@ -129,7 +132,7 @@ def _with_velocity(
     learning_rate: float | Schedule,
     decay: float,
     move: Callable[[Array, Array, Array, float], Array],
-    move_in_place: Callable[[Gradient, Tree, Tree, float], None],
+    move_in_place: Callable[[Gradient, Tree, float], None],
 ) -> Optimizer:
     """v <- decay v + g, w <- move(w, v, g, rate); and both of them in place."""
     rate = _schedule(learning_rate)
@@ -141,8 +144,8 @@ def _with_velocity(
         current = rate(step)
         return tree.map(lambda w, v, g: move(w, v, g, current), params, velocity, grads), velocity
 
-    def update_in_place(gradient: Gradient, velocity: Tree, params: Tree, step: int) -> None:
-        move_in_place(gradient, params, velocity, rate(step))
+    def update_in_place(gradient: Gradient, velocity: Tree, step: int) -> None:
+        move_in_place(gradient, velocity, rate(step))
 
     return Optimizer(
         f"{name}({decay:g})",

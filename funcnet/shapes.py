@@ -81,9 +81,11 @@ def expect(place: str, name: str, array: Array, shape: tuple[int | str, ...], dt
     """
     _expect_array(place, name, array)
     given = array.shape
-    if len(given) != len(shape) or any(e != g for e, g in zip(shape, given, strict=True) if e.__class__ is int):
+    if given != shape and (
+        len(given) != len(shape) or any(e != g for e, g in zip(shape, given, strict=True) if e.__class__ is int)
+    ):
         raise ShapeError(place, f"{name} of shape {describe(shape)}", f"shape {describe(given)}")
-    if array.dtype != dtype:
+    if array.dtype is not dtype and array.dtype != dtype:
         raise ShapeError(place, f"{name} of dtype {dtype}", f"dtype {array.dtype}")
 
 

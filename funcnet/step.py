@@ -6,7 +6,7 @@ batch -> forward -> loss -> vjp -> + penalties -> optimizer -> new TrainState
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -161,22 +161,22 @@ def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penal
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Evaluation]:
         params, opt_state = state.params, state.opt_state
         metrics, residuals, dprediction = _forward(net, loss, penalties, params, batch)
-        weights = dict(tree.named_leaves(params))
 
-        def onto(total: Tree, keep: float) -> None:
+        def onto(total: Tree, keep: float) -> Iterator[tuple[Array, Array]]:
             add_vjp(net, params, residuals, dprediction, total, keep, need_dx=False)
-            gradients = dict(tree.named_leaves(total))
-            for path, penalty in penalties.items():
-                add_grad(penalty, gradients[path], weights[path])
+            for (path, weight), gradient in zip(tree.named_leaves(params), tree.leaves(total), strict=True):
+                if (penalty := penalties.get(path)) is not None:
+                    add_grad(penalty, gradient, weight)
+                yield weight, gradient
 
-        def alone() -> Tree:
-            onto(spare, 0.0)
-            return spare
+        def alone() -> Iterator[tuple[Array, Array]]:
+            spare = spares.pop() if spares else tree.map(np.empty_like, params)
+            with tree.writable(spare):
+                yield from onto(spare, 0.0)
+            spares.append(spare)
 
-        spare = spares.pop() if spares else tree.map(np.empty_like, params)
-        with tree.writable((params, opt_state, spare)):
-            update(Gradient(onto, alone), opt_state, params, state.step)
-        spares.append(spare)
+        with tree.writable((params, opt_state)):
+            update(Gradient(onto, alone), opt_state, state.step)
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
     return step

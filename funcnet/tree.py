@@ -107,12 +107,13 @@ class Record:
     def __reduce__(self) -> tuple[type[Record], tuple[Any, ...]]:
         # NumPy's pickles forget that an array was read-only; the record's own constructor makes it so again.
         record: type = type(self)
-        return record, tuple(getattr(self, name) for name in _field_names(record))
+        return record, tuple(getattr(self, name) for name in _field_names(record) or ())
 
 
 @functools.cache
-def _field_names(record: type) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(record))
+def _field_names(record: type) -> tuple[str, ...] | None:
+    """The names of the fields of an attrs record; None for another type."""
+    return tuple(field.name for field in attrs.fields(record)) if attrs.has(record) else None
 
 
 def _children(node: Tree, path: str) -> list[tuple[str, Tree]]:
@@ -122,9 +123,9 @@ def _children(node: Tree, path: str) -> list[tuple[str, Tree]]:
     if isinstance(node, tuple):
         return [(f"{path}[{i}]", child) for i, child in enumerate(node)]
     record: type = type(node)
-    if attrs.has(record):
+    if (names := _field_names(record)) is not None:
         dot = "." if path else ""
-        return [(f"{path}{dot}{name}", getattr(node, name)) for name in _field_names(record)]
+        return [(f"{path}{dot}{name}", getattr(node, name)) for name in names]
     raise TypeError(
         f"{path or 'the tree'} is a {type(node).__name__}: a tree is made of arrays, tuples, attrs records and None"
     )
@@ -185,18 +186,42 @@ def named_leaves(tree: Tree) -> list[tuple[str, Array]]:
 
     A path is what a reader would write after the tree's name: ``params[1].weight``.
     """
-    return _named_leaves("", tree)
+    found: list[tuple[str, Array]] = []
+    _find_named_leaves("", tree, found)
+    return found
 
 
-def _named_leaves(path: str, node: Tree) -> list[tuple[str, Array]]:
+def _find_named_leaves(path: str, node: Tree, found: list[tuple[str, Array]]) -> None:
     if isinstance(node, np.ndarray):
-        return [(path, node)]
-    return [leaf for child_path, child in _children(node, path) for leaf in _named_leaves(child_path, child)]
+        found.append((path, node))
+        return
+    for child_path, child in _children(node, path):
+        _find_named_leaves(child_path, child, found)
 
 
 def leaves(tree: Tree) -> list[Array]:
     """Every leaf, in order."""
-    return [leaf for _, leaf in named_leaves(tree)]
+    found: list[Array] = []
+    try:
+        _find_leaves(tree, found)
+    except TypeError:
+        return [leaf for _, leaf in named_leaves(tree)]  # raises the same error, with the path
+    return found
+
+
+def _find_leaves(node: Tree, found: list[Array]) -> None:
+    # Not by paths, which cost most of the time that a small network's step spends beside its arithmetic.
+    record: type = type(node)
+    if isinstance(node, np.ndarray):
+        found.append(node)
+    elif isinstance(node, tuple):
+        for child in node:
+            _find_leaves(child, found)
+    elif (names := _field_names(record)) is not None:
+        for name in names:
+            _find_leaves(getattr(node, name), found)
+    else:
+        _children(node, "")  # nothing, or no tree
 
 
 def equal(a: Tree, b: Tree) -> bool:
