@@ -80,11 +80,11 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
             grad -= label_smoothing / classes
         grad[rows, labels] -= 1 - label_smoothing
         grad /= batch
-        return -float(log_likelihood.mean()), grad
+        return -float(log_likelihood.sum()) / batch, grad
 
     def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
         _expect_labels(name, logits, labels)
-        return float(np.mean(logits.argmax(axis=1) == labels))
+        return int(np.count_nonzero(logits.argmax(axis=1) == labels)) / len(labels)
 
     return Loss(name, value_and_grad, accuracy)
 
@@ -170,7 +170,8 @@ def _expect_labels(name: str, logits: Array, labels: Array) -> None:
             name, f"labels of shape {describe(labels.shape[:1])}", f"shape {describe(labels.shape)} ({hint})"
         )
     expect(name, "labels", labels, (len(logits),), labels.dtype)
-    low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
+    classes = logits.shape[1]
+    low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         hint = " (do they count from 1? labels - 1)" if (low, high) == (1, classes) else ""
         raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")

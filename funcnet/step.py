@@ -160,11 +160,12 @@ def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penal
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Evaluation]:
         params, opt_state = state.params, state.opt_state
-        metrics, residuals, dprediction = _forward(net, loss, penalties, params, batch)
+        weights = tree.named_leaves(params)
+        metrics, residuals, dprediction = _forward(net, loss, penalties, params, weights, batch)
 
         def onto(total: Tree, keep: float) -> Iterator[tuple[Array, Array]]:
             add_vjp(net, params, residuals, dprediction, total, keep, need_dx=False)
-            for (path, weight), gradient in zip(tree.named_leaves(params), tree.leaves(total), strict=True):
+            for (path, weight), gradient in zip(weights, tree.leaves(total), strict=True):
                 if (penalty := penalties.get(path)) is not None:
                     add_grad(penalty, gradient, weight)
                 yield weight, gradient
@@ -195,7 +196,7 @@ def make_grad(
     penalties = _checked(loss, penalties)
 
     def grad(params: Tree, batch: Batch) -> tuple[Evaluation, Tree]:
-        metrics, residuals, dprediction = _forward(net, loss, penalties, params, batch)
+        metrics, residuals, dprediction = _forward(net, loss, penalties, params, tree.named_leaves(params), batch)
         grads, _ = net.vjp(params, residuals, dprediction, need_dx=False)
         _expect_like_params(grads, params)
         return metrics, add_penalty_grads(penalties, params, grads)
@@ -204,13 +205,21 @@ def make_grad(
 
 
 def _forward(
-    net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty], params: Tree, batch: Batch
+    net: AnyLayer,
+    loss: Loss,
+    penalties: Mapping[str, Penalty],
+    params: Tree,
+    weights: list[tuple[str, Array]],
+    batch: Batch,
 ) -> tuple[Evaluation, Any, Array]:
-    """The metrics of a batch, and what the way back needs: the residuals, and the gradient of the prediction."""
+    """The metrics of a batch, and what the way back needs: the residuals, and the gradient of the prediction.
+
+    ``weights`` are the named leaves of the parameters.
+    """
     prediction, residuals = net.forward(params, batch.x)
     data_loss, dprediction = loss(prediction, batch.y)
     accuracy = _accuracy(loss, prediction, batch.y)
-    return Evaluation(data_loss, _penalty_values(penalties, params), accuracy, len(batch)), residuals, dprediction
+    return Evaluation(data_loss, _penalty_values(penalties, weights), accuracy, len(batch)), residuals, dprediction
 
 
 def evaluate(
@@ -235,7 +244,7 @@ def evaluate(
         raise ValueError("there are no examples to evaluate: the batches are empty")
     return Evaluation(
         math.fsum(losses) / examples,
-        _penalty_values(penalties or {}, params),
+        _penalty_values(penalties or {}, tree.named_leaves(params)),
         math.fsum(accuracies) / examples,
         examples,
     )
@@ -267,13 +276,13 @@ def _accuracy(loss: Loss, prediction: Array, target: Array) -> float:
     return math.nan if loss.accuracy is None else loss.accuracy(prediction, target)
 
 
-def _penalty_values(penalties: Mapping[str, Penalty], params: Tree) -> tuple[PenaltyValue, ...]:
-    weights = dict(tree.named_leaves(params))
-    if unknown := penalties.keys() - weights.keys():
+def _penalty_values(penalties: Mapping[str, Penalty], weights: list[tuple[str, Array]]) -> tuple[PenaltyValue, ...]:
+    by_path = dict(weights)
+    if unknown := penalties.keys() - by_path.keys():
         raise ValueError(
-            f"there is a penalty on {', '.join(sorted(unknown))}, but the parameters are {', '.join(weights) or 'none'}"
+            f"there is a penalty on {', '.join(sorted(unknown))}, but the parameters are {', '.join(by_path) or 'none'}"
         )
-    return tuple(PenaltyValue(path, p.name, float(p.value(weights[path]))) for path, p in penalties.items())
+    return tuple(PenaltyValue(path, p.name, float(p.value(by_path[path]))) for path, p in penalties.items())
 
 
 def add_penalty_grads(penalties: Mapping[str, Penalty], params: Tree, grads: Tree) -> Tree:

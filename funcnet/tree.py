@@ -57,7 +57,7 @@ def writable(tree: Tree) -> Iterator[None]:
         ValueError: for leaves that share memory with others, or with something outside.
     """
     own = leaves(tree)
-    if len({id(leaf) for leaf in own}) != len(own) or any(leaf.base is not None for leaf in own):
+    if len(set(builtins.map(id, own))) != len(own) or [leaf for leaf in own if leaf.base is not None]:
         raise ValueError("a state that is given up needs arrays of its own (copy_state makes such a state)")
     for leaf in own:
         leaf.flags.writeable = True
@@ -186,17 +186,19 @@ def named_leaves(tree: Tree) -> list[tuple[str, Array]]:
 
     A path is what a reader would write after the tree's name: ``params[1].weight``.
     """
+    if isinstance(tree, np.ndarray):
+        return [("", tree)]
     found: list[tuple[str, Array]] = []
     _find_named_leaves("", tree, found)
     return found
 
 
 def _find_named_leaves(path: str, node: Tree, found: list[tuple[str, Array]]) -> None:
-    if isinstance(node, np.ndarray):
-        found.append((path, node))
-        return
     for child_path, child in _children(node, path):
-        _find_named_leaves(child_path, child, found)
+        if isinstance(child, np.ndarray):
+            found.append((child_path, child))
+        else:
+            _find_named_leaves(child_path, child, found)
 
 
 def leaves(tree: Tree) -> list[Array]:
@@ -217,11 +219,13 @@ def _find_leaves(node: Tree, found: list[Array]) -> None:
     elif isinstance(node, tuple):
         for child in node:
             _find_leaves(child, found)
+    elif node is None:
+        pass
     elif (names := _field_names(record)) is not None:
         for name in names:
             _find_leaves(getattr(node, name), found)
     else:
-        _children(node, "")  # nothing, or no tree
+        _children(node, "")  # part of the structure, or no tree
 
 
 def equal(a: Tree, b: Tree) -> bool:
