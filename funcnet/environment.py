@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +56,8 @@ def _processor() -> str:
                 if line.startswith("model name"):
                     return line.partition(":")[2].strip()
         if platform.system() == "Darwin":
+            import subprocess  # imported where it is needed
+
             name = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
             return name.stdout.strip() or platform.processor()
     except OSError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Any
 
@@ -193,6 +192,8 @@ def _class_counts(split: Split, classes: int) -> tuple[int, ...]:
 
 
 def _sha256(split: Split) -> str:
+    import hashlib  # imported where it is needed
+
     digest = hashlib.sha256()
     for array in (split.x, split.y):
         for begin in range(0, len(array), 4096):  # by blocks: a mapped file need not come in whole

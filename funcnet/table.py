@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import html
-import io
 import re
 
 import attrs
@@ -99,6 +96,9 @@ def _latex(text: str) -> str:
 
 def to_csv(table: Table) -> str:
     """The heading and the rows, comma-separated (RFC 4180); the title is left out."""
+    import csv  # imported where they are needed
+    import io
+
     text = io.StringIO()
     csv.writer(text).writerows([table.columns, *table.rows])
     return text.getvalue()
@@ -116,12 +116,18 @@ def to_html(table: Table) -> str:
         for row in table.rows
     )
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
-    return f"<table><caption>{html.escape(table.title)}</caption>{head}<tbody>\n{body}</tbody></table>\n"
+    return f"<table><caption>{_escaped(table.title)}</caption>{head}<tbody>\n{body}</tbody></table>\n"
 
 
 def _html_cell(tag: str, cell: str, attributes: str, text: bool) -> str:
     start = " ".join(filter(None, (tag, attributes, 'class="text"' if text else "")))
-    return f"<{start}>{html.escape(cell)}</{tag}>"
+    return f"<{start}>{_escaped(cell)}</{tag}>"
+
+
+def _escaped(text: str) -> str:
+    import html  # imported where it is needed
+
+    return html.escape(text)
 
 
 def to_terminal(table: Table, width: int | None = None) -> str:

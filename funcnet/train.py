@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
@@ -236,7 +235,7 @@ def _update_ratios(before: Tree, after: Tree) -> dict[str, float]:
 def _medians(ratios: list[dict[str, float]]) -> Numbers:
     # In the order of the last: biases, zero at first, have no ratio in the first one.
     paths = dict.fromkeys(path for sample in reversed(ratios) for path in sample)
-    return tuple((path, statistics.median(sample[path] for sample in ratios if path in sample)) for path in paths)
+    return tuple((path, float(np.median([sample[path] for sample in ratios if path in sample]))) for path in paths)
 
 
 def _mean(metrics: list[Evaluation]) -> Evaluation:

@@ -8,10 +8,8 @@ LeCun, Cortes & Burges, "The MNIST database of handwritten digits".
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +30,9 @@ def read_idx(path: Path | str, *, mmap: bool = False) -> UInt8[Array, "..."]:
         DataError: for a file that is missing, truncated, too long, damaged, or something else; and for asking to map a
             compressed file.
     """
+    import gzip  # imported where they are needed
+    import zlib
+
     path = Path(path)
     compressed = path.suffix == ".gz"
     if mmap and compressed:

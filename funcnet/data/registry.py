@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -213,6 +212,8 @@ def _read(name: str, source: _Source, folder: Path) -> Dataset:
 
 def _download(name: str, source: _Source, data_folders: list[Path]) -> Path:
     """Bring the set to the first data folder, all of it or nothing, and return the folder its files are in."""
+    import tempfile  # imported where they are needed
+
     import pooch
 
     target = data_folders[0] / source.folders[0]
