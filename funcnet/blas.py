@@ -25,27 +25,30 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 import numpy as np
 
-from funcnet.shapes import Array, Float, expect
+from funcnet.shapes import Array, Float, Num, expect
 
-__all__ = ["add_product", "add_scaled", "keep_and_add", "scale", "twin_of", "with_twin"]
+__all__ = ["add_product", "add_scaled", "fast_order", "keep_and_add", "product", "scale", "twin_of", "with_twin"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
+_COLUMN_MAJOR, _PLAIN, _TRANSPOSED = 102, 111, 112
 _BLOCK = 1 << 15  # entries: several arrays of that many fit a core's own cache
 _SMALL = 1 << 12  # below, a call costs more than it saves
+_STRIPS = 8  # of more and narrower ones, each has too little to do
+_KERNEL = 16  # rows that a kernel makes at once
 
 
 def scale(y: Float[Array, "*shape"], factor: float) -> None:
     """y <- factor y, in place; y is writable."""
-    routines = _routines(y.dtype.char) if y.size > _SMALL and y.flags.c_contiguous else None
+    routines = _routines(y.dtype.char) if y.size > _SMALL and y.flags.forc else None
     if routines is not None:
         routines.scal(y.size, factor, y.ctypes.data, 1)
     else:
@@ -61,15 +64,15 @@ def add_scaled(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape
         ShapeError: where they do not.
     """
     expect("a sum in place", "what is added", x, y.shape, y.dtype)
-    routines = _routines(y.dtype.char) if y.size > _SMALL and _both_rows(y, x) else None
+    routines = _routines(y.dtype.char) if y.size > _SMALL and _alike(y, x) else None
     if routines is not None:
         routines.axpy(y.size, factor, x.ctypes.data, 1, y.ctypes.data, 1)
         return
     same = y.dtype.type(factor)
-    if y.size <= _BLOCK or not _both_rows(y, x):
+    if y.size <= _BLOCK or not _alike(y, x):
         y += same * x
         return
-    flat_y, flat_x = y.reshape(-1), x.reshape(-1)
+    flat_y, flat_x = y.ravel(order="K"), x.ravel(order="K")
     for begin in range(0, y.size, _BLOCK):
         flat_y[begin : begin + _BLOCK] += same * flat_x[begin : begin + _BLOCK]
 
@@ -80,9 +83,27 @@ def keep_and_add(y: Float[Array, "*shape"], keep: float, x: Float[Array, "*shape
     if keep == 0:
         y[...] = x
         return
-    if keep != 1:
-        scale(y, keep)
+    if y.size <= _SMALL:
+        y *= y.dtype.type(keep)
+        y += x
+        return
+    scale(y, keep)
     add_scaled(y, 1.0, x)
+
+
+def product(a: Num[Array, "m k"], b: Num[Array, "k n"]) -> Num[Array, "m n"]:
+    """a b, fresh, in the order in memory in which it is made fastest."""
+    m, n = len(a), b.shape[1]
+    if m != n or m * n <= _SMALL:
+        return np.matmul(a, b, order=fast_order(m, n))
+    y = np.empty((m, n), np.result_type(a, b), fast_order(m, n))
+    add_product(y, 0.0, a, b)
+    return y
+
+
+def fast_order(m: int, n: int) -> Literal["C", "F"]:
+    """The order in memory in which a product m x n is made fastest: its shorter axis runs along memory."""
+    return "C" if n < m else "F"
 
 
 def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: Float[Array, "k n"]) -> None:
@@ -90,27 +111,39 @@ def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: 
 
     All have the same dtype; y is writable.
     """
-    routines = _routines(y.dtype.char) if min(y.size, a.size, b.size) > 0 and y.flags.c_contiguous else None
+    if y.flags.c_contiguous and not y.flags.f_contiguous:
+        y, a, b = y.T, b.T, a.T
+    routines = _routines(y.dtype.char) if min(y.size, a.size, b.size) > 0 and y.flags.f_contiguous else None
     left, right = _operand(a), _operand(b)
     if routines is None or left is None or right is None:
         keep_and_add(y, keep, a @ b)
         return
-    (m, k), n = a.shape, b.shape[1]
-    routines.gemm(
-        _ROW_MAJOR, left[0], right[0], m, n, k, 1.0, a.ctypes.data, left[1], b.ctypes.data, right[1],
-        keep, y.ctypes.data, n,
-    )  # fmt: skip
+    (m, n), k = y.shape, len(b)
+    rows = _strip(m, n)
+    at_y, at_a, at_b, stride = y.ctypes.data, a.ctypes.data, b.ctypes.data, a.strides[0]
+    for begin in range(0, m, rows):
+        routines.gemm(
+            _COLUMN_MAJOR, left[0], right[0], min(rows, m - begin), n, k, 1.0, at_a + begin * stride, left[1],
+            at_b, right[1], keep, at_y + begin * y.itemsize, m,
+        )  # fmt: skip
 
 
-def _both_rows(y: Array, x: Array) -> bool:
-    return bool(y.flags.c_contiguous and x.flags.c_contiguous)
+def _strip(m: int, n: int) -> int:
+    """How many rows of a product m x n that lies column by column are made at a time."""
+    strips = m // n + 1
+    return m if m * n <= _SMALL or strips > _STRIPS else math.ceil(m / (strips * _KERNEL)) * _KERNEL
+
+
+def _alike(y: Array, x: Array) -> bool:
+    """Whether both lie without gaps and in the same order."""
+    return bool((y.flags.c_contiguous and x.flags.c_contiguous) or (y.flags.f_contiguous and x.flags.f_contiguous))
 
 
 def _operand(array: Array) -> tuple[int, int] | None:
-    """How BLAS reads a matrix as it lies in memory: as it is, or transposed, and the length of its rows."""
-    if array.flags.c_contiguous:
-        return _PLAIN, array.shape[1]
-    return (_TRANSPOSED, array.shape[0]) if array.flags.f_contiguous else None
+    """How BLAS, which reads by columns, reads a matrix: as it is, or transposed; and the length of what it reads."""
+    if array.flags.f_contiguous:
+        return _PLAIN, array.shape[0]
+    return (_TRANSPOSED, array.shape[1]) if array.flags.c_contiguous else None
 
 
 def with_twin(function: F, twin: Callable[..., Any]) -> F:
@@ -173,7 +206,8 @@ def _right(routines: _Routines, char: str) -> bool:
     """Whether the routines do what they are taken for, on numbers without rounding."""
     a, b = np.arange(6, dtype=char).reshape(2, 3), np.arange(12, dtype=char).reshape(3, 4)
     y = np.ones((2, 4), char)
-    routines.gemm(_ROW_MAJOR, _PLAIN, _PLAIN, 2, 4, 3, 1.0, a.ctypes.data, 3, b.ctypes.data, 4, 2.0, y.ctypes.data, 4)
+    # The transposed of y = 2 y + a b: what lies row by row, read by columns.
+    routines.gemm(_COLUMN_MAJOR, _PLAIN, _PLAIN, 4, 2, 3, 1.0, b.ctypes.data, 4, a.ctypes.data, 3, 2.0, y.ctypes.data, 4)
     x = np.arange(8, dtype=char).reshape(2, 4)
     wanted = 5 * (a @ b + 2 + 3 * x)
     routines.axpy(8, 3.0, x.ctypes.data, 1, y.ctypes.data, 1)

@@ -67,20 +67,22 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
     ) -> tuple[float, Float[Array, "batch classes"]]:
         _expect_labels(name, logits, labels)
         batch, classes = logits.shape
-        rows = np.arange(batch)
-        log_p = logits - logits.max(axis=1, keepdims=True)
-        p = np.exp(log_p)
-        total = p.sum(axis=1, keepdims=True)
-        log_p -= np.log(total)
-        p /= total
-        log_likelihood = log_p[rows, labels]
-        grad = p
+        # A row a class, so that whatever goes over the classes runs along the batch: half the time for 10 of them.
+        z = np.ascontiguousarray(logits.T)
+        log_p = z - np.maximum.reduce(z, axis=0)
+        grad = np.exp(log_p)
+        total = np.add.reduce(grad, axis=0)
+        log_total = np.log(total)
+        answers = (labels, np.arange(batch))
+        log_likelihood = log_p[answers] - log_total
+        total *= batch
+        grad /= total
         if label_smoothing:
-            log_likelihood = (1 - label_smoothing) * log_likelihood + label_smoothing * log_p.mean(axis=1)
-            grad -= label_smoothing / classes
-        grad[rows, labels] -= 1 - label_smoothing
-        grad /= batch
-        return -float(log_likelihood.sum()) / batch, grad
+            mean = np.add.reduce(log_p, axis=0) / classes - log_total
+            log_likelihood = (1 - label_smoothing) * log_likelihood + label_smoothing * mean
+            grad -= label_smoothing / (classes * batch)
+        grad[answers] -= (1 - label_smoothing) / batch
+        return -float(np.add.reduce(log_likelihood)) / batch, grad.T
 
     def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
         _expect_labels(name, logits, labels)
@@ -171,7 +173,8 @@ def _expect_labels(name: str, logits: Array, labels: Array) -> None:
         )
     expect(name, "labels", labels, (len(logits),), labels.dtype)
     classes = logits.shape[1]
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
+    # Read as unsigned, a negative number is a large one: one sweep finds labels on either side.
+    if labels.view(labels.dtype.str.replace("i", "u")).max() >= classes:
+        low, high = int(labels.min()), int(labels.max())
         hint = " (do they count from 1? labels - 1)" if (low, high) == (1, classes) else ""
         raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")

@@ -81,12 +81,20 @@ def expect(place: str, name: str, array: Array, shape: tuple[int | str, ...], dt
     """
     _expect_array(place, name, array)
     given = array.shape
-    if given != shape and (
-        len(given) != len(shape) or any(e != g for e, g in zip(shape, given, strict=True) if e.__class__ is int)
-    ):
+    if given != shape and not _fits(given, shape):
         raise ShapeError(place, f"{name} of shape {describe(shape)}", f"shape {describe(given)}")
     if array.dtype is not dtype and array.dtype != dtype:
         raise ShapeError(place, f"{name} of dtype {dtype}", f"dtype {array.dtype}")
+
+
+def _fits(given: Shape, shape: tuple[int | str, ...]) -> bool:
+    # A loop, which is done before a generator has begun: a step looks at many shapes.
+    if len(given) != len(shape):
+        return False
+    for found, wanted in zip(given, shape, strict=True):  # noqa: SIM110
+        if found != wanted and wanted.__class__ is int:
+            return False
+    return True
 
 
 def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> None:

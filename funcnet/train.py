@@ -38,6 +38,8 @@ __all__ = ["DivergenceError", "EpochNumbers", "EpochRecord", "Watch", "train"]
 _EVALUATION_BATCH = 1000
 # The steps of an epoch whose updates are measured: few enough to cost nothing.
 _SAMPLED_STEPS = 9
+# Penalties change slowly and take long to sum up: every tenth step does.
+_PENALTY_STEPS = 10
 
 
 class DivergenceError(ArithmeticError):
@@ -61,7 +63,8 @@ class EpochNumbers:
         train: loss, penalties and accuracy over the whole training set, with the parameters at the epoch's end.
         test: the same over the whole testing set.
         running: the means over the epoch's batches, each batch with the parameters it was met with. The parameters
-            change all the while, so this is not the loss of any one network: it lags behind ``train``.
+            change all the while, so this is not the loss of any one network: it lags behind ``train``. The penalties
+            are summed up in every tenth step, and stand for the nine after it too.
         gradient_norms: for each array of the parameters, the norm of the total loss's gradient with the parameters
             at the epoch's end, over 1,000 training examples, evenly spaced (all of them where there are fewer).
         data_gradient_norms: the same of the data loss's gradient, without the penalties.
@@ -140,7 +143,8 @@ def train(
         penalties: paths in the parameters to penalties; see ``make_step``.
         epochs: the number of epochs at the end, those that ``state`` has behind it included.
         batch_size: examples a step; the last batch of an epoch may be smaller.
-        watch: called after every step with its place in the epoch, from 1, and the step's metrics.
+        watch: called after every step with its place in the epoch, from 1, and the step's metrics (of its penalties,
+            the values last summed up, every tenth step).
 
     Raises:
         ValueError: for a number of epochs or a batch size below 1, no examples, or a state from within an epoch.
@@ -184,7 +188,10 @@ def _epochs(
         began = time.perf_counter()
         for batch in batches(dataset.train, batch_size, normalize=normalize, key=key):
             before = tree.map(np.copy, state.params) if len(metrics) in sampled else None
-            state, met = step(state, batch)
+            measured = len(metrics) % _PENALTY_STEPS == 0
+            state, met = step(state, batch, penalty_values=measured)
+            if not measured:
+                met = attrs.evolve(met, penalties=metrics[-1].penalties)
             if before is not None:
                 ratios.append(_update_ratios(before, state.params))
             if not math.isfinite(met.loss):

@@ -62,10 +62,17 @@ def relu() -> Layer[tuple[()], ActivationResiduals]:
     """
     return _activation(
         "relu",
-        lambda x: np.maximum(x, 0),
+        _positive_part,
         lambda y: y > 0,
         keep_input=False,
     )
+
+
+def _positive_part(x: Array) -> Array:
+    # Along memory, against a row of zeros: a maximum with a single 0 takes NumPy two to three times as long.
+    rows = x.T if x.flags.f_contiguous else x
+    y = np.maximum(rows, np.zeros(rows.shape[-1:], x.dtype))
+    return y.T if x.flags.f_contiguous else y
 
 
 def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResiduals]:

@@ -4,20 +4,27 @@
 
 answers every line on standard input with one round, and its seconds on standard output. A round is ``train``, one
 shuffled epoch of momentum descent on softmax cross-entropy with an L2 penalty on the matrices, every batch gathered;
-or ``predict``, the logits of all examples in batches. The first line of output says what the peer is, the second
-the loss of the last batch of a first epoch, which must be the same for all.
+or ``predict``, the logits of all examples in batches. The first lines of output are
+
+    what the peer is
+    which thread pools its process has, with their kernels
+    the loss of the last batch of a first epoch, which must be the same for all
+    the most memory that two rounds took, in bytes: all that the process holds, libraries and data too
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 import numpy as np
-from workloads import L2, MOMENTUM, RATE, Problem, Workload, problem
+from threadpoolctl import threadpool_info
+from workloads import L2, MOMENTUM, RATE, Problem, Workload
 
 
 @attrs.frozen
@@ -26,7 +33,7 @@ class Peer:
 
     version: str
     train: Callable[[], float]
-    predict: Callable[[], object] | None
+    predict: Callable[[], object]
 
 
 def funcnet(w: Workload, p: Problem) -> Peer:
@@ -52,9 +59,10 @@ def funcnet(w: Workload, p: Problem) -> Peer:
 
     def train() -> float:
         nonlocal state
-        for batch in batches(split, w.batch, normalize=normalize, key=fn.make_key(0)):
-            if len(batch) == w.batch:
-                state, met = step(state, batch)
+        for number, batch in enumerate(batches(split, w.batch, normalize=normalize, key=fn.make_key(0))):
+            if number < w.steps:
+                # Every tenth step, as ``train`` does, and the last.
+                state, met = step(state, batch, penalty_values=number % 10 == 0 or number == w.steps - 1)
         return met.loss
 
     def predict() -> object:
@@ -131,7 +139,8 @@ def _torch(w: Workload, p: Problem, *, compiled: bool) -> Peer:
                 logits = run(x[begin : begin + w.batch])
         return logits
 
-    return Peer(f"PyTorch {torch.__version__}", train, predict)
+    kernels = f"{'MKL' if torch.backends.mkl.is_available() else 'no MKL'}, {torch.backends.cpu.get_cpu_capability()}"
+    return Peer(f"PyTorch {torch.__version__} ({kernels}, {torch.get_num_threads()} threads)", train, predict)
 
 
 def torch_eager(w: Workload, p: Problem) -> Peer:
@@ -156,25 +165,32 @@ def jax_jit(w: Workload, p: Problem) -> Peer:
 
     def loss_of(params, x, y):  # type: ignore[no-untyped-def]
         log_p = jax.nn.log_softmax(forward(params, x))
-        penalty = 0.5 * L2 * sum((weight**2).sum() for weight, _ in params)
-        return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean() + penalty
+        return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
+
+    def penalty_of(params):  # type: ignore[no-untyped-def]
+        return 0.5 * L2 * sum((weight**2).sum() for weight, _ in params)
+
+    def velocity_of(weight, v, g):  # type: ignore[no-untyped-def]
+        return MOMENTUM * v + g + (L2 * weight if weight.ndim == 2 else 0)
 
     def step(state, rows):  # type: ignore[no-untyped-def]
         params, velocity = state
         loss, grads = jax.value_and_grad(loss_of)(params, x[rows], y[rows])
-        velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, grads)
+        velocity = jax.tree.map(velocity_of, params, velocity, grads)
         return (jax.tree.map(lambda a, v: a - RATE * v, params, velocity), velocity), loss
 
     x, y, order = jnp.asarray(p.x), jnp.asarray(p.y), jnp.asarray(np.asarray(p.order))
     params = [(jnp.asarray(weight), jnp.asarray(bias)) for weight, bias in p.params]
     state = (params, jax.tree.map(jnp.zeros_like, params))
-    jitted, infer = jax.jit(step, donate_argnums=0), jax.jit(forward)
+    jitted, infer, jitted_penalty = jax.jit(step, donate_argnums=0), jax.jit(forward), jax.jit(penalty_of)
 
     def train() -> float:
         nonlocal state
         for begin in range(0, w.steps * w.batch, w.batch):
+            if begin == (w.steps - 1) * w.batch:
+                penalty = jitted_penalty(state[0])
             state, loss = jitted(state, order[begin : begin + w.batch])
-        return float(loss)
+        return float(loss + penalty)
 
     def predict() -> object:
         for begin in range(0, w.examples, w.batch):
@@ -264,15 +280,45 @@ PEERS = {
 }
 
 
+def _pools() -> str:
+    """``openblas 0.3.31 SkylakeX, 2 threads; ...``."""
+    return "; ".join(
+        f"{pool['internal_api']} {pool['version'] or ''} {pool.get('architecture', '')}".strip().replace("  ", " ")
+        + f", {pool['num_threads']} threads"
+        for pool in threadpool_info()
+    )
+
+
+def _forget_peak() -> None:
+    """What the process held until now does not count, where the system (Linux) can forget it."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")
+
+
+def _peak() -> int:
+    """The most memory the process has held, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def main() -> None:
     """One peer, until its input ends."""
     name, kind, sizes, batch, examples = sys.argv[1:]
     workload = Workload(tuple(map(int, sizes.split("-"))), int(batch), int(examples))
-    peer = PEERS[name](workload, problem(workload))
-    print(peer.version, flush=True)
+    peer = PEERS[name](workload, Problem(workload))
     round_of = peer.train if kind == "train" else peer.predict
-    print(round_of() if kind == "train" else round_of() is None, flush=True)
+    _forget_peak()
+    loss = round_of()
     round_of()
+    print(peer.version)
+    print(_pools())
+    print(loss if kind == "train" else float("nan"))
+    print(_peak(), flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
         round_of()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import attrs
 import numpy as np
 
 from funcnet import random
 from funcnet.random import make_key
 
-L2, MOMENTUM, RATE = 1e-4, 0.9, 0.01
+# So slow that rounding does not grow: the losses of all peers can be compared after many steps of a deep network.
+L2, MOMENTUM, RATE = 1e-4, 0.9, 0.001
 
 
 @attrs.frozen
@@ -48,36 +51,49 @@ TRAINING = (
 INFERENCE = (Workload((784, 256, 10), 1, 1_000), Workload((784, 256, 10), 1024, 10_240))
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Problem:
-    """The arrays of a workload: the same for every peer.
+    """The arrays of a workload, the same for every peer; each is made when it is first asked for."""
 
-    Attributes:
-        images: uint8, (examples, inputs).
-        x: the same normalised, float32.
-        y: labels.
-        params: a weight matrix (in, out) and a bias for every layer.
-        order: the order of an epoch's examples.
-    """
+    workload: Workload
 
-    images: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    params: list[tuple[np.ndarray, np.ndarray]]
-    order: np.ndarray
+    @cached_property
+    def images(self) -> np.ndarray:
+        """Random uint8 (examples, inputs)."""
+        return self._draw_images()
 
+    @cached_property
+    def x(self) -> np.ndarray:
+        """The images normalised, float32."""
+        x = self._draw_images().astype(np.float32)
+        x -= np.float32(127.5)
+        x /= np.float32(73.9)
+        return x
 
-def problem(workload: Workload) -> Problem:
-    """Random images, and labels that some of the pixels decide, so that there is something to learn."""
-    draw = np.random.default_rng(0)
-    images = draw.integers(0, 256, (workload.examples, workload.sizes[0]), np.uint8)
-    x = ((images - np.float32(127.5)) / np.float32(73.9)).astype(np.float32)
-    y = x[:, : workload.sizes[-1]].argmax(axis=1)
-    params = [
-        (
-            draw.standard_normal((before, after), np.float32) * np.float32((2 / before) ** 0.5),
-            np.zeros(after, np.float32),
-        )
-        for before, after in zip(workload.sizes, workload.sizes[1:], strict=False)
-    ]
-    return Problem(images, x, y, params, random.permutation(make_key(0), workload.examples))
+    @cached_property
+    def y(self) -> np.ndarray:
+        """Labels that some of the pixels decide, so that there is something to learn."""
+        return self._draw_images()[:, : self.workload.sizes[-1]].argmax(axis=1)
+
+    @cached_property
+    def params(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """A weight matrix (in, out) and a bias for every layer."""
+        draw = np.random.default_rng(1)
+        sizes = self.workload.sizes
+        return [
+            (
+                draw.standard_normal((before, after), np.float32) * np.float32((2 / before) ** 0.5),
+                np.zeros(after, np.float32),
+            )
+            for before, after in zip(sizes, sizes[1:], strict=False)
+        ]
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """The order of an epoch's examples."""
+        return random.permutation(make_key(0), self.workload.examples)
+
+    def _draw_images(self) -> np.ndarray:
+        # Drawn anew for all that is made of them: a peer that works on floats should not hold the bytes as well.
+        shape = (self.workload.examples, self.workload.sizes[0])
+        return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
