@@ -87,6 +87,8 @@ def add_vjp(
         dx: Array | None = twin(params, residuals, dy, onto, keep, need_dx=need_dx)
         return dx
     dparams, dx = layer.vjp(params, residuals, dy, need_dx=need_dx)
+    if onto == ():
+        return dx
     for (path, total), gradient in zip(tree.named_leaves(onto), tree.leaves(dparams), strict=True):
         expect(layer.name, f"the gradient of params.{path}", gradient, total.shape, total.dtype)
         blas.keep_and_add(total, keep, gradient)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import numpy as np
@@ -105,6 +105,7 @@ class Evaluation:
         return self.data_loss + self.penalty
 
 
+@runtime_checkable
 class Step(Protocol):
     """``step(state, batch) -> (state, metrics)``."""
 
@@ -113,6 +114,7 @@ class Step(Protocol):
     ) -> tuple[TrainState, Evaluation]: ...
 
 
+@runtime_checkable
 class Grad(Protocol):
     """``grad(params, batch) -> (metrics, grads)``."""
 
@@ -170,20 +172,53 @@ def copy_state(state: TrainState) -> TrainState:
     return attrs.evolve(state, params=tree.map(np.copy, state.params), opt_state=tree.map(np.copy, state.opt_state))
 
 
+@attrs.frozen(eq=False)
+class _Look:
+    """What a donating step finds in a state.
+
+    Attributes:
+        params: the state's own.
+        opt_state: the state's own.
+        arrays: the parameters' arrays by their paths.
+        penalised: the same, in order, each with its penalty or None.
+        own: the arrays of parameters and optimizer, which are to be written over.
+    """
+
+    params: Tree
+    opt_state: Tree
+    arrays: Mapping[str, Array]
+    penalised: list[tuple[Array, Penalty | None]]
+    own: list[Array]
+
+
+def _look(state: TrainState, penalties: Mapping[str, Penalty]) -> _Look:
+    arrays = dict(tree.named_leaves(state.params))
+    _expect_paths(penalties, arrays)
+    own = [*arrays.values(), *tree.leaves(state.opt_state)]
+    tree.expect_own(own)
+    penalised = [(array, penalties.get(path)) for path, array in arrays.items()]
+    return _Look(state.params, state.opt_state, arrays, penalised, own)
+
+
 def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penalties: Mapping[str, Penalty]) -> Step:
     # Gradients between two steps, so that their memory is not made again: what they hold then means nothing. A list,
     # whose pop and append are atomic, keeps two threads apart that use one step.
     spares: list[Tree] = []
+    # The last state comes back in the next step, and so does what was found in it: to walk through its records again
+    # would cost a network of six small layers a tenth of the step.
+    last: _Look | None = None
 
     def step(state: TrainState, batch: Batch, *, penalty_values: bool = True) -> tuple[TrainState, Evaluation]:
-        params, opt_state = state.params, state.opt_state
-        weights = tree.named_leaves(params)
-        metrics, residuals, dprediction = _forward(net, loss, penalties, params, weights, batch, penalty_values)
+        nonlocal last
+        params, opt_state, look = state.params, state.opt_state, last
+        if look is None or look.params is not params or look.opt_state is not opt_state:
+            last = look = _look(state, penalties)
+        metrics, residuals, dprediction = _forward(net, loss, penalties, params, look.arrays, batch, penalty_values)
 
         def onto(total: Tree, keep: float) -> Iterator[tuple[Array, Array]]:
             add_vjp(net, params, residuals, dprediction, total, keep, need_dx=False)
-            for (path, weight), gradient in zip(weights, tree.leaves(total), strict=True):
-                if (penalty := penalties.get(path)) is not None:
+            for (weight, penalty), gradient in zip(look.penalised, tree.leaves(total), strict=True):
+                if penalty is not None:
                     add_grad(penalty, gradient, weight)
                 yield weight, gradient
 
@@ -193,7 +228,7 @@ def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penal
                 yield from onto(spare, 0.0)
             spares.append(spare)
 
-        with tree.writable([*(weight for _, weight in weights), *tree.leaves(opt_state)]):
+        with tree.writable(look.own):
             update(Gradient(onto, alone), opt_state, state.step)
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
@@ -214,8 +249,9 @@ def make_grad(
     penalties = _checked(loss, penalties)
 
     def grad(params: Tree, batch: Batch, *, penalty_values: bool = True) -> tuple[Evaluation, Tree]:
-        weights = tree.named_leaves(params)
-        metrics, residuals, dprediction = _forward(net, loss, penalties, params, weights, batch, penalty_values)
+        arrays = dict(tree.named_leaves(params))
+        _expect_paths(penalties, arrays)
+        metrics, residuals, dprediction = _forward(net, loss, penalties, params, arrays, batch, penalty_values)
         grads, _ = net.vjp(params, residuals, dprediction, need_dx=False)
         _expect_like_params(grads, params)
         return metrics, add_penalty_grads(penalties, params, grads)
@@ -228,16 +264,14 @@ def _forward(
     loss: Loss,
     penalties: Mapping[str, Penalty],
     params: Tree,
-    weights: list[tuple[str, Array]],
+    arrays: Mapping[str, Array],
     batch: Batch,
     penalty_values: bool,
 ) -> tuple[Evaluation, Any, Array]:
     """The metrics of a batch, and what the way back needs: the residuals, and the gradient of the prediction.
 
-    ``weights`` are the named leaves of the parameters.
+    ``arrays`` are the leaves of the parameters by their paths.
     """
-    arrays = dict(weights)
-    _expect_paths(penalties, arrays)
     prediction, residuals = net.forward(params, batch.x)
     data_loss, dprediction = loss(prediction, batch.y)
     accuracy = _accuracy(loss, prediction, batch.y)

@@ -28,6 +28,7 @@ __all__ = [
     "array_field",
     "byte_count",
     "equal",
+    "expect_own",
     "freeze",
     "leaves",
     "map",
@@ -49,15 +50,19 @@ def freeze(array: Array) -> Array:
     return array
 
 
-@contextmanager
-def writable(arrays: Sequence[Array]) -> Iterator[None]:
-    """Within, the arrays may be written to: for whoever was given their tree for good.
+def expect_own(arrays: Sequence[Array]) -> None:
+    """Require that the arrays share memory with nothing, so that whoever was given them for good may write to them.
 
     Raises:
-        ValueError: for arrays that share memory with others, or with something outside.
+        ValueError: where an array is a view, or stands there twice.
     """
-    if len(set(builtins.map(id, arrays))) != len(arrays) or [array for array in arrays if array.base is not None]:
+    if len(set(builtins.map(id, arrays))) != len(arrays) or any(array.base is not None for array in arrays):
         raise ValueError("a state that is given up needs arrays of its own (copy_state makes such a state)")
+
+
+@contextmanager
+def writable(arrays: Sequence[Array]) -> Iterator[None]:
+    """Within, the arrays may be written to. They are the caller's own: see ``expect_own``."""
     for array in arrays:
         array.flags.writeable = True
     try:
