@@ -1,6 +1,7 @@
-"""In-place arithmetic on large arrays, done by the BLAS that NumPy itself multiplies with.
+"""Products and sums of large arrays, by the BLAS that NumPy itself multiplies with.
 
-    scale(y, a)                    y <- a y
+    product(a, b)                  a b, fresh, in a fast order in memory
+    scale(y, a)                    y <- a y, in place, as are the others
     add_scaled(y, a, x)            y <- y + a x
     keep_and_add(y, keep, x)       y <- keep y + x
     add_product(y, keep, a, b)     y <- keep y + a b
@@ -19,6 +20,16 @@ spin after one library's work slow the other down. Three products and the update
     this                            1.14  1.18  1.07
 
 Where that library is none that can be called so, NumPy does the same in blocks that fit a cache.
+
+The order in memory counts as much. OpenBLAS, which reads matrices column by column, shares a product between its
+threads by the columns of the result if it has more of them than rows; each thread then works for itself. Otherwise it
+shares the rows, and each thread waits for what the other has packed. So the shorter axis of a result should run along
+memory, and a square result, or one whose order is given, is made in strips that are shorter than wide. A core then
+also finds the weights that it reads, and those that it updates, where it left them: in its own cache. In this order,
+and in strips, over row by row (AMD EPYC, Zen 4, 2 cores, OpenBLAS 0.3.31):
+
+    128 x 784 times 784 x 256       0.74        784 x 256 times 256 x 1024      0.76
+     32 x 512 times 512 x 512       0.68        512 x 32 times 32 x 512         0.26
 """
 
 from __future__ import annotations
@@ -27,7 +38,6 @@ import ctypes
 import functools
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import attrs
@@ -194,7 +204,9 @@ def _routines(char: str) -> _Routines | None:
 
 def _numpys_library() -> Any:
     """The OpenBLAS that NumPy has loaded; None where it uses another one, or more than one may be it."""
-    from threadpoolctl import threadpool_info  # imported where it is needed
+    from pathlib import Path  # imported where they are needed
+
+    from threadpoolctl import threadpool_info
 
     paths = [pool["filepath"] for pool in threadpool_info() if pool["internal_api"] == "openblas"]
     home = Path(np.__file__).parent.parent
@@ -207,7 +219,9 @@ def _right(routines: _Routines, char: str) -> bool:
     a, b = np.arange(6, dtype=char).reshape(2, 3), np.arange(12, dtype=char).reshape(3, 4)
     y = np.ones((2, 4), char)
     # The transposed of y = 2 y + a b: what lies row by row, read by columns.
-    routines.gemm(_COLUMN_MAJOR, _PLAIN, _PLAIN, 4, 2, 3, 1.0, b.ctypes.data, 4, a.ctypes.data, 3, 2.0, y.ctypes.data, 4)
+    routines.gemm(
+        _COLUMN_MAJOR, _PLAIN, _PLAIN, 4, 2, 3, 1.0, b.ctypes.data, 4, a.ctypes.data, 3, 2.0, y.ctypes.data, 4
+    )
     x = np.arange(8, dtype=char).reshape(2, 4)
     wanted = 5 * (a @ b + 2 + 3 * x)
     routines.axpy(8, 3.0, x.ctypes.data, 1, y.ctypes.data, 1)

@@ -24,7 +24,7 @@ from funcnet.penalties import l2
 from funcnet.random import make_key
 from funcnet.record import RunRecord, new_run
 from funcnet.step import start
-from funcnet.train import EpochRecord, Watch, train
+from funcnet.training import EpochRecord, Watch, train
 
 __all__ = ["RECIPES", "Recipe", "lab_network", "lab_record", "run_lab"]
 

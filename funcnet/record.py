@@ -10,12 +10,12 @@ import numpy as np
 
 from funcnet.data.dataset import Dataset, Split
 from funcnet.environment import environment
-from funcnet.examine import Examination, LayerFacts, describe
+from funcnet.examination import Examination, LayerFacts, describe
 from funcnet.layer import AnyLayer
 from funcnet.shapes import Shape
 from funcnet.step import Evaluation
 from funcnet.table import Table, to_html, to_markdown
-from funcnet.train import EpochNumbers, EpochRecord
+from funcnet.training import EpochNumbers, EpochRecord
 
 __all__ = ["DataFacts", "RunRecord", "data_facts", "new_run"]
 

@@ -79,22 +79,19 @@ def expect(place: str, name: str, array: Array, shape: tuple[int | str, ...], dt
     Raises:
         ShapeError: naming ``place`` and ``name``, before any arithmetic was done.
     """
-    _expect_array(place, name, array)
+    if not isinstance(array, np.ndarray):
+        raise _not_an_array(place, name, array)
+    # Loops and looks at identities first: a step of a small network spends a good part of its time here.
     given = array.shape
-    if given != shape and not _fits(given, shape):
-        raise ShapeError(place, f"{name} of shape {describe(shape)}", f"shape {describe(given)}")
+    if given != shape:
+        fits = len(given) == len(shape)
+        for found, wanted in zip(given, shape, strict=False):
+            if found != wanted and wanted.__class__ is int:
+                fits = False
+        if not fits:
+            raise ShapeError(place, f"{name} of shape {describe(shape)}", f"shape {describe(given)}")
     if array.dtype is not dtype and array.dtype != dtype:
         raise ShapeError(place, f"{name} of dtype {dtype}", f"dtype {array.dtype}")
-
-
-def _fits(given: Shape, shape: tuple[int | str, ...]) -> bool:
-    # A loop, which is done before a generator has begun: a step looks at many shapes.
-    if len(given) != len(shape):
-        return False
-    for found, wanted in zip(given, shape, strict=True):  # noqa: SIM110
-        if found != wanted and wanted.__class__ is int:
-            return False
-    return True
 
 
 def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> None:
@@ -106,16 +103,16 @@ def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> No
     Raises:
         ShapeError: naming ``place`` and ``name``.
     """
-    _expect_array(place, name, array)
+    if not isinstance(array, np.ndarray):
+        raise _not_an_array(place, name, array)
     if array.ndim == 0:
         raise ShapeError(place, f"{name} of shape (batch, ...)", "shape ()")
     if array.dtype.kind not in kinds:
         raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}")
 
 
-def _expect_array(place: str, name: str, array: object) -> None:
-    if not isinstance(array, np.ndarray):
-        raise ShapeError(place, f"{name} as a NumPy array", f"a {type(array).__name__}")
+def _not_an_array(place: str, name: str, array: object) -> ShapeError:
+    return ShapeError(place, f"{name} as a NumPy array", f"a {type(array).__name__}")
 
 
 def whole_number(what: str, value: object, low: int) -> int:

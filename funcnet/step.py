@@ -235,9 +235,7 @@ def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penal
     return step
 
 
-def make_grad(
-    net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None = None
-) -> Grad:
+def make_grad(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None = None) -> Grad:
     """The pure function ``grad(params, batch) -> (metrics, grads)``: the gradient of the total loss.
 
     It is the data loss's gradient by the network's vjp, plus the gradient of each penalty. With

@@ -13,7 +13,7 @@ from __future__ import annotations
 import builtins
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
@@ -97,12 +97,9 @@ def _same(a: Array | None, b: Array | None) -> bool:
     return a.dtype == b.dtype and np.array_equal(a, b)
 
 
-def array_field(*, first: Callable[[Any], Any] = lambda array: array, **options: Any) -> Any:
-    """A record's field that holds a read-only array, or None, compared by dtype, shape and content.
-
-    ``first`` makes the array that is held of the one that is given.
-    """
-    converter = attrs.converters.optional(attrs.converters.pipe(first, readonly))
+def array_field(**options: Any) -> Any:
+    """A record's field that holds a read-only array, or None, compared by dtype, shape and content."""
+    converter = attrs.converters.optional(readonly)
     return attrs.field(converter=converter, eq=attrs.cmp_using(eq=_same), **options)
 
 
@@ -220,10 +217,12 @@ def leaves(tree: Tree) -> list[Array]:
 
 def _find_leaves(node: Tree, found: list[Array]) -> None:
     # Not by paths, and without a call for each leaf: a small network's step spends more time on this than on sums.
+    record: type = type(node)
+    children: Iterable[Tree]
     if isinstance(node, tuple):
         children = node
-    elif (names := _field_names(type(node))) is not None:
-        children = tuple([getattr(node, name) for name in names])
+    elif (names := _field_names(record)) is not None:
+        children = [getattr(node, name) for name in names]
     elif isinstance(node, np.ndarray):
         children = (node,)
     else:

@@ -17,7 +17,7 @@ import attrs
 from funcnet.data import Dataset, hold_out, load
 from funcnet.lab import RECIPES, Recipe, run_lab
 from funcnet.random import make_key
-from funcnet.train import DivergenceError, EpochRecord
+from funcnet.training import DivergenceError, EpochRecord
 
 EPOCHS = 20
 RATES = {"glyphs": (0.05, 0.1), "fashion-mnist": (0.05, 0.1), "cifar-10": (0.03, 0.05), "cifar-100": (0.03, 0.05)}

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import attrs
 
-from funcnet.examine import Answers, Bin, Examination, LayerFacts, Mistake, Picture, UnitActivity
+from funcnet.examination import Answers, Bin, Examination, LayerFacts, Mistake, Picture, UnitActivity
 from funcnet.record import DataFacts, RunRecord
 from funcnet.step import Evaluation, PenaltyValue
-from funcnet.train import EpochNumbers
+from funcnet.training import EpochNumbers
 
 PATHS = ("[1].weight", "[1].bias", "[3].weight", "[3].bias")
 

@@ -50,13 +50,41 @@ def test_sums(m: int, n: int, dtype: type, factor: float) -> None:
 
 @given(
     m=SIZES, k=SIZES, n=SIZES, dtype=DTYPES, keep=st.sampled_from([0.0, 1.0, 0.9]),
-    orders=st.tuples(st.sampled_from("CF"), st.sampled_from("CF")),
+    orders=st.tuples(st.sampled_from("CF"), st.sampled_from("CF"), st.sampled_from("CF")),
 )  # fmt: skip
-def test_products(m: int, k: int, n: int, dtype: type, keep: float, orders: tuple[str, str]) -> None:
-    a, b, y = numbers(0, (m, k), dtype, orders[0]), numbers(1, (k, n), dtype, orders[1]), numbers(2, (m, n), dtype)
-    total = y.copy()
+def test_products(m: int, k: int, n: int, dtype: type, keep: float, orders: tuple[str, str, str]) -> None:
+    a, b = numbers(0, (m, k), dtype, orders[0]), numbers(1, (k, n), dtype, orders[1])
+    y = numbers(2, (m, n), dtype, orders[2])
+    total = y.copy(order="K")
     blas.add_product(total, keep, a, b)
-    expect_close(total, keep * y + a.astype(np.float64) @ b, k + 2)
+    exact = a.astype(np.float64) @ b
+    expect_close(total, keep * y + exact, k + 2)
+    fresh = blas.product(a, b)
+    assert fresh.dtype == dtype
+    assert fresh.base is None
+    expect_close(fresh, exact, k + 2)
+
+
+@pytest.mark.parametrize(("m", "n"), [(3, 40), (40, 3), (129, 129), (1, 9), (300, 200)])
+def test_the_shorter_axis_of_a_fresh_product_runs_along_memory(m: int, n: int) -> None:
+    y = blas.product(np.ones((m, 5), np.float32), np.ones((5, n), np.float32))
+    assert (y == 5).all()
+    assert y.T.flags.c_contiguous if m < n else y.flags.c_contiguous if n < m else y.flags.forc
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_product_in_strips_is_whole(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last strip is narrower, and to the last row."""
+    strips = []
+    strip = blas._strip
+    monkeypatch.setattr(blas, "_strip", lambda m, n: strips.append((m, strip(m, n))) or strips[-1][1])
+    for m, n in ((129, 129), (200, 67), (67, 200), (500, 64)):
+        a, b, y = numbers(0, (m, 7), np.float32), numbers(1, (7, n), np.float32), numbers(2, (m, n), np.float32, order)
+        wanted = 0.5 * y + a @ b
+        blas.add_product(y, 0.5, a, b)
+        expect_close(y, wanted, 9)
+    if blas._routines("f") is not None:
+        assert any(rows < m and m % rows for m, rows in strips)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2), (2, 0, 3), (2, 3, 0)])

@@ -11,23 +11,37 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_importing_funcnet_imports_little() -> None:
+def modules_after(code: str) -> set[str]:
+    """The packages that a fresh interpreter has loaded after running the code."""
+    code += "; import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_funcnet_imports_nothing_yet() -> None:
+    assert not {"numpy", "attrs"} & modules_after("import funcnet")
+
+
+def test_a_training_script_imports_little() -> None:
     """Neither what only reports or downloads need, nor jaxtyping, which costs as much as NumPy."""
-    code = "import funcnet, sys; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    loaded = modules_after("import funcnet as fn; [getattr(fn, name) for name in fn.__all__]")
     assert "numpy" in loaded
     late = {
         "matplotlib", "pooch", "tqdm", "requests", "jaxtyping", "PIL", "scipy", "cattrs", "jinja2", "rich", "typst",
         "threadpoolctl",
     }  # fmt: skip
-    assert not late & set(loaded)
+    assert not late & loaded
 
 
 def test_every_public_name_is_documented() -> None:
-    # jaxtyping's import hook, which the tests use, leaves its own name in every module.
-    public = [value for name, value in vars(funcnet).items() if not name.startswith("_") and name != "jaxtyping"]
+    public = [getattr(funcnet, name) for name in funcnet.__all__ if not name.startswith("_")]
     assert len(public) > 40
     assert [value for value in public if not value.__doc__] == []
+
+
+@pytest.mark.parametrize("module", ["funcnet.training", "funcnet.examination", "funcnet.lab"])
+def test_a_public_name_is_the_same_whatever_was_imported_before(module: str) -> None:
+    """A submodule that bore the name of a function would hide it."""
+    modules_after(f"import {module}, funcnet as fn; assert callable(fn.train) and callable(fn.examine)")
 
 
 @pytest.mark.parametrize("script", re.findall(r"```python\n(.*?)```", README, re.DOTALL))

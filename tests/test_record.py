@@ -16,7 +16,7 @@ from funcnet.optimizers import sgd
 from funcnet.random import make_key
 from funcnet.record import RunRecord, data_facts, new_run
 from funcnet.step import start
-from funcnet.train import EpochNumbers, train
+from funcnet.training import EpochNumbers, train
 
 
 def test_a_run_grows_by_epochs() -> None:

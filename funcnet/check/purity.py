@@ -141,6 +141,8 @@ _FOREIGN = {*sys.stdlib_module_names, "numpy", "beartype", "jaxtyping"}
 
 
 def _captured(function: FunctionType) -> list[tuple[str, Any]]:
+    if function.__globals__.get("__name__", "").partition(".")[0] in _FOREIGN:  # such as a checker of annotations
+        return [("", getattr(function, "__wrapped__", None))]
     code = function.__code__
     found = [(".defaults", function.__defaults__), (".defaults", function.__kwdefaults__)]
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):

@@ -20,7 +20,7 @@ from funcnet.data.registry import NAMES, load
 from funcnet.lab import RECIPES, lab_record, run_lab
 from funcnet.record import RunRecord
 from funcnet.step import Evaluation
-from funcnet.train import DivergenceError
+from funcnet.training import DivergenceError
 
 __all__ = ["add_to"]
 

@@ -21,6 +21,8 @@ from funcnet.tree import freeze
 
 __all__ = ["ActivationResiduals", "gelu", "leaky_relu", "logistic", "relu", "sigmoid", "softplus", "tanh"]
 
+_SMALL = 1 << 12  # entries: fewer are done before a loop has begun
+
 
 @attrs.frozen(eq=False)
 class ActivationResiduals:
@@ -71,7 +73,7 @@ def relu() -> Layer[tuple[()], ActivationResiduals]:
 
 def _positive_part(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """max(x, 0), against a row of zeros: against a single 0, it takes NumPy two to three times as long."""
-    if not x.flags.forc:
+    if x.size < _SMALL or not x.flags.forc:
         return np.maximum(x, 0)
     y, zeros = np.empty_like(x), _zeros(x.dtype)
     flat_x, flat_y = x.ravel(order="K"), y.ravel(order="K")

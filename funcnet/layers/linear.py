@@ -22,16 +22,9 @@ from funcnet.tree import Record, array_field, freeze
 __all__ = ["LinearParams", "LinearResiduals", "linear"]
 
 
-def _in_fast_order(weight: Array) -> Array:
-    """The same matrix, lying in memory as its gradients are made fastest: all that is added up should lie alike."""
-    if isinstance(weight, np.ndarray) and weight.ndim == 2:
-        return np.asarray(weight, order=blas.fast_order(*weight.shape))
-    return weight
-
-
 @attrs.frozen
 class LinearParams(Record):
-    weight: Float[Array, "in out"] = array_field(first=_in_fast_order)
+    weight: Float[Array, "in out"] = array_field()
     bias: Float[Array, "out"] | None = array_field(default=None)
 
 
@@ -57,6 +50,8 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
         weight = init(key, (in_shape[0], width), in_shape[0], width)
         expect_float(name, "the initial weight", weight)
         expect(name, "the initial weight", weight, (in_shape[0], width), weight.dtype)
+        # In the order in memory that its gradients are made in: what is added up should lie alike.
+        weight = np.asarray(weight, order=blas.fast_order(*weight.shape))
         return LinearParams(weight, np.zeros(width, weight.dtype) if bias else None), (width,)
 
     def check(params: LinearParams) -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from funcnet.examine import Answers
+from funcnet.examination import Answers
 from funcnet.report.statistics import ClassScore, calibration_error, class_scores
 from funcnet.report.style import BLUE, DASHED, GREY, INK, PALETTE, finish, legend, new_figure, plain
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from funcnet.record import RunRecord
 from funcnet.report.style import BLUE, DASHED, DOTTED, INK, PALETTE, SOLID, curve, finish, legend, new_figure, plain
 from funcnet.report.tables import loss_label
-from funcnet.train import EpochNumbers, Numbers
+from funcnet.training import EpochNumbers, Numbers
 
 __all__ = [
     "accuracy_figure",

@@ -17,7 +17,7 @@ from funcnet.record import RunRecord
 from funcnet.report.statistics import two_proportion_z, wilson_interval
 from funcnet.report.tables import class_names, loss_label, number
 from funcnet.step import Evaluation
-from funcnet.train import EpochNumbers, Numbers
+from funcnet.training import EpochNumbers, Numbers
 
 __all__ = ["RULES", "Finding", "findings", "verdict"]
 

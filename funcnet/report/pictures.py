@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from funcnet.examine import Answers, Picture
+from funcnet.examination import Answers, Picture
 from funcnet.report.style import GREY, INK, new_figure, plain
 
 __all__ = ["filters_figure", "mistakes_figure"]

@@ -6,7 +6,7 @@ import math
 
 import attrs
 
-from funcnet.examine import Answers, Bin
+from funcnet.examination import Answers, Bin
 
 __all__ = ["ClassScore", "calibration_error", "class_scores", "two_proportion_z", "wilson_interval"]
 

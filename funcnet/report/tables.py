@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from funcnet.examine import Answers
+from funcnet.examination import Answers
 from funcnet.record import RunRecord
 from funcnet.report.statistics import class_scores, wilson_interval
 from funcnet.step import Evaluation, PenaltyValue

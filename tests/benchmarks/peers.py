@@ -1,10 +1,16 @@
 """Every library as its users would write the same training: one process each.
 
-    python peers.py PEER ROUND SIZES BATCH EXAMPLES
+    python peers.py PEER SIZES BATCH EXAMPLES ROUND [ROUND]
 
-answers every line on standard input with one round, and its seconds on standard output. A round is ``train``, one
-shuffled epoch of momentum descent on softmax cross-entropy with an L2 penalty on the matrices, every batch gathered;
-or ``predict``, the logits of all examples in batches. The first lines of output are
+answers every line on standard input, the name of a round, with that round, and its seconds on standard output. Rounds
+are
+
+    epoch     one shuffled epoch of momentum descent on softmax cross-entropy with an L2 penalty on the matrices, every
+              batch gathered
+    steps     as many such steps on one batch that was gathered before
+    predict   the logits of all examples, in batches
+
+The first lines of output are
 
     what the peer is
     which thread pools its process has, with their kernels
@@ -14,12 +20,14 @@ or ``predict``, the logits of all examples in batches. The first lines of output
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -29,16 +37,18 @@ from workloads import L2, MOMENTUM, RATE, Problem, Workload
 
 @attrs.frozen
 class Peer:
-    """A library at work: what it is, ``train()`` -> the last batch's loss, and ``predict()``."""
+    """A library at work: what it is, and its rounds; ``epoch()`` returns the last batch's loss."""
 
     version: str
-    train: Callable[[], float]
+    epoch: Callable[[], float]
+    steps: Callable[[], object]
     predict: Callable[[], object]
 
 
 def funcnet(w: Workload, p: Problem) -> Peer:
     """The library's own epoch: shuffled by key, gathered from bytes and normalised batch by batch."""
     import funcnet as fn
+    from funcnet.blas import fast_order
     from funcnet.data import Normalization, Split, batches
     from funcnet.layers.linear import LinearParams
     from funcnet.step import copy_state
@@ -47,56 +57,92 @@ def funcnet(w: Workload, p: Problem) -> Peer:
     net = fn.chain(*hidden, fn.linear(w.sizes[-1]))
     params: list[object] = []
     for weight, bias in p.params:
-        params += [LinearParams(weight.copy(), bias.copy()), ()]
+        params += [
+            LinearParams(np.array(weight, order=fast_order(*weight.shape)), bias.copy()),
+            (),
+        ]  # as init lays them
     optimizer = fn.momentum(RATE, MOMENTUM)
     tree = tuple(params[:-1])
     step = fn.make_step(net, fn.softmax_cross_entropy(), optimizer, fn.each_weight(fn.l2(L2), tree), donate=True)
     state = copy_state(fn.start(tree, optimizer, fn.make_key(0)))
     split = Split(p.images, p.y)
-    shape = p.images.shape[1:]
-    scale = np.float32(1 / 73.9)
-    normalize = Normalization(np.full(shape, scale, np.float32), np.full(shape, -127.5 * scale, np.float32))
+    normalize = Normalization(np.array(1 / 73.9, np.float32), np.array(-127.5 / 73.9, np.float32))
 
-    def train() -> float:
+    def go_over(examples: Iterable[fn.Batch]) -> float:
         nonlocal state
-        for number, batch in enumerate(batches(split, w.batch, normalize=normalize, key=fn.make_key(0))):
-            if number < w.steps:
-                # Every tenth step, as ``train`` does, and the last.
-                state, met = step(state, batch, penalty_values=number % 10 == 0 or number == w.steps - 1)
+        for number, batch in enumerate(itertools.islice(examples, w.steps)):
+            # Every tenth step, as ``train`` does, and the last.
+            state, met = step(state, batch, penalty_values=number % 10 == 0 or number == w.steps - 1)
         return met.loss
+
+    def epoch() -> float:
+        return go_over(batches(split, w.batch, normalize=normalize, key=fn.make_key(0)))
+
+    def steps() -> object:
+        return go_over(itertools.repeat(fn.Batch(p.x[: w.batch], p.y[: w.batch])))
 
     def predict() -> object:
         for begin in range(0, w.examples, w.batch):
             logits, _ = net.forward(state.params, p.x[begin : begin + w.batch])
         return logits
 
-    return Peer(f"funcnet {fn.__version__}", train, predict)
+    return Peer(f"funcnet {fn.__version__}", epoch, steps, predict)
 
 
 def products(w: Workload, p: Problem) -> Peer:
-    """Nothing but the matrix products of the steps: what no arithmetic can be faster than."""
-    x = [p.x[: w.batch].copy(), *(np.ones((w.batch, width), np.float32) for width in w.sizes[1:])]
-    out_forward = [np.empty_like(y) for y in x[1:]]
-    out_weight = [np.empty_like(weight) for weight, _ in p.params]
+    """Nothing but the matrix products of the steps, as NumPy makes them of arrays that lie row by row."""
+
+    def forward(x: np.ndarray, weight: np.ndarray, y: np.ndarray) -> None:
+        np.matmul(x, weight, out=y)
+
+    def backward(x: np.ndarray, dy: np.ndarray, dweight: np.ndarray) -> None:
+        np.matmul(x.T, dy, out=dweight)
+
+    return _products(w, p, f"NumPy {np.__version__}", forward, backward, lambda m, n: "C")
+
+
+def products_laid_out(w: Workload, p: Problem) -> Peer:
+    """The same in the orders in memory, and by the BLAS calls, that funcnet makes them with."""
+    from funcnet import blas
+
+    def forward(x: np.ndarray, weight: np.ndarray, y: np.ndarray) -> None:
+        if len(x) == weight.shape[1]:
+            blas.add_product(y, 0.0, x, weight)
+        else:
+            np.matmul(x, weight, out=y)
+
+    def backward(x: np.ndarray, dy: np.ndarray, dweight: np.ndarray) -> None:
+        blas.add_product(dweight, 0.9, x.T, dy)
+
+    return _products(w, p, f"NumPy {np.__version__}, funcnet.blas", forward, backward, blas.fast_order)
+
+
+def _products(
+    w: Workload, p: Problem, version: str, forward: Callable[..., None], backward: Callable[..., None],
+    order: Callable[[int, int], Literal["C", "F"]],
+) -> Peer:  # fmt: skip
+    weights = [np.array(weight, order=order(*weight.shape)) for weight, _ in p.params]
+    x = [p.x[: w.batch].copy(), *(np.ones((w.batch, n), np.float32, order(w.batch, n)) for n in w.sizes[1:])]
+    out_forward, out_weight = [np.empty_like(y) for y in x[1:]], [np.zeros_like(weight) for weight in weights]
     out_back = [np.empty_like(y) for y in x[1:-1]]
 
-    def train() -> float:
+    def steps() -> float:
         for _ in range(w.steps):
-            for i, (weight, _) in enumerate(p.params):
-                np.matmul(x[i], weight, out=out_forward[i])
-            for i in reversed(range(len(p.params))):
-                np.matmul(x[i].T, x[i + 1], out=out_weight[i])
+            for i, weight in enumerate(weights):
+                forward(x[i], weight, out_forward[i])
+            for i in reversed(range(len(weights))):
+                backward(x[i], x[i + 1], out_weight[i])
                 if i:
-                    np.matmul(x[i + 1], p.params[i][0].T, out=out_back[i - 1])
+                    forward(x[i + 1], weights[i].T, out_back[i - 1])
         return float("nan")
 
     def predict() -> object:
         for _ in range(0, w.examples, w.batch):
-            for i, (weight, _) in enumerate(p.params):
-                np.matmul(x[i], weight, out=out_forward[i])
+            for i, weight in enumerate(weights):
+                forward(x[i], weight, out_forward[i])
         return out_forward[-1]
 
-    return Peer(f"NumPy {np.__version__}", train, predict)
+    return Peer(version, steps, steps, predict)
 
 
 def _torch(w: Workload, p: Problem, *, compiled: bool) -> Peer:
@@ -122,16 +168,26 @@ def _torch(w: Workload, p: Problem, *, compiled: bool) -> Peer:
     run = torch.compile(model) if compiled else model
     order = torch.from_numpy(np.asarray(p.order).astype(np.int64))
 
-    def train() -> float:
+    def step(some: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        optimizer.zero_grad()
+        loss: torch.Tensor = loss_of(run(some), answers)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    def epoch() -> float:
         for begin in range(0, w.steps * w.batch, w.batch):
             rows = order[begin : begin + w.batch]
-            optimizer.zero_grad()
-            loss = loss_of(run(x[rows]), y[rows])
-            loss.backward()
-            before = linears if begin == (w.steps - 1) * w.batch else ()
-            penalty = 0.5 * L2 * sum(float((m.weight.detach() ** 2).sum()) for m in before)
-            optimizer.step()
+            if begin == (w.steps - 1) * w.batch:
+                penalty = 0.5 * L2 * sum(float((m.weight.detach() ** 2).sum()) for m in linears)
+            loss = step(x[rows], y[rows])
         return loss.item() + penalty
+
+    def steps() -> object:
+        some, answers = x[: w.batch], y[: w.batch]
+        for _ in range(w.steps):
+            loss = step(some, answers)
+        return loss.item()
 
     def predict() -> object:
         with torch.inference_mode():
@@ -140,7 +196,7 @@ def _torch(w: Workload, p: Problem, *, compiled: bool) -> Peer:
         return logits
 
     kernels = f"{'MKL' if torch.backends.mkl.is_available() else 'no MKL'}, {torch.backends.cpu.get_cpu_capability()}"
-    return Peer(f"PyTorch {torch.__version__} ({kernels}, {torch.get_num_threads()} threads)", train, predict)
+    return Peer(f"PyTorch {torch.__version__} ({kernels}, {torch.get_num_threads()} threads)", epoch, steps, predict)
 
 
 def torch_eager(w: Workload, p: Problem) -> Peer:
@@ -173,31 +229,39 @@ def jax_jit(w: Workload, p: Problem) -> Peer:
     def velocity_of(weight, v, g):  # type: ignore[no-untyped-def]
         return MOMENTUM * v + g + (L2 * weight if weight.ndim == 2 else 0)
 
-    def step(state, rows):  # type: ignore[no-untyped-def]
+    def step(state, some, answers):  # type: ignore[no-untyped-def]
         params, velocity = state
-        loss, grads = jax.value_and_grad(loss_of)(params, x[rows], y[rows])
+        loss, grads = jax.value_and_grad(loss_of)(params, some, answers)
         velocity = jax.tree.map(velocity_of, params, velocity, grads)
         return (jax.tree.map(lambda a, v: a - RATE * v, params, velocity), velocity), loss
 
     x, y, order = jnp.asarray(p.x), jnp.asarray(p.y), jnp.asarray(np.asarray(p.order))
     params = [(jnp.asarray(weight), jnp.asarray(bias)) for weight, bias in p.params]
     state = (params, jax.tree.map(jnp.zeros_like, params))
-    jitted, infer, jitted_penalty = jax.jit(step, donate_argnums=0), jax.jit(forward), jax.jit(penalty_of)
+    gather_and_step = jax.jit(lambda state, rows: step(state, x[rows], y[rows]), donate_argnums=0)
+    step_alone, infer, jitted_penalty = jax.jit(step, donate_argnums=0), jax.jit(forward), jax.jit(penalty_of)
 
-    def train() -> float:
+    def epoch() -> float:
         nonlocal state
         for begin in range(0, w.steps * w.batch, w.batch):
             if begin == (w.steps - 1) * w.batch:
                 penalty = jitted_penalty(state[0])
-            state, loss = jitted(state, order[begin : begin + w.batch])
+            state, loss = gather_and_step(state, order[begin : begin + w.batch])
         return float(loss + penalty)
+
+    def steps() -> object:
+        nonlocal state
+        some, answers = x[: w.batch], y[: w.batch]
+        for _ in range(w.steps):
+            state, loss = step_alone(state, some, answers)
+        return float(loss)
 
     def predict() -> object:
         for begin in range(0, w.examples, w.batch):
             logits = infer(state[0], x[begin : begin + w.batch])
         return logits.block_until_ready()
 
-    return Peer(f"JAX {jax.__version__}", train, predict)
+    return Peer(f"JAX {jax.__version__}", epoch, steps, predict)
 
 
 def scikit_learn(w: Workload, p: Problem) -> Peer:
@@ -216,16 +280,21 @@ def scikit_learn(w: Workload, p: Problem) -> Peer:
     model.coefs_ = [weight.copy() for weight, _ in p.params]
     model.intercepts_ = [bias.copy() for _, bias in p.params]
 
-    def train() -> float:
+    def epoch() -> float:
         model.partial_fit(x, y)
         return float("nan")
+
+    def steps() -> object:
+        for _ in range(w.steps):
+            model.partial_fit(x[: w.batch], y[: w.batch])
+        return model
 
     def predict() -> object:
         for begin in range(0, w.examples, w.batch):
             chances = model.predict_proba(p.x[begin : begin + w.batch])
         return chances
 
-    return Peer(f"scikit-learn {sklearn.__version__}", train, predict)
+    return Peer(f"scikit-learn {sklearn.__version__}", epoch, steps, predict)
 
 
 def hips_autograd(w: Workload, p: Problem) -> Peer:
@@ -251,32 +320,41 @@ def hips_autograd(w: Workload, p: Problem) -> Peer:
     params = [(weight.copy(), bias.copy()) for weight, bias in p.params]
     velocity = [(np.zeros_like(weight), np.zeros_like(bias)) for weight, bias in p.params]
 
-    def train() -> float:
+    def step(some: np.ndarray, answers: np.ndarray) -> float:
         nonlocal params, velocity
+        loss, grads = grad(params, some, answers)
+        velocity = [
+            tuple(np.float32(MOMENTUM) * v + g for v, g in zip(vs, gs, strict=True))
+            for vs, gs in zip(velocity, grads, strict=True)
+        ]
+        params = [
+            tuple(a - np.float32(RATE) * v for a, v in zip(ps, vs, strict=True))
+            for ps, vs in zip(params, velocity, strict=True)
+        ]
+        return float(loss)
+
+    def epoch() -> float:
         for begin in range(0, w.steps * w.batch, w.batch):
             rows = p.order[begin : begin + w.batch]
-            loss, grads = grad(params, p.x[rows], p.y[rows])
-            velocity = [
-                tuple(np.float32(MOMENTUM) * v + g for v, g in zip(vs, gs, strict=True))
-                for vs, gs in zip(velocity, grads, strict=True)
-            ]
-            params = [
-                tuple(a - np.float32(RATE) * v for a, v in zip(ps, vs, strict=True))
-                for ps, vs in zip(params, velocity, strict=True)
-            ]
-        return float(loss)
+            loss = step(p.x[rows], p.y[rows])
+        return loss
+
+    def steps() -> object:
+        for _ in range(w.steps):
+            loss = step(p.x[: w.batch], p.y[: w.batch])
+        return loss
 
     def predict() -> object:
         for begin in range(0, w.examples, w.batch):
             logits = forward(params, p.x[begin : begin + w.batch])
         return logits
 
-    return Peer(f"autograd {importlib.metadata.version('autograd')}", train, predict)
+    return Peer(f"autograd {importlib.metadata.version('autograd')}", epoch, steps, predict)
 
 
 PEERS = {
     make.__name__: make
-    for make in (products, funcnet, torch_eager, torch_compile, jax_jit, scikit_learn, hips_autograd)
+    for make in (products, products_laid_out, funcnet, torch_eager, torch_compile, jax_jit, scikit_learn, hips_autograd)
 }
 
 
@@ -308,20 +386,21 @@ def _peak() -> int:
 
 def main() -> None:
     """One peer, until its input ends."""
-    name, kind, sizes, batch, examples = sys.argv[1:]
+    name, sizes, batch, examples, *kinds = sys.argv[1:]
     workload = Workload(tuple(map(int, sizes.split("-"))), int(batch), int(examples))
     peer = PEERS[name](workload, Problem(workload))
-    round_of = peer.train if kind == "train" else peer.predict
+    rounds: dict[str, Callable[[], object]] = {"epoch": peer.epoch, "steps": peer.steps, "predict": peer.predict}
     _forget_peak()
-    loss = round_of()
-    round_of()
+    loss = rounds[kinds[0]]()
+    for kind in kinds:
+        rounds[kind]()
     print(peer.version)
     print(_pools())
-    print(loss if kind == "train" else float("nan"))
+    print(loss if kinds[0] == "epoch" else float("nan"))
     print(_peak(), flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
         began = time.perf_counter()
-        round_of()
+        rounds[line.strip()]()
         print(time.perf_counter() - began, flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cached_property
 
 import attrs
@@ -85,7 +86,7 @@ class Problem:
                 draw.standard_normal((before, after), np.float32) * np.float32((2 / before) ** 0.5),
                 np.zeros(after, np.float32),
             )
-            for before, after in zip(sizes, sizes[1:], strict=False)
+            for before, after in itertools.pairwise(sizes)
         ]
 
     @cached_property

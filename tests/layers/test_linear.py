@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -51,6 +53,19 @@ def test_init_infers_the_width_and_starts_biases_at_zero() -> None:
     assert params.bias.tolist() == [0, 0, 0]
     assert {a.dtype for a in tree.leaves(params)} == {np.dtype(np.float32)}
     assert linear(3, bias=False).init(make_key(0), (5,))[0].bias is None
+
+
+@pytest.mark.parametrize(("inputs", "width"), [(5, 30), (30, 5), (70, 70)])
+def test_weights_lie_in_memory_as_their_gradients_do(inputs: int, width: int) -> None:
+    """Else every sweep over both would jump through one of them."""
+    layer = linear(width)
+    params, _ = layer.init(make_key(0), (inputs,))
+    _, residuals = layer.forward(params, np.ones((3, inputs), np.float32))
+    dparams, _ = layer.vjp(params, residuals, np.ones((3, width), np.float32))
+    copied = tree.map(np.copy, params)
+    assert params.weight.strides == dparams.weight.strides == copied.weight.strides
+    assert pickle.loads(pickle.dumps(params)).weight.strides == params.weight.strides
+    assert params.weight.flags.c_contiguous == (width < inputs)
 
 
 @pytest.mark.usefixtures("as_users_run")

@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 from runs import examination
 
-from funcnet.examine import Answers
+from funcnet.examination import Answers
 from funcnet.report.classes import class_figure, confusion_figure, reliability_figure
 
 ANSWERS = examination().answers

@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 from runs import run_record
 
-from funcnet.examine import LayerFacts
+from funcnet.examination import LayerFacts
 from funcnet.record import RunRecord
 from funcnet.report.comparison import comparison_figure, recipes, settings_differences
 

@@ -8,11 +8,11 @@ import attrs
 import pytest
 from runs import PATHS, epoch_numbers, evaluation, healthy_run, run_record, whole_run
 
-from funcnet.examine import Answers, UnitActivity
+from funcnet.examination import Answers, UnitActivity
 from funcnet.record import RunRecord
 from funcnet.report.findings import RULES, Finding, findings, verdict
 from funcnet.step import Evaluation
-from funcnet.train import EpochNumbers
+from funcnet.training import EpochNumbers
 
 ABOVE, BELOW = 1 + 1e-6, 1 - 1e-6
 

@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 from runs import examination
 
-from funcnet.examine import Picture
+from funcnet.examination import Picture
 from funcnet.report.pictures import filters_figure, mistakes_figure
 
 ANSWERS = examination().answers

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from funcnet.examine import Answers, Bin
+from funcnet.examination import Answers, Bin
 from funcnet.report.statistics import ClassScore, calibration_error, class_scores, two_proportion_z, wilson_interval
 
 

@@ -18,7 +18,7 @@ from funcnet.optimizers import momentum
 from funcnet.penalties import l2
 from funcnet.random import fold_in, make_key, normal
 from funcnet.step import Batch, TrainState, copy_state, evaluate, make_grad, make_step, start
-from funcnet.train import DivergenceError, EpochRecord, train
+from funcnet.training import DivergenceError, EpochRecord, train
 
 NET = chain(flatten(), linear(32), relu(), linear(10))
 LOSS = softmax_cross_entropy()

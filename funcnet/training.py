@@ -13,7 +13,7 @@ import numpy as np
 from funcnet import random, tree
 from funcnet.data.batches import Normalization, batch_count, batches, normalization
 from funcnet.data.dataset import Dataset, Split
-from funcnet.examine import Examination, examine
+from funcnet.examination import Examination, examine
 from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer

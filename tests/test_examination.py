@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from funcnet.data.batches import normalization
 from funcnet.data.dataset import Split
-from funcnet.examine import LayerFacts, describe, examine
+from funcnet.examination import LayerFacts, describe, examine
 from funcnet.layer import chain
 from funcnet.layers.activations import relu, tanh
 from funcnet.layers.linear import LinearParams, linear

@@ -1,0 +1,103 @@
+"""Processes that take turns: what slows the machine down for a while slows all of them."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import attrs
+from tqdm import tqdm
+from workloads import Workload
+
+# The processes wait for each other's thread pools to fall asleep: some spin for a fifth of a second.
+_SETTLE = 0.3
+# What pins a BLAS to kernels that it would not choose; nobody's users have it.
+_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+@attrs.frozen
+class Point:
+    """What a process does: a peer's work on a workload."""
+
+    peer: str
+    workload: Workload
+
+
+@attrs.frozen
+class Timing:
+    """One process's rounds.
+
+    Attributes:
+        point: what it did.
+        version: what the peer is.
+        pools: the thread pools of its process, with their kernels.
+        loss: of the last batch of the first epoch.
+        peak: the most memory the process held, in bytes.
+        seconds: those of the rounds, by their kind.
+    """
+
+    point: Point
+    version: str
+    pools: str
+    loss: float
+    peak: int
+    seconds: dict[str, tuple[float, ...]]
+
+
+def ratio(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
+    """The median of the rounds' own ratios, and their quartiles."""
+    low, middle, high = statistics.quantiles([a / b for a, b in zip(one, other, strict=True)], n=4)
+    return middle, low, high
+
+
+@contextmanager
+def running(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A script's process, which answers every line with one."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
+    unpinned = {name: value for name, value in os.environ.items() if name not in _PINS}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=unpinned) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def answer(process: subprocess.Popen[str], question: str = "") -> str:
+    """The next line that the process says; after a question, if there is one."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if question:
+        time.sleep(_SETTLE)
+        process.stdin.write(question + "\n")
+        process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{process.args} ended: see its message above")
+    return line.strip()
+
+
+def take_turns(points: Sequence[Point], kinds: Sequence[str], rounds: int) -> list[Timing]:
+    """Rounds of every kind of every point, in turns."""
+    with ExitStack() as stack:
+        processes, said = [], []
+        for point in points:
+            w = point.workload
+            sizes = "-".join(map(str, w.sizes))
+            process = stack.enter_context(running("peers.py", point.peer, sizes, str(w.batch), str(w.examples), *kinds))
+            processes.append(process)
+            said.append([answer(process) for _ in range(4)])
+        seconds: list[dict[str, list[float]]] = [{kind: [] for kind in kinds} for _ in points]
+        for _ in tqdm(range(rounds), desc=points[0].workload.name, unit="round", leave=False, disable=None):
+            for kind in kinds:
+                for process, taken in zip(processes, seconds, strict=True):
+                    taken[kind].append(float(answer(process, kind)))
+    return [
+        Timing(point, version, pools, float(loss), int(peak), {kind: tuple(s) for kind, s in taken.items()})
+        for point, (version, pools, loss, peak), taken in zip(points, said, seconds, strict=True)
+    ]
