@@ -126,13 +126,13 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
         params: tuple[Any, ...], x: Float[Array, "batch ..."]
     ) -> tuple[Float[Array, "batch ..."], tuple[Any, ...]]:
         _expect_params(layers, params)
-        residuals = []
-        for place, (layer, layer_params) in enumerate(zip(layers, params, strict=True)):
-            try:
+        residuals: list[Any] = []
+        try:
+            for layer, layer_params in zip(layers, params, strict=True):
                 x, kept = layer.forward(layer_params, x)
-            except ShapeError as error:
-                raise error.inside(f"chain[{place}]") from None
-            residuals.append(kept)
+                residuals.append(kept)
+        except ShapeError as error:
+            raise error.inside(f"chain[{len(residuals)}]") from None
         return x, tuple(residuals)
 
     def backward(

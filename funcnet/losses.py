@@ -174,7 +174,7 @@ def _expect_labels(name: str, logits: Array, labels: Array) -> None:
     expect(name, "labels", labels, (len(logits),), labels.dtype)
     classes = logits.shape[1]
     # Read as unsigned, a negative number is a large one: one sweep finds labels on either side.
-    if labels.view(labels.dtype.str.replace("i", "u")).max() >= classes:
+    if np.maximum.reduce(labels.view(f"{labels.dtype.byteorder}u{labels.itemsize}")) >= classes:
         low, high = int(labels.min()), int(labels.max())
         hint = " (do they count from 1? labels - 1)" if (low, high) == (1, classes) else ""
         raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")
