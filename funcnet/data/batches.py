@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnet import random
 from funcnet.data.dataset import Split
-from funcnet.data.mapped import read_ahead
+from funcnet.data.mapped import read_ahead, read_in_order
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, ShapeError, UInt8, expect, whole_number
 from funcnet.step import Batch
@@ -89,15 +89,21 @@ def batches(
         ValueError: for a size below 1.
     """
     size = whole_number("the size of a batch", size, 1)
-    order = None if key is None else random.permutation(key, len(split))
+    for rows in _in_order(split, size) if key is None else _shuffled(split, size, key):
+        yield Batch(rows.x if normalize is None else normalize(rows.x), rows.y)
+
+
+def _in_order(split: Split, size: int) -> Iterator[Split]:
+    read_in_order(split.x)
+    for begin in range(0, len(split), size):
+        yield Split(split.x[begin : begin + size], split.y[begin : begin + size])
+
+
+def _shuffled(split: Split, size: int, key: Key) -> Iterator[Split]:
+    order = random.permutation(key, len(split))
     ask = read_ahead(split.x)
-    if order is not None:
-        ask(order[:size])
+    ask(order[:size])
     for begin in range(0, len(split), size):
         end = begin + size
-        if order is None:
-            rows = Split(split.x[begin:end], split.y[begin:end])
-        else:
-            ask(order[end : end + size])
-            rows = split.take(order[begin:end])
-        yield Batch(rows.x if normalize is None else normalize(rows.x), rows.y)
+        ask(order[end : end + size])
+        yield split.take(order[begin:end])

@@ -17,15 +17,19 @@ needs_advice = pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="th
 
 
 class Spy(mmap.mmap):
-    """A mapping that remembers what it was asked for."""
+    """A mapping that remembers what it was told, and what it was asked for."""
 
+    told: list[int]
     asked: list[tuple[int, int]]
 
-    def madvise(self, *advice: Any) -> None:
-        option, begin, length = advice
-        assert option == mmap.MADV_WILLNEED
-        super().madvise(option, begin, length)
-        self.asked.append((begin, begin + length))
+    def madvise(self, option: int, *where: Any) -> None:
+        super().madvise(option, *where)
+        if option == mmap.MADV_WILLNEED:
+            begin, length = where
+            self.asked.append((begin, begin + length))
+        else:
+            assert not where
+            self.told.append(option)
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def spy(tmp_path: Path) -> Spy:
     np.arange(64 * 3000, dtype=np.uint32).astype(np.uint8).tofile(path)
     with path.open("rb") as file:
         mapping = Spy(file.fileno(), 0, prot=mmap.PROT_READ)
-    mapping.asked = []
+    mapping.told, mapping.asked = [], []
     return mapping
 
 
@@ -55,6 +59,7 @@ def test_a_batch_is_asked_for_before_the_one_before_it_is_out(spy: Spy) -> None:
     asked = [len(spy.asked) for _ in batches(split, 10, key=make_key(0))]
     assert asked == [20, 30, 40, 50, 60, 64, 64]
     assert len(set(spy.asked)) == 64
+    assert spy.told == [mmap.MADV_RANDOM]
 
 
 @needs_advice
@@ -62,6 +67,7 @@ def test_what_is_read_in_order_is_left_to_the_system(spy: Spy) -> None:
     split = Split(np.ndarray((64, 3000), np.uint8, spy), np.arange(64))
     assert len(list(batches(split, 10))) == 7
     assert spy.asked == []
+    assert spy.told == [mmap.MADV_SEQUENTIAL]
 
 
 @pytest.mark.parametrize("of", ["bytes", "npy"])
