@@ -19,7 +19,7 @@ from funcnet.optimizers import Optimizer, momentum, nesterov, sgd
 from funcnet.penalties import each_weight, l1, l2
 from funcnet.random import Key, make_key, normal
 from funcnet.shapes import ShapeError
-from funcnet.step import Batch, Evaluation, PenaltyValue, copy_state, evaluate, make_grad, make_step, start
+from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, copy_state, evaluate, make_grad, make_step, start
 
 
 def network() -> AnyLayer:
@@ -192,6 +192,56 @@ def test_a_state_given_up_comes_to_the_same(optimizer: Optimizer, widths: list[i
     ):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("donate", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)
+def test_without_the_penalties_values_the_update_is_the_same(optimizer: Optimizer, donate: bool) -> None:
+    net = chain(linear(4), relu(), linear(3))
+    params, _ = net.init(make_key(0), (2,))
+    step = make_step(net, softmax_cross_entropy(), optimizer, each_weight(l2(0.1), params), donate=donate)
+    with_values = without = start(params, optimizer, make_key(0))
+    with_values, without = copy_state(with_values), copy_state(without)
+    for i in range(3):
+        batch = batch_of(make_key(i), 5, np.float32)
+        with_values, stated = step(with_values, batch)
+        without, left_out = step(without, batch, penalty_values=False)
+        assert [p.path for p in stated.penalties] == ["[0].weight", "[2].weight"]
+        assert left_out == attrs.evolve(stated, penalties=())
+    assert tree.equal((with_values.params, with_values.opt_state), (without.params, without.opt_state))
+
+
+@pytest.mark.parametrize("donate", [False, True])
+def test_a_penalty_on_nothing_is_refused_without_its_value_too(donate: bool) -> None:
+    params, _ = linear(2).init(make_key(0), (2,))
+    step = make_step(linear(2), softmax_cross_entropy(), sgd(0.1), {"wieght": l2(0.1)}, donate=donate)
+    with pytest.raises(ValueError, match="penalty on wieght, but the parameters are weight, bias"):
+        step(
+            copy_state(start(params, sgd(0.1), make_key(0))),
+            Batch(np.ones((1, 2), np.float32), np.array([1])),
+            penalty_values=False,
+        )
+
+
+def test_a_donating_step_looks_again_when_another_state_comes() -> None:
+    """Two trainings by one step, in turns, come to what each comes to alone."""
+    net, optimizer = chain(linear(4), relu(), linear(3)), momentum(0.1)
+    batch = batch_of(make_key(9), 5, np.float32)
+
+    def begin(seed: int) -> TrainState:
+        return copy_state(start(net.init(make_key(seed), (2,))[0], optimizer, make_key(0)))
+
+    step, alone = make_step(net, softmax_cross_entropy(), optimizer, donate=True), []
+    for seed in (0, 1):
+        state = begin(seed)
+        for _ in range(4):
+            state, _ = make_step(net, softmax_cross_entropy(), optimizer, donate=True)(state, batch)
+        alone.append(state)
+    one, other = begin(0), begin(1)
+    for _ in range(4):
+        one, _ = step(one, batch)
+        other, _ = step(other, batch)
+    assert tree.equal((one.params, other.params), tuple(state.params for state in alone))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)

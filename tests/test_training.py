@@ -113,6 +113,22 @@ def test_the_running_mean_weighs_every_example_the_same() -> None:
     assert record.running.data_loss > record.train.data_loss
 
 
+def test_penalties_are_summed_up_in_every_tenth_step_and_stand_for_those_after_it() -> None:
+    sums, states, state = [], [], begin()
+    step = make_step(NET, LOSS, OPTIMIZER, PENALTIES)
+    for batch in batches(DATA.train, 20, normalize=normalization(DATA.train.x), key=fold_in(state.key, 0)):
+        state, met = step(state, batch)
+        states.append(met)
+    run(begin(), 1, watch=lambda step, metrics: sums.append(metrics))
+    assert len(sums) == len(states) == 11
+    for place, (watched, exact) in enumerate(zip(sums, states, strict=True)):
+        for a, b in zip(watched.penalties, states[place - place % 10].penalties, strict=True):
+            assert (a.path, a.name) == (b.path, b.name)
+            assert a.value == pytest.approx(b.value, rel=1e-4)
+        assert watched.data_loss == pytest.approx(exact.data_loss, rel=1e-3)
+    assert sums[0].penalties != sums[10].penalties
+
+
 def test_training_learns() -> None:
     records = run(begin(), 6)
     assert [r.epoch for r in records] == [1, 2, 3, 4, 5, 6]
