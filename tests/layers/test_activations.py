@@ -1,3 +1,6 @@
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -78,3 +81,15 @@ def test_only_floating_point_enters(layer: AnyLayer) -> None:
     _, residuals = layer.forward((), np.zeros((2, 3)))
     with pytest.raises(ShapeError, match=r"expected dy of shape \(2, 3\), got shape \(2, 2\)"):
         layer.vjp((), residuals, np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (7, 5001), (300, 257)])
+@pytest.mark.parametrize("lay", [np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=1)[:, ::2]])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_relu_of_every_size_and_order_in_memory(shape: tuple[int, int], lay: Any, dtype: type) -> None:
+    """Large arrays go by parts: each entry is still that of the definition, and what is no number stays none."""
+    x = lay(np.random.default_rng(0).standard_normal(shape).astype(dtype))
+    x[0, 0], x[-1, -1], x[0, 2], x[-1, 1] = math.nan, -math.inf, math.inf, -0.0
+    y, _ = relu().forward((), x)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, np.where(x > 0, x, 0) + np.where(np.isnan(x), math.nan, 0))
