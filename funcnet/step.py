@@ -140,7 +140,7 @@ def make_step(
     parameters, such as ``"[1].weight"``, to penalties (``each_weight`` writes this mapping).
 
     The values of the penalties cost as much as a large part of the update, since one core reads arrays that several
-    keep in their caches (784-256-10 and 3072-512-10 at batch 128: 1.05 to 1.2 times the step, AMD EPYC of 2 cores).
+    keep in their caches (784-256-10 and 3072-512-10 at batch 128: 1.02 to 1.15 times the step, AMD EPYC of 2 cores).
     Whoever does not need them every time may call ``step(state, batch, penalty_values=False)``: the update is the
     same, and the metrics have no penalties.
 
