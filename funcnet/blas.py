@@ -98,7 +98,8 @@ def keep_and_add(y: Float[Array, "*shape"], keep: float, x: Float[Array, "*shape
         y *= y.dtype.type(keep)
         y += x
         return
-    scale(y, keep)
+    if keep != 1:
+        scale(y, keep)
     add_scaled(y, 1.0, x)
 
 

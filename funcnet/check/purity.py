@@ -137,11 +137,12 @@ def _children(node: Any) -> list[tuple[str, Any]]:
 
 
 # Whose objects are no part of what a layer is made of.
-_FOREIGN = {*sys.stdlib_module_names, "numpy", "beartype", "jaxtyping"}
+_ANNOTATIONS = {"beartype", "jaxtyping"}  # whose wrappers check what goes through them, and are not looked into
+_FOREIGN = {*sys.stdlib_module_names, "numpy", *_ANNOTATIONS}
 
 
 def _captured(function: FunctionType) -> list[tuple[str, Any]]:
-    if function.__globals__.get("__name__", "").partition(".")[0] in _FOREIGN:  # such as a checker of annotations
+    if function.__globals__.get("__name__", "").partition(".")[0] in _ANNOTATIONS:
         return [("", getattr(function, "__wrapped__", None))]
     code = function.__code__
     found = [(".defaults", function.__defaults__), (".defaults", function.__kwdefaults__)]

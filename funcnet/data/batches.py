@@ -23,16 +23,15 @@ __all__ = ["Normalization", "batch_count", "batches", "normalization"]
 class Normalization(Record):
     """x -> x scale + shift, from uint8 to float32.
 
-    Both have the shape of one example, so that applying them runs along whole examples, not along channels; or they are
-    one number for all entries, of shape (), which takes less than half the time.
+    Both have the shape of one example, so that applying them runs along whole examples, not along channels. One number
+    for all entries may stand there as a broadcast: applying it takes less than half the time.
     """
 
     scale: Float[Array, "..."] = array_field()
     shift: Float[Array, "..."] = array_field()
 
     def __call__(self, x: UInt8[Array, "batch ..."]) -> Float[Array, "batch ..."]:
-        shape = ("batch", *self.scale.shape) if self.scale.ndim else np.shape(x)
-        expect("normalization", "x", x, shape, np.dtype(np.uint8))
+        expect("normalization", "x", x, ("batch", *self.scale.shape), np.dtype(np.uint8))
         y = x.astype(np.float32)  # first, and then in place: the product of mixed types goes by small buffers
         y *= self.scale
         y += self.shift
@@ -64,9 +63,9 @@ def normalization(x: UInt8[Array, "n ..."]) -> Normalization:
     scale = 1 / np.where(deviation > 0, deviation, 1)
 
     def of_an_example(of_channels: Array) -> Array:
-        if channels == 1:
-            return freeze(np.array(of_channels[0], np.float32))
-        return freeze(np.tile(of_channels.astype(np.float32), math.prod(x.shape[1:3])).reshape(x.shape[1:]))
+        numbers = of_channels if channels > 1 else of_channels[0]
+        whole = np.broadcast_to(freeze(np.array(numbers, np.float32)), x.shape[1:])
+        return whole if channels == 1 else freeze(whole.copy())
 
     return Normalization(of_an_example(scale), of_an_example(-mean * scale))
 

@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from workloads import normalization
 
 import funcnet as fn
-from funcnet.data import Normalization, Split, batches
+from funcnet.data import Split, batches
 
 INPUTS, HIDDEN, CLASSES, BATCH = 3072, 512, 10, 128
 
@@ -44,7 +45,7 @@ def main() -> None:
     images = np.memmap(path, np.uint8, "r", shape=(size,)) if kind == "mapped" else np.fromfile(path, np.uint8, size)
     put_out_of_memory(Path(path))
     split = Split(images.reshape(count, INPUTS), np.arange(count) % CLASSES)
-    normalize = Normalization(np.array(1 / 73.9, np.float32), np.array(-127.5 / 73.9, np.float32))
+    normalize = normalization(INPUTS)
     net = fn.chain(fn.linear(HIDDEN), fn.relu(), fn.linear(CLASSES))
     params, _ = net.init(fn.make_key(0), (INPUTS,))
     optimizer = fn.momentum(0.001)

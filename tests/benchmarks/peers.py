@@ -15,7 +15,7 @@ The first lines of output are
     what the peer is
     which thread pools its process has, with their kernels
     the loss of the last batch of a first epoch, which must be the same for all
-    the most memory that two rounds took, in bytes: all that the process holds, libraries and data too
+    the most memory that the first rounds took, in bytes: all that the process holds, libraries and data too
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Literal
 import attrs
 import numpy as np
 from threadpoolctl import threadpool_info
-from workloads import L2, MOMENTUM, RATE, Problem, Workload
+from workloads import L2, MOMENTUM, RATE, Problem, Workload, normalization
 
 
 @attrs.frozen
@@ -49,7 +49,7 @@ def funcnet(w: Workload, p: Problem) -> Peer:
     """The library's own epoch: shuffled by key, gathered from bytes and normalised batch by batch."""
     import funcnet as fn
     from funcnet.blas import fast_order
-    from funcnet.data import Normalization, Split, batches
+    from funcnet.data import Split, batches
     from funcnet.layers.linear import LinearParams
     from funcnet.step import copy_state
 
@@ -66,7 +66,7 @@ def funcnet(w: Workload, p: Problem) -> Peer:
     step = fn.make_step(net, fn.softmax_cross_entropy(), optimizer, fn.each_weight(fn.l2(L2), tree), donate=True)
     state = copy_state(fn.start(tree, optimizer, fn.make_key(0)))
     split = Split(p.images, p.y)
-    normalize = Normalization(np.array(1 / 73.9, np.float32), np.array(-127.5 / 73.9, np.float32))
+    normalize = normalization(w.sizes[0])
 
     def go_over(examples: Iterable[fn.Batch]) -> float:
         nonlocal state

@@ -21,6 +21,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 from compare import RESULTS
+from mapped import BATCH, CLASSES, HIDDEN, INPUTS
 from matplotlib.figure import Figure
 from tqdm import tqdm
 from turns import Point, Timing, answer, ratio, running, take_turns
@@ -33,7 +34,6 @@ from funcnet.table import Table, to_markdown
 
 MIB = 2**20
 LIMIT, SET = 256 * MIB, 1024 * MIB
-LARGE = (3072, 512, 10)
 
 
 @attrs.frozen
@@ -96,10 +96,14 @@ def plot(measured: Sequence[tuple[Sweep, list[Timing]]]) -> Figure:
 @contextmanager
 def memory_group(limit: int) -> Iterator[Path | None]:
     """The folder of a control group whose processes may use so much memory, files in memory included; None without."""
-    own = {kinds: path for _, kinds, path in (x.split(":", 2) for x in Path("/proc/self/cgroup").read_text().split())}
-    first, named = ("/sys/fs/cgroup/memory", own.get("memory")), ("/sys/fs/cgroup", own.get(""))
-    for (root, path), name in ((first, "memory.limit_in_bytes"), (named, "memory.max")):
-        group = Path(f"{root}{path}") / f"funcnet-{os.getpid()}"
+    listed = Path("/proc/self/cgroup")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    own = {controllers: path for _, controllers, path in (text.split(":", 2) for text in lines)}
+    # Version 1 has a tree for every controller, version 2 one for all.
+    for controllers, root, name in (
+        ("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("", "/sys/fs/cgroup", "memory.max"),
+    ):  # fmt: skip
+        group = Path(f"{root}{own.get(controllers, '')}") / f"funcnet-{os.getpid()}"
         try:
             group.mkdir()
         except OSError:
@@ -153,7 +157,7 @@ def larger_than_memory(rounds: int) -> str:
         ),
     )
     return (
-        f"{to_markdown(table)}\n{'-'.join(map(str, LARGE))} at batch 128 on {SET // LARGE[0]:,} examples, a file of "
+        f"{to_markdown(table)}\n{INPUTS}-{HIDDEN}-{CLASSES} at batch {BATCH} on {SET // INPUTS:,} examples, a file of "
         f"{SET // MIB} MiB. The process that maps it may hold {LIMIT // MIB} MiB, its share of the file included; "
         "stated is what it holds besides (RssAnon). Before its turn the file is put out of memory.\n"
     )

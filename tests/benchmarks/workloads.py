@@ -8,11 +8,20 @@ from functools import cached_property
 import attrs
 import numpy as np
 
-from funcnet import random
+from funcnet import random, tree
+from funcnet.data import Normalization
 from funcnet.random import make_key
 
 # So slow that rounding does not grow: the losses of all peers can be compared after many steps of a deep network.
 L2, MOMENTUM, RATE = 1e-4, 0.9, 0.001
+# Those of uniform bytes.
+MEAN, DEVIATION = np.float32(127.5), np.float32(73.9)
+
+
+def normalization(inputs: int) -> Normalization:
+    """What makes ``Problem.x`` of ``Problem.images``: one number for all entries, as of all images in grey."""
+    scale, shift = (tree.freeze(np.array(number)) for number in (1 / DEVIATION, -MEAN / DEVIATION))
+    return Normalization(np.broadcast_to(scale, (inputs,)), np.broadcast_to(shift, (inputs,)))
 
 
 @attrs.frozen
@@ -67,8 +76,8 @@ class Problem:
     def x(self) -> np.ndarray:
         """The images normalised, float32."""
         x = self._draw_images().astype(np.float32)
-        x -= np.float32(127.5)
-        x /= np.float32(73.9)
+        x -= MEAN
+        x /= DEVIATION
         return x
 
     @cached_property

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -87,3 +89,12 @@ def test_a_normalization_is_of_one_shape() -> None:
     normalize = normalization(images(make_key(0), 3, (4, 4, 3)))
     with pytest.raises(ShapeError, match=r"expected x of shape \(batch, 4, 4, 3\), got shape \(3, 1, 4, 3\)"):
         normalize(np.zeros((3, 1, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (8, 8, 3)])
+def test_images_of_another_shape_are_not_normalised(shape: tuple[int, ...]) -> None:
+    """Of one channel too, whose numbers would fit any shape."""
+    normalize = normalization(np.arange(2 * math.prod(shape)).astype(np.uint8).reshape(2, *shape))
+    assert normalize.scale.shape == normalize.shift.shape == shape
+    with pytest.raises(ShapeError, match="normalization: expected x of shape"):
+        normalize(np.zeros((2, 4, *shape[1:]), np.uint8))
