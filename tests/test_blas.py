@@ -1,7 +1,9 @@
 """In-place sums and products, by NumPy's own BLAS and by NumPy alone, against fresh ones."""
 
+import itertools
 import math
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,19 +77,72 @@ def test_the_order_of_a_fresh_product(m: int, n: int) -> None:
     assert blas.product(a, b).flags.c_contiguous
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_a_product_in_strips_is_whole(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the last strip is narrower, and to the last row."""
-    strips = []
-    strip = blas._strip
-    monkeypatch.setattr(blas, "_strip", lambda m, n: strips.append((m, strip(m, n))) or strips[-1][1])
-    for m, n in ((129, 129), (200, 67), (67, 200), (500, 64)):
-        a, b, y = numbers(0, (m, 7), np.float32), numbers(1, (7, n), np.float32), numbers(2, (m, n), np.float32, order)
-        wanted = 0.5 * y + a @ b
-        blas.add_product(y, 0.5, a, b)
-        expect_close(y, wanted, 9)
-    if blas._routines("f") is not None:
-        assert any(rows < m and m % rows for m, rows in strips)
+def read(array: np.ndarray) -> tuple[int, int]:
+    found = blas._operand(array)
+    assert found is not None
+    return found
+
+
+def routines(dtype: type, cores: int, **others: object) -> blas._Routines:
+    found = blas._routines(np.dtype(dtype).char)
+    if found is None or found.gemm_batch is None:
+        pytest.skip("NumPy's BLAS makes no batches of products")
+    return attrs.evolve(found, cores=cores, **others)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cores", [2, 3, 4])
+def test_products_in_parts(dtype: type, cores: int) -> None:
+    """A part a core, whichever matrix is the largest and however each lies in memory."""
+    axes = set()
+    for (m, k, n), (lie_a, lie_b) in itertools.product(
+        itertools.permutations((97, 301, 613)), itertools.product("CF", repeat=2)
+    ):
+        a, b = numbers(0, (m, k), dtype, lie_a), numbers(1, (k, n), dtype, lie_b)
+        y = numbers(2, (m, n), dtype, "F")
+        in_parts = blas._in_parts(routines(dtype, cores), m, n, k, read(a), read(b))
+        assert in_parts is not None
+        axes.add(blas._slowest_axis(m, n, k, read(a)[0], read(b)[0]))
+        exact = a.astype(np.float64) @ b
+        for keep in (0.0, 0.9):
+            total = y.copy(order="F")
+            in_parts(total, keep, a, b)
+            expect_close(total, keep * y + exact, k + 3)
+    assert axes == {"m", "n", "k"}
+
+
+@given(
+    m=st.integers(1, 900), n=st.integers(1, 900), k=st.integers(1, 900), cores=st.integers(2, 4),
+    orders=st.tuples(st.sampled_from("CF"), st.sampled_from("CF")),
+)  # fmt: skip
+def test_parts_are_large_and_make_up_the_whole(m: int, n: int, k: int, cores: int, orders: tuple[str, str]) -> None:
+    """OpenBLAS crashes where a part has 100^3 multiplications or fewer."""
+    calls = []
+    spied = routines(np.float32, cores, gemm_batch=lambda *arguments: calls.append(arguments))
+    a, b = (np.empty(shape, np.float32, order) for shape, order in zip(((m, k), (k, n)), orders, strict=True))
+    y = np.zeros((m, n), np.float32, "F")
+    in_parts = blas._in_parts(spied, m, n, k, read(a), read(b))
+    if in_parts is None:
+        return
+    with np.errstate(all="ignore"):  # of the sums along k, none was made
+        in_parts(y, 0.5, a, b)
+    [arguments] = calls
+    lengths = [np.frombuffer(lengths, spied.whole) for lengths in arguments[3:6]]
+    assert (lengths[0] * lengths[1] * lengths[2] > 100**3).all()
+    assert (lengths[0] * lengths[1] * lengths[2]).sum() == m * n * k
+    assert 2 <= len(lengths[0]) <= cores
+
+
+def test_a_large_product_of_two_dtypes() -> None:
+    a, b = numbers(0, (200, 200), np.float32), numbers(1, (200, 200), np.float64)
+    np.testing.assert_allclose(blas.product(a, b), a.astype(np.float64) @ b, rtol=1e-12, atol=1e-12)
+    large, small = np.full((200, 200), 3), np.full((200, 200), 2, np.int8)
+    assert (blas.product(large, small) == 1200).all()
+
+
+def test_a_product_too_small_for_parts_has_none() -> None:
+    assert blas._in_parts(routines(np.float32, 2), 100, 100, 200, (111, 100), (111, 200)) is None
+    assert blas._in_parts(routines(np.float32, 2, gemm_batch=None), 500, 500, 500, (111, 500), (111, 500)) is None
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2), (2, 0, 3), (2, 3, 0)])
@@ -149,11 +204,11 @@ def test_a_library_that_does_something_else_is_not_trusted(monkeypatch: pytest.M
     [
         [],
         [{"internal_api": "mkl", "filepath": "/x"}],
-        [{"internal_api": "openblas", "filepath": p} for p in ("/a", "/b")],
+        [{"internal_api": "openblas", "filepath": p, "num_threads": 2} for p in ("/a", "/b")],
     ],
 )
 def test_without_one_library_to_call_there_is_none(
-    pools: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    pools: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: pools)
     assert blas._numpys_library() is None

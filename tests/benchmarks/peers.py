@@ -25,9 +25,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import attrs
 import numpy as np
@@ -91,55 +90,44 @@ def funcnet(w: Workload, p: Problem) -> Peer:
 
 def products(w: Workload, p: Problem) -> Peer:
     """Nothing but the matrix products of the steps, as NumPy makes them of arrays that lie row by row."""
-
-    def forward(x: np.ndarray, weight: np.ndarray, y: np.ndarray) -> None:
-        np.matmul(x, weight, out=y)
-
-    def backward(x: np.ndarray, dy: np.ndarray, dweight: np.ndarray) -> None:
-        np.matmul(x.T, dy, out=dweight)
-
-    return _products(w, p, f"NumPy {np.__version__}", forward, backward, lambda m, n: "C")
+    weights = [weight for weight, _ in p.params]
+    return _products(w, p, f"NumPy {np.__version__}", weights, np.matmul, lambda y, a, b: np.matmul(a, b, out=y))
 
 
 def products_laid_out(w: Workload, p: Problem) -> Peer:
     """The same in the orders in memory, and by the BLAS calls, that funcnet makes them with."""
     from funcnet import blas
 
-    def forward(x: np.ndarray, weight: np.ndarray, y: np.ndarray) -> None:
-        if len(x) == weight.shape[1]:
-            blas.add_product(y, 0.0, x, weight)
-        else:
-            np.matmul(x, weight, out=y)
-
-    def backward(x: np.ndarray, dy: np.ndarray, dweight: np.ndarray) -> None:
-        blas.add_product(dweight, 0.9, x.T, dy)
-
-    return _products(w, p, f"NumPy {np.__version__}, funcnet.blas", forward, backward, blas.fast_order)
+    weights = [np.array(weight, order=blas.fast_order(*weight.shape)) for weight, _ in p.params]
+    version = f"NumPy {np.__version__}, funcnet.blas"
+    return _products(w, p, version, weights, blas.product, lambda y, a, b: blas.add_product(y, 0.0, a, b))
 
 
 def _products(
-    w: Workload, p: Problem, version: str, forward: Callable[..., None], backward: Callable[..., None],
-    order: Callable[[int, int], Literal["C", "F"]],
+    w: Workload, p: Problem, version: str, weights: Sequence[np.ndarray],
+    fresh: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    again: Callable[[np.ndarray, np.ndarray, np.ndarray], object],
 ) -> Peer:  # fmt: skip
-    weights = [np.array(weight, order=order(*weight.shape)) for weight, _ in p.params]
-    x = [p.x[: w.batch].copy(), *(np.ones((w.batch, n), np.float32, order(w.batch, n)) for n in w.sizes[1:])]
+    x = [p.x[: w.batch].copy()]
+    for weight in weights:
+        x.append(fresh(x[-1], weight))
     out_forward, out_weight = [np.empty_like(y) for y in x[1:]], [np.zeros_like(weight) for weight in weights]
     out_back = [np.empty_like(y) for y in x[1:-1]]
 
     def steps() -> float:
         for _ in range(w.steps):
             for i, weight in enumerate(weights):
-                forward(x[i], weight, out_forward[i])
+                again(out_forward[i], x[i], weight)
             for i in reversed(range(len(weights))):
-                backward(x[i], x[i + 1], out_weight[i])
+                again(out_weight[i], x[i].T, x[i + 1])
                 if i:
-                    forward(x[i + 1], weights[i].T, out_back[i - 1])
+                    again(out_back[i - 1], x[i + 1], weights[i].T)
         return float("nan")
 
     def predict() -> object:
         for _ in range(0, w.examples, w.batch):
             for i, weight in enumerate(weights):
-                forward(x[i], weight, out_forward[i])
+                again(out_forward[i], x[i], weight)
         return out_forward[-1]
 
     return Peer(version, steps, steps, predict)
