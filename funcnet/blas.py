@@ -76,17 +76,15 @@ def add_scaled(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape
         ShapeError: where they do not.
     """
     expect("a sum in place", "what is added", x, y.shape, y.dtype)
-    routines = _routines(y.dtype.char) if y.size > _SMALL and _alike(y, x) else None
-    if routines is not None:
-        routines.axpy(y.size, factor, x.ctypes.data, 1, y.ctypes.data, 1)
-        return
-    same = y.dtype.type(factor)
-    if y.size <= _BLOCK or not _alike(y, x):
-        y += same * x
-        return
-    flat_y, flat_x = y.ravel(order="K"), x.ravel(order="K")
-    for begin in range(0, y.size, _BLOCK):
-        flat_y[begin : begin + _BLOCK] += same * flat_x[begin : begin + _BLOCK]
+    factor, size = float(factor), y.size  # a NumPy float64 would turn float32 into float64
+    if size <= _SMALL or not _alike(y, x):
+        y += factor * x
+    elif (routines := _routines(y.dtype.char)) is not None:
+        routines.axpy(size, factor, x.ctypes.data, 1, y.ctypes.data, 1)
+    else:
+        flat_y, flat_x = y.ravel(order="K"), x.ravel(order="K")
+        for begin in range(0, size, _BLOCK):
+            flat_y[begin : begin + _BLOCK] += factor * flat_x[begin : begin + _BLOCK]
 
 
 def keep_and_add(y: Float[Array, "*shape"], keep: float, x: Float[Array, "*shape"]) -> None:
@@ -96,7 +94,7 @@ def keep_and_add(y: Float[Array, "*shape"], keep: float, x: Float[Array, "*shape
         y[...] = x
         return
     if y.size <= _SMALL:
-        y *= y.dtype.type(keep)
+        y *= float(keep)
         y += x
         return
     if keep != 1:
@@ -127,6 +125,9 @@ def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: 
 
     All have the same dtype; y is writable.
     """
+    if y.size <= _SMALL:
+        keep_and_add(y, keep, a.dot(b))
+        return
     if y.flags.c_contiguous and not y.flags.f_contiguous:
         y, a, b = y.T, b.T, a.T
     routines = _routines(y.dtype.char) if min(y.size, a.size, b.size) > 0 and y.flags.f_contiguous else None

@@ -7,6 +7,7 @@ never added in here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import attrs
@@ -174,7 +175,12 @@ def _expect_labels(name: str, logits: Array, labels: Array) -> None:
     expect(name, "labels", labels, (len(logits),), labels.dtype)
     classes = logits.shape[1]
     # Read as unsigned, a negative number is a large one: one sweep finds labels on either side.
-    if np.maximum.reduce(labels.view(f"{labels.dtype.byteorder}u{labels.itemsize}")) >= classes:
+    if np.maximum.reduce(labels.view(_unsigned(labels.dtype))) >= classes:
         low, high = int(labels.min()), int(labels.max())
         hint = " (do they count from 1? labels - 1)" if (low, high) == (1, classes) else ""
         raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")
+
+
+@functools.cache
+def _unsigned(dtype: np.dtype) -> np.dtype:
+    return np.dtype(f"{dtype.byteorder}u{dtype.itemsize}")
