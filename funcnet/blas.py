@@ -33,11 +33,9 @@ of a step (AMD EPYC, Zen 4, OpenBLAS 0.3.31; with its 2 cores on one cache, and 
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import itertools
 from collections.abc import Callable
-from struct import Struct, calcsize, pack
 from typing import Any, Literal, TypeVar
 
 import attrs
@@ -62,7 +60,7 @@ def scale(y: Float[Array, "*shape"], factor: float) -> None:
     """y <- factor y, in place; y is writable."""
     routines = _routines(y.dtype.char) if y.size > _SMALL and y.flags.forc else None
     if routines is not None:
-        routines.scal(y.size, factor, y.ctypes.data, 1)
+        routines.scal(y.size, factor, routines.memory(y), 1)
     else:
         y *= y.dtype.type(factor)
 
@@ -80,7 +78,7 @@ def add_scaled(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape
     if size <= _SMALL or not _alike(y, x):
         y += factor * x
     elif (routines := _routines(y.dtype.char)) is not None:
-        routines.axpy(size, factor, x.ctypes.data, 1, y.ctypes.data, 1)
+        routines.axpy(size, factor, routines.memory(x), 1, routines.memory(y), 1)
     else:
         flat_y, flat_x = y.ravel(order="K"), x.ravel(order="K")
         for begin in range(0, size, _BLOCK):
@@ -140,10 +138,10 @@ def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: 
     if in_parts is not None:
         in_parts(y, keep, a, b)
         return
+    memory = routines.memory
     routines.gemm(
-        _COLUMN_MAJOR, left[0], right[0], m, n, k, 1.0, a.ctypes.data, left[1], b.ctypes.data, right[1], keep,
-        y.ctypes.data, m,
-    )  # fmt: skip
+        _COLUMN_MAJOR, left[0], right[0], m, n, k, 1.0, memory(a), left[1], memory(b), right[1], keep, memory(y), m
+    )
 
 
 @functools.lru_cache(1 << 8)
@@ -156,31 +154,35 @@ def _in_parts(
     widths = _widths(length, routines.cores)
     if routines.gemm_batch is None or len(widths) == 1 or min(widths) * (m * n * k // length) < _PART:
         return None
-    gemm_batch, count = routines.gemm_batch, len(widths)
-    whole, real = routines.whole * count, routines.real * count
-    # Lists of numbers as C has them, an entry a part.
-    sizes = [
-        pack(whole, *(widths if axis == name else [size] * count)) for name, size in zip("mnk", (m, n, k), strict=True)
-    ]
-    reading = [pack("i" * count, *[way] * count) for way, _ in (left, right)]
-    long_a, long_b, long_y = (pack(whole, *[long] * count) for long in (left[1], right[1], m))
-    ones, one_each = pack(real, *[1.0] * count), pack(whole, *[1] * count)
-    addresses = Struct("P" * count).pack
-    # Where the parts begin, in bytes.
-    ahead_a, ahead_b = ((1, long) if way == _PLAIN else (long, 1) for way, long in (left, right))
-    steps = {"m": (ahead_a[0], 0, 1), "n": (0, ahead_b[1], m), "k": (ahead_a[1], ahead_b[0], 0)}[axis]
-    begins = (0, *itertools.accumulate(widths[:-1]))
-    from_a, from_b, from_y = ([begin * step * calcsize(routines.real) for begin in begins] for step in steps)
+    gemm_batch, memory, count = routines.gemm_batch, routines.memory, len(widths)
+    new = routines.ffi.new
+    kinds, wholes, reals, pointers = (
+        routines.ffi.typeof(f"{name}[{count}]") for name in ("int", routines.whole, routines.real, "void *")
+    )
+    # What is the same every time, an entry a part.
+    sizes = {"m": [m] * count, "n": [n] * count, "k": [k] * count} | {axis: widths}
+    head = [new(kinds, [way] * count) for way, _ in (left, right)] + [new(wholes, sizes[name]) for name in "mnk"]
+    long_a, long_b, long_y = (new(wholes, [long] * count) for long in (left[1], right[1], m))
+    ones, one_each = new(reals, [1.0] * count), new(wholes, [1] * count)
+    # Where the parts begin, in bytes: a step along m and along k in a, along k and along n in b.
+    a_m, a_k = (1, left[1]) if left[0] == _PLAIN else (left[1], 1)
+    b_k, b_n = (1, right[1]) if right[0] == _PLAIN else (right[1], 1)
+    steps = {"m": (a_m, 0, 1), "n": (0, b_n, m), "k": (a_k, b_k, 0)}[axis]
+    begins = [0, *itertools.accumulate(widths[:-1])]
+    from_a, from_b, from_y = ([begin * step * routines.ffi.sizeof(routines.real) for begin in begins] for step in steps)
 
     def add(y: Array, keep: float, a: Array, b: Array) -> None:
-        at_y, at_a, at_b = y.ctypes.data, a.ctypes.data, b.ctypes.data
-        ends, keeps, others = [at_y + begin for begin in from_y], [keep] * count, []
-        if axis == "k":  # Each part is a sum of its own.
-            others = [np.empty_like(y) for _ in from_y[1:]]
-            ends, keeps = [at_y, *(other.ctypes.data for other in others)], [keep, *[0.0] * len(others)]
+        at_a, at_b, at_y = memory(a), memory(b), memory(y)
+        others: list[Array] = []
+        keeps = [keep] * count
+        to = [at_y + begin for begin in from_y]
+        if axis == "k":  # Each part is a sum of its own, and the first is y.
+            others = [np.empty_like(y) for _ in begins[1:]]
+            keeps = [keep, *[0.0] * len(others)]
+            to = [at_y, *map(memory, others)]
         gemm_batch(
-            _COLUMN_MAJOR, *reading, *sizes, ones, addresses(*[at_a + begin for begin in from_a]), long_a,
-            addresses(*[at_b + begin for begin in from_b]), long_b, pack(real, *keeps), addresses(*ends), long_y,
+            _COLUMN_MAJOR, *head, ones, new(pointers, [at_a + begin for begin in from_a]), long_a,
+            new(pointers, [at_b + begin for begin in from_b]), long_b, new(reals, keeps), new(pointers, to), long_y,
             count, one_each,
         )  # fmt: skip
         for other in others:
@@ -234,45 +236,69 @@ def twin_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
 
 @attrs.frozen(eq=False)
 class _Routines:
+    """NumPy's own routines for one dtype.
+
+    Attributes:
+        scal, axpy, gemm: as BLAS calls them.
+        gemm_batch: several products at once; None where OpenBLAS has none, or too many cores for it.
+        ffi: what makes the numbers that C reads, in its types ``whole`` and ``real``.
+        memory: ``memory(array)``: where an array without gaps lies.
+        cores: the threads that BLAS has.
+    """
+
     scal: Callable[..., None]
     axpy: Callable[..., None]
     gemm: Callable[..., None]
     gemm_batch: Callable[..., None] | None
+    ffi: Any
     whole: str
     real: str
+    memory: Callable[[Array], Any]
     cores: int
+
+
+_DECLARATIONS = """
+    void {scal}({whole} n, {real} factor, void *x, {whole} step);
+    void {axpy}({whole} n, {real} factor, void *x, {whole} step_x, void *y, {whole} step_y);
+    void {gemm}(int order, int left, int right, {whole} m, {whole} n, {whole} k, {real} factor,
+                void *a, {whole} long_a, void *b, {whole} long_b, {real} keep, void *y, {whole} long_y);
+    void {gemm_batch}(int order, int *left, int *right, {whole} *m, {whole} *n, {whole} *k, {real} *factor,
+                      void **a, {whole} *long_a, void **b, {whole} *long_b, {real} *keep, void **y, {whole} *long_y,
+                      {whole} groups, {whole} *group_size);
+"""
 
 
 @functools.cache
 def _routines(char: str) -> _Routines | None:
     """NumPy's own routines for float32 ("f") or float64 ("d"); None where they cannot be called, or not trusted."""
-    letter, real = {"f": ("s", ctypes.c_float), "d": ("d", ctypes.c_double)}.get(char, (None, None))
+    letter, real = {"f": ("s", "float"), "d": ("d", "double")}.get(char, (None, None))
     found = _numpys_library()
     if letter is None or real is None or found is None:
         return None
-    library, cores = found
-    kind, address = ctypes.c_int, ctypes.c_void_p
+    from cffi import FFI  # imported where it is needed
+
+    path, cores = found
+    ffi = FFI()
+    library, from_buffer = ffi.dlopen(path), ffi.from_buffer
+
+    def memory(array: Array) -> Any:
+        return from_buffer(array if array.flags.c_contiguous else array.T)
+
     for pattern, whole in (
-        ("scipy_cblas_{}64_", ctypes.c_int64), ("cblas_{}64_", ctypes.c_int64),
-        ("scipy_cblas_{}", ctypes.c_int), ("cblas_{}", ctypes.c_int),
+        ("scipy_cblas_{}64_", "int64_t"), ("cblas_{}64_", "int64_t"), ("scipy_cblas_{}", "int"), ("cblas_{}", "int"),
     ):  # fmt: skip
-        names = (pattern.format(letter + name) for name in ("scal", "axpy", "gemm", "gemm_batch"))
-        scal, axpy, gemm, gemm_batch = (getattr(library, name, None) for name in names)
+        names = {name: pattern.format(letter + name) for name in ("scal", "axpy", "gemm", "gemm_batch")}
+        ffi.cdef(_DECLARATIONS.format(whole=whole, real=real, **names))
+        scal, axpy, gemm, gemm_batch = (getattr(library, name, None) for name in names.values())
         if scal is not None and axpy is not None and gemm is not None:
-            scal.argtypes = [whole, real, address, whole]
-            axpy.argtypes = [whole, real, address, whole, address, whole]
-            gemm.argtypes = [kind, kind, kind, *[whole] * 3, real, address, whole, address, whole, real, address, whole]
-            scal.restype = axpy.restype = gemm.restype = None
-            if gemm_batch is not None:
-                gemm_batch.argtypes, gemm_batch.restype = [kind, *[address] * 13, whole, address], None
             if not 1 < cores <= _MOST_PARTS:
                 gemm_batch = None
-            routines = _Routines(scal, axpy, gemm, gemm_batch, "q" if whole is ctypes.c_int64 else "i", char, cores)
+            routines = _Routines(scal, axpy, gemm, gemm_batch, ffi, whole, real, memory, cores)
             return routines if _right(routines, char) else None
     return None
 
 
-def _numpys_library() -> tuple[ctypes.CDLL, int] | None:
+def _numpys_library() -> tuple[str, int] | None:
     """The OpenBLAS that NumPy has loaded, and its threads; None where it uses another, or more than one may be it."""
     from pathlib import Path  # imported where they are needed
 
@@ -281,23 +307,21 @@ def _numpys_library() -> tuple[ctypes.CDLL, int] | None:
     pools = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info() if pool["internal_api"] == "openblas"}
     home = Path(np.__file__).parent.parent
     own = [path for path in pools if Path(path).is_relative_to(home) and "numpy" in path] or list(pools)
-    return (ctypes.CDLL(own[0]), pools[own[0]]) if len(own) == 1 else None
+    return (own[0], pools[own[0]]) if len(own) == 1 else None
 
 
 def _right(routines: _Routines, char: str) -> bool:
     """Whether the routines do what they are taken for, on numbers without rounding."""
     a, b = np.arange(6, dtype=char).reshape(2, 3), np.arange(12, dtype=char).reshape(3, 4)
-    y = np.ones((2, 4), char)
-    # The transposed of y = 2 y + a b: what lies row by row, read by columns.
-    routines.gemm(
-        _COLUMN_MAJOR, _PLAIN, _PLAIN, 4, 2, 3, 1.0, b.ctypes.data, 4, a.ctypes.data, 3, 2.0, y.ctypes.data, 4
-    )
-    x = np.arange(8, dtype=char).reshape(2, 4)
+    y, x = np.ones((2, 4), char), np.arange(8, dtype=char).reshape(2, 4)
     wanted = 5 * (a @ b + 2 + 3 * x)
-    routines.axpy(8, 3.0, x.ctypes.data, 1, y.ctypes.data, 1)
-    routines.scal(8, 5.0, y.ctypes.data, 1)
+    at_a, at_b, at_x, at_y = map(routines.memory, (a, b, x, y))
+    # The transposed of y = 2 y + a b: what lies row by row, read by columns.
+    routines.gemm(_COLUMN_MAJOR, _PLAIN, _PLAIN, 4, 2, 3, 1.0, at_b, 4, at_a, 3, 2.0, at_y, 4)
+    routines.axpy(8, 3.0, at_x, 1, at_y, 1)
+    routines.scal(8, 5.0, at_y, 1)
     c, z = np.tile(np.eye(4, dtype=char), (32, 32)).T, np.ones((128, 128), char).T
     in_parts = _in_parts(routines, *z.shape, 128, (_PLAIN, 128), (_PLAIN, 128))
     if in_parts is not None:
         in_parts(z, 2.0, c, c)
-    return bool(np.array_equal(y, wanted)) and (in_parts is None or np.array_equal(z, 2 + 32 * c))
+    return np.array_equal(y, wanted) and (in_parts is None or np.array_equal(z, 2 + 32 * c))
