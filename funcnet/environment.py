@@ -49,12 +49,17 @@ def _built_with() -> str:
 
 
 def _processor() -> str:
-    """The processor's own name; Python's ``platform`` knows it on few systems."""
+    """The processor's own name; Python's ``platform`` knows it on few systems.
+
+    In a virtual machine the name may say no more than the maker: family and model tell its generation.
+    """
     try:
         if platform.system() == "Linux":
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+            said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            if name := said.get("model name"):
+                numbers = [said.get("cpu family"), said.get("model")]
+                return f"{name} (family {numbers[0]}, model {numbers[1]})" if all(numbers) else name
         if platform.system() == "Darwin":
             import subprocess  # imported where it is needed
 

@@ -38,3 +38,18 @@ def test_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     assert dict(environment())["BLAS settings in the environment"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC", "AMD EPYC (family 25, model 17)"),
+        ("model name\t: ARMv8 Processor rev 1 (v8l)", "ARMv8 Processor rev 1 (v8l)"),
+        ("Features : fp", platform.processor() or platform.machine()),
+    ],
+)
+def test_the_processor_and_its_generation(lines: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    told = f"processor\t: 0\n{lines}\nflags\t\t: fpu\n\nprocessor\t: 1\nmodel name\t: another\n"
+    monkeypatch.setattr("pathlib.Path.read_text", lambda path, encoding: told)
+    assert dict(environment())["processor"].startswith(f"{name}, ")
