@@ -63,8 +63,8 @@ def _processor() -> str:
         if platform.system() == "Darwin":
             import subprocess  # imported where it is needed
 
-            name = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
-            return name.stdout.strip() or platform.processor()
+            answer = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+            return answer.stdout.strip() or platform.processor()
     except OSError:
         pass
     return platform.processor() or platform.machine()
