@@ -21,14 +21,18 @@ spin after one library's work slow the other down. Three products and the update
 
 Where that library is none that can be called so, NumPy does the same in blocks that fit a cache.
 
-What remains is the way of the numbers between the cores, so a product is shared by what lies where: the largest of its
-three matrices is cut in as many parts as there are cores, as it lies in memory, and each core takes one part for
-itself. A core then finds in its own cache the part of the weights that it has read, and has updated, before; what
-OpenBLAS does, which lets cores pack for each other, moves them to and fro. Of this and of OpenBLAS's own way, the time
-of a step (AMD EPYC, Zen 4, OpenBLAS 0.3.31; with its 2 cores on one cache, and on two, as the host moved them):
+What remains is the way of numbers from core to core, so a product is shared by what lies where: the largest of its
+three matrices is cut, as it lies in memory, into as many parts as there are cores, and each core makes its part by
+itself. It then finds in its own cache that part of the weights which it read, and updated, before. OpenBLAS by itself
+has its threads wait for each other and pack for each other. A step made so, over one whose products OpenBLAS shares
+out (AMD EPYC, Zen 4, OpenBLAS 0.3.31; with its 2 cores on one cache, and on two, as the host moved them):
 
-    784-256-10, batch 128          1.00  0.95        784-1024-10, batch 256         0.99  0.96
-    3072-512-10, batch 128         1.01  0.98        6 layers of 512, batch 32      0.97  0.77
+    784-256-10, batch 128          1.00  0.82        784-1024-10, batch 256         1.00  0.97
+    3072-512-10, batch 128         0.99  0.80        6 layers of 512, batch 32      0.90  0.51
+
+The order in memory counts too. Kernels copy what they multiply into an order of their own, and do so fastest where the
+shorter axis of a matrix runs along memory: 32 x 512 times 512 x 512 takes 0.69 times as long as row by row. Only a
+product of two factors that lie row by row is made row by row.
 """
 
 from __future__ import annotations
@@ -50,10 +54,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 _COLUMN_MAJOR, _PLAIN, _TRANSPOSED = 102, 111, 112
 _BLOCK = 1 << 15  # entries: several arrays of that many fit a core's own cache
 _SMALL = 1 << 12  # below, a call costs more than it saves
-# Multiplications of a part of a product. OpenBLAS's batches crash with fewer than 100^3 (mended in August 2026,
-# https://github.com/OpenMathLib/OpenBLAS/pull/5980), and to share them is hardly worth it.
+# The fewest multiplications of a part. Where a batch has a product of 100^3 or fewer, OpenBLAS crashes, up to the
+# version that has https://github.com/OpenMathLib/OpenBLAS/pull/5980; and to share fewer would gain little.
 _PART = 1 << 20
-_MOST_PARTS = 4  # more cores than these are left to OpenBLAS's own way
+_MOST_PARTS = 4  # measured with 2; with many, sums of parts along k, which one core adds up, would cost too much
 
 
 def scale(y: Float[Array, "*shape"], factor: float) -> None:
