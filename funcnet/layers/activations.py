@@ -74,13 +74,19 @@ def relu() -> Layer[tuple[()], ActivationResiduals]:
 def _positive_part(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """max(x, 0), against a row of zeros: against a single 0, it takes NumPy two to three times as long."""
     if x.size < _SMALL or not x.flags.forc:
-        return np.maximum(x, 0)
+        return np.maximum(x, _zero(x.dtype))
     y, zeros = np.empty_like(x), _zeros(x.dtype)
     flat_x, flat_y = x.ravel(order="K"), y.ravel(order="K")
     for begin in range(0, x.size, len(zeros)):
         part = flat_x[begin : begin + len(zeros)]
         np.maximum(part, zeros[: part.size], out=flat_y[begin : begin + len(zeros)])
     return y
+
+
+@functools.cache
+def _zero(dtype: np.dtype) -> Array:
+    """An array of no axes, which NumPy need not make of a number every time."""
+    return freeze(np.zeros((), dtype))
 
 
 @functools.cache
