@@ -64,7 +64,7 @@ def scale(y: Float[Array, "*shape"], factor: float) -> None:
     """y <- factor y, in place; y is writable."""
     routines = _routines(y.dtype.char) if y.size > _SMALL and y.flags.forc else None
     if routines is not None:
-        routines.scal(y.size, factor, routines.memory(y), 1)
+        routines.scal(y.size, factor, routines.memory(y, True), 1)
     else:
         y *= y.dtype.type(factor)
 
@@ -82,7 +82,7 @@ def add_scaled(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape
     if size <= _SMALL or not _alike(y, x):
         y += factor * x
     elif (routines := _routines(y.dtype.char)) is not None:
-        routines.axpy(size, factor, routines.memory(x), 1, routines.memory(y), 1)
+        routines.axpy(size, factor, routines.memory(x), 1, routines.memory(y, True), 1)
     else:
         flat_y, flat_x = y.ravel(order="K"), x.ravel(order="K")
         for begin in range(0, size, _BLOCK):
@@ -145,7 +145,20 @@ def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: 
         return
     memory = routines.memory
     routines.gemm(
-        _COLUMN_MAJOR, left[0], right[0], m, n, k, 1.0, memory(a), left[1], memory(b), right[1], keep, memory(y), m
+        _COLUMN_MAJOR,
+        left[0],
+        right[0],
+        m,
+        n,
+        k,
+        1.0,
+        memory(a),
+        left[1],
+        memory(b),
+        right[1],
+        keep,
+        memory(y, True),
+        m,
     )
 
 
@@ -177,7 +190,7 @@ def _in_parts(
     from_a, from_b, from_y = ([begin * step * routines.ffi.sizeof(routines.real) for begin in begins] for step in steps)
 
     def add(y: Array, keep: float, a: Array, b: Array) -> None:
-        at_a, at_b, at_y = memory(a), memory(b), memory(y)
+        at_a, at_b, at_y = memory(a), memory(b), memory(y, True)
         others: list[Array] = []
         keeps = [keep] * count
         to = [at_y + begin for begin in from_y]
@@ -247,7 +260,8 @@ class _Routines:
         scal, axpy, gemm: as BLAS calls them.
         gemm_batch: several products at once; None where OpenBLAS has none, or too many cores for it.
         ffi: what makes the numbers that C reads, in its types ``whole`` and ``real``.
-        memory: ``memory(array)``: where an array without gaps lies.
+        memory: ``memory(array, write=False)``: where an array without gaps lies; BufferError for one that is to be
+            written to and is read-only.
         cores: the threads that BLAS has.
     """
 
@@ -258,7 +272,7 @@ class _Routines:
     ffi: Any
     whole: str
     real: str
-    memory: Callable[[Array], Any]
+    memory: Callable[..., Any]
     cores: int
 
 
@@ -286,8 +300,8 @@ def _routines(char: str) -> _Routines | None:
     ffi = FFI()
     library, from_buffer = ffi.dlopen(path), ffi.from_buffer
 
-    def memory(array: Array) -> Any:
-        return from_buffer(array if array.flags.c_contiguous else array.T)
+    def memory(array: Array, write: bool = False) -> Any:
+        return from_buffer(array if array.flags.c_contiguous else array.T, require_writable=write)
 
     for pattern, whole in (
         ("scipy_cblas_{}64_", "int64_t"), ("cblas_{}64_", "int64_t"), ("scipy_cblas_{}", "int"), ("cblas_{}", "int"),

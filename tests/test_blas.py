@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from funcnet import blas
 from funcnet.shapes import ShapeError
+from funcnet.tree import freeze
 
 SIZES = st.sampled_from([1, 2, 3, 17, 64, 129])
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -183,6 +184,22 @@ def test_what_does_not_fit_is_refused(x: np.ndarray) -> None:
         with pytest.raises(ShapeError, match="what is added"):
             add()
     assert (y == 1).all()
+
+
+@pytest.mark.parametrize("size", [5, 200])
+def test_what_is_read_only_is_not_written_to(size: int) -> None:
+    """Not by BLAS either, which knows of addresses alone: sums, products, and products in parts."""
+    x = numbers(0, (size, size), np.float32)
+    y = freeze(x.copy())
+    for change in (
+        lambda: blas.scale(y, 2.0),
+        lambda: blas.add_scaled(y, 2.0, x),
+        lambda: blas.keep_and_add(y, 0.5, x),
+        lambda: blas.add_product(y, 0.5, x, x),
+    ):
+        with pytest.raises((ValueError, BufferError), match=r"read-only|not writable"):
+            change()
+        assert (y == x).all()
 
 
 def test_numbers_that_no_blas_has() -> None:
