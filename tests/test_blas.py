@@ -134,6 +134,37 @@ def test_parts_are_large_and_make_up_the_whole(m: int, n: int, k: int, cores: in
     assert 2 <= len(lengths[0]) <= cores
 
 
+@pytest.mark.parametrize(
+    ("m", "n", "k", "left", "right", "axis"),
+    [
+        (40, 50, 3, 111, 112, "n"),  # the result, which lies by columns, is the largest
+        (3, 50, 40, 111, 111, "n"),
+        (3, 50, 40, 111, 112, "k"),
+        (50, 3, 40, 111, 111, "k"),
+        (50, 3, 40, 112, 111, "m"),
+    ],
+)
+def test_each_part_of_the_largest_matrix_lies_in_one_piece(
+    m: int, n: int, k: int, left: int, right: int, axis: str
+) -> None:
+    assert blas._slowest_axis(m, n, k, left, right) == axis
+
+
+@pytest.mark.parametrize(("cores", "batches"), [(1, False), (2, True), (4, True), (5, False)])
+def test_with_one_core_or_many_products_are_left_whole(
+    cores: int, batches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routines(np.float32, 2)
+    path, _ = blas._numpys_library()
+    monkeypatch.undo()
+    blas._routines.cache_clear()
+    monkeypatch.setattr(blas, "_numpys_library", lambda: (path, cores))
+    found = blas._routines("f")
+    blas._routines.cache_clear()
+    assert found is not None
+    assert (found.gemm_batch is not None) == batches
+
+
 def test_a_large_product_of_two_dtypes() -> None:
     a, b = numbers(0, (200, 200), np.float32), numbers(1, (200, 200), np.float64)
     np.testing.assert_allclose(blas.product(a, b), a.astype(np.float64) @ b, rtol=1e-12, atol=1e-12)
