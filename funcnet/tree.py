@@ -63,7 +63,7 @@ def expect_own(arrays: Sequence[Array]) -> None:
 @contextmanager
 def writable(arrays: Sequence[Array]) -> Iterator[None]:
     """Within, the arrays may be written to. They are the caller's own: see ``expect_own``."""
-    # setflags takes half the time of array.flags.writeable: of a small network's step, that is a twentieth.
+    # setflags takes half the time of array.flags.writeable: of a small network's step, that is a thirtieth.
     for array in arrays:
         array.setflags(write=True)
     try:
