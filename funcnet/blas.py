@@ -66,7 +66,7 @@ def scale(y: Float[Array, "*shape"], factor: float) -> None:
     if routines is not None:
         routines.scal(y.size, factor, routines.memory(y, True), 1)
     else:
-        y *= y.dtype.type(factor)
+        y *= float(factor)
 
 
 def add_scaled(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape"]) -> None:
@@ -133,7 +133,7 @@ def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: 
         return
     if y.flags.c_contiguous and not y.flags.f_contiguous:
         y, a, b = y.T, b.T, a.T
-    routines = _routines(y.dtype.char) if min(y.size, a.size, b.size) > 0 and y.flags.f_contiguous else None
+    routines = _routines(y.dtype.char) if len(b) > 0 and y.flags.f_contiguous else None
     left, right = _operand(a), _operand(b)
     if routines is None or left is None or right is None:
         keep_and_add(y, keep, a @ b)
@@ -143,23 +143,8 @@ def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: 
     if in_parts is not None:
         in_parts(y, keep, a, b)
         return
-    memory = routines.memory
-    routines.gemm(
-        _COLUMN_MAJOR,
-        left[0],
-        right[0],
-        m,
-        n,
-        k,
-        1.0,
-        memory(a),
-        left[1],
-        memory(b),
-        right[1],
-        keep,
-        memory(y, True),
-        m,
-    )
+    at_a, at_b, at_y = routines.memory(a), routines.memory(b), routines.memory(y, True)
+    routines.gemm(_COLUMN_MAJOR, left[0], right[0], m, n, k, 1.0, at_a, left[1], at_b, right[1], keep, at_y, m)
 
 
 @functools.lru_cache(1 << 8)
@@ -192,12 +177,11 @@ def _in_parts(
     def add(y: Array, keep: float, a: Array, b: Array) -> None:
         at_a, at_b, at_y = memory(a), memory(b), memory(y, True)
         others: list[Array] = []
-        keeps = [keep] * count
-        to = [at_y + begin for begin in from_y]
         if axis == "k":  # Each part is a sum of its own, and the first is y.
             others = [np.empty_like(y) for _ in begins[1:]]
-            keeps = [keep, *[0.0] * len(others)]
-            to = [at_y, *map(memory, others)]
+            keeps, to = [keep, *[0.0] * len(others)], [at_y, *map(memory, others)]
+        else:
+            keeps, to = [keep] * count, [at_y + begin for begin in from_y]
         gemm_batch(
             _COLUMN_MAJOR, *head, ones, new(pointers, [at_a + begin for begin in from_a]), long_a,
             new(pointers, [at_b + begin for begin in from_b]), long_b, new(reals, keeps), new(pointers, to), long_y,

@@ -58,8 +58,8 @@ def _processor() -> str:
             lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
             said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             if name := said.get("model name"):
-                numbers = [said.get("cpu family"), said.get("model")]
-                return f"{name} (family {numbers[0]}, model {numbers[1]})" if all(numbers) else name
+                family, model = said.get("cpu family"), said.get("model")
+                return f"{name} (family {family}, model {model})" if family and model else name
         if platform.system() == "Darwin":
             import subprocess  # imported where it is needed
 

@@ -22,6 +22,7 @@ from funcnet.tree import freeze
 __all__ = ["ActivationResiduals", "gelu", "leaky_relu", "logistic", "relu", "sigmoid", "softplus", "tanh"]
 
 _SMALL = 1 << 12  # entries: fewer are done before a loop has begun
+_ROW = 1 << 14  # so many that a loop over rows costs nothing, and few enough for a core's own cache
 
 
 @attrs.frozen(eq=False)
@@ -74,25 +75,19 @@ def relu() -> Layer[tuple[()], ActivationResiduals]:
 def _positive_part(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """max(x, 0), against a row of zeros: against a single 0, it takes NumPy two to three times as long."""
     if x.size < _SMALL or not x.flags.forc:
-        return np.maximum(x, _zero(x.dtype))
-    y, zeros = np.empty_like(x), _zeros(x.dtype)
+        return np.maximum(x, _zeros((), x.dtype))
+    y, zeros = np.empty_like(x), _zeros((_ROW,), x.dtype)
     flat_x, flat_y = x.ravel(order="K"), y.ravel(order="K")
-    for begin in range(0, x.size, len(zeros)):
-        part = flat_x[begin : begin + len(zeros)]
-        np.maximum(part, zeros[: part.size], out=flat_y[begin : begin + len(zeros)])
+    for begin in range(0, x.size, _ROW):
+        part = flat_x[begin : begin + _ROW]
+        np.maximum(part, zeros[: part.size], out=flat_y[begin : begin + _ROW])
     return y
 
 
 @functools.cache
-def _zero(dtype: np.dtype) -> Array:
-    """An array of no axes, which NumPy need not make of a number every time."""
-    return freeze(np.zeros((), dtype))
-
-
-@functools.cache
-def _zeros(dtype: np.dtype) -> Array:
-    """So many that the loop over them costs nothing, and few enough for a core's own cache."""
-    return freeze(np.zeros(1 << 14, dtype))
+def _zeros(shape: Shape, dtype: np.dtype) -> Array:
+    """Made once: a single one too, which NumPy would make of a number every time."""
+    return freeze(np.zeros(shape, dtype))
 
 
 def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResiduals]:
