@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import attrs
 
 from funcnet import blas, tree
+from funcnet.inplace import is_fresh, over_of, twin_of, with_twin
 from funcnet.random import Key, split
 from funcnet.shapes import Array, Float, Shape, ShapeError, expect
 
@@ -78,15 +79,18 @@ def add_vjp(
     keep: float,
     *,
     need_dx: bool = True,
+    give_up_dy: bool = False,
 ) -> Float[Array, "batch ..."] | None:
     """The vjp in place: ``onto``, a tree like params of writable arrays, becomes keep onto + dparams. Returns dx.
 
-    By the twin of the layer's vjp, which takes the same arguments; without one, by the vjp.
+    By the twin of the layer's vjp, which takes the arguments up to ``need_dx``; without one, by the vjp, over dy where
+    that is given up.
     """
-    if (twin := blas.twin_of(layer.vjp)) is not None:
+    if (twin := twin_of(layer.vjp)) is not None:
         dx: Array | None = twin(params, residuals, dy, onto, keep, need_dx=need_dx)
         return dx
-    dparams, dx = layer.vjp(params, residuals, dy, need_dx=need_dx)
+    vjp = over_of(layer.vjp) if give_up_dy else layer.vjp
+    dparams, dx = vjp(params, residuals, dy, need_dx=need_dx)
     if onto == ():
         return dx
     for (path, total), gradient in zip(tree.named_leaves(onto), tree.leaves(dparams), strict=True):
@@ -127,10 +131,13 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
     ) -> tuple[Float[Array, "batch ..."], tuple[Any, ...]]:
         _expect_params(layers, params)
         residuals: list[Any] = []
+        give_up_x = False  # whether nobody but this chain has x
         try:
             for layer, layer_params in zip(layers, params, strict=True):
-                x, kept = layer.forward(layer_params, x)
+                layer_forward = over_of(layer.forward) if give_up_x else layer.forward
+                x, kept = layer_forward(layer_params, x)
                 residuals.append(kept)
+                give_up_x = is_fresh(layer.forward)
         except ShapeError as error:
             raise error.inside(f"chain[{len(residuals)}]") from None
         return x, tuple(residuals)
@@ -138,21 +145,25 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
     def backward(
         params: tuple[Any, ...], dy: Float[Array, "batch ..."], need_dx: bool, layer_vjp: Callable[..., Array | None]
     ) -> tuple[int, Float[Array, "batch ..."] | None]:
-        """Send dy back, last layer first, by ``layer_vjp(place, dy, need_dx) -> dx``; where it stopped, and dx."""
+        """Send dy back, last layer first, by ``layer_vjp(place, dy, need_dx, give_up_dy) -> dx``.
+
+        Returns where it stopped, and dx.
+        """
         _expect_params(layers, params)
+        give_up_dy = False  # whether nobody but this chain has dy
         # The products stop at the first layer that has parameters, unless the caller wants dx: the gradient with
         # respect to the data is a third of the arithmetic of a network with one hidden layer.
         first = 0 if need_dx else next((i for i, p in enumerate(params) if tree.leaves(p)), len(layers))
         for place in reversed(range(first, len(layers))):
             wanted = need_dx or place > first
             try:
-                dx = layer_vjp(place, dy, wanted)
+                dx = layer_vjp(place, dy, wanted, give_up_dy)
             except ShapeError as error:
                 raise error.inside(f"chain[{place}]") from None
             if wanted:
                 if dx is None:
                     raise TypeError(f"the vjp of chain[{place}].{layers[place]} returned no dx, which was asked for")
-                dy = dx
+                dy, give_up_dy = dx, is_fresh(layers[place].vjp)
         return first, dy if need_dx else None
 
     def vjp(
@@ -160,8 +171,9 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
     ) -> tuple[tuple[Any, ...], Float[Array, "batch ..."] | None]:
         dparams: list[Any] = []
 
-        def layer_vjp(place: int, dy: Array, need_dx: bool) -> Array | None:
-            layer_dparams, dx = layers[place].vjp(params[place], residuals[place], dy, need_dx=need_dx)
+        def layer_vjp(place: int, dy: Array, need_dx: bool, give_up_dy: bool) -> Array | None:
+            vjp_of_layer = over_of(layers[place].vjp) if give_up_dy else layers[place].vjp
+            layer_dparams, dx = vjp_of_layer(params[place], residuals[place], dy, need_dx=need_dx)
             dparams.append(layer_dparams)
             return dx
 
@@ -178,13 +190,14 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
         *,
         need_dx: bool = True,
     ) -> Float[Array, "batch ..."] | None:
-        def layer_vjp(place: int, dy: Array, need_dx: bool) -> Array | None:
-            return add_vjp(layers[place], params[place], residuals[place], dy, onto[place], keep, need_dx=need_dx)
+        def layer_vjp(place: int, dy: Array, need_dx: bool, give_up_dy: bool) -> Array | None:
+            args = params[place], residuals[place], dy, onto[place], keep
+            return add_vjp(layers[place], *args, need_dx=need_dx, give_up_dy=give_up_dy)
 
         return backward(params, dy, need_dx, layer_vjp)[1]
 
     name = f"chain({', '.join(layer.name for layer in layers)})"
-    return Layer(name, init, forward, blas.with_twin(vjp, add_vjp_of_chain), parts=layers)
+    return Layer(name, init, forward, with_twin(vjp, add_vjp_of_chain), parts=layers)
 
 
 def _expect_params(layers: tuple[AnyLayer, ...], params: Any) -> None:

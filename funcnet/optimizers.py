@@ -16,6 +16,7 @@ import attrs
 import numpy as np
 
 from funcnet import blas, tree
+from funcnet.inplace import with_twin
 from funcnet.shapes import Array, whole_number
 from funcnet.tree import Tree
 
@@ -79,7 +80,7 @@ def sgd(learning_rate: float | Schedule) -> Optimizer:
         for w, g in gradient.alone():
             blas.add_scaled(w, -current, g)
 
-    return Optimizer("sgd", rate, lambda params: (), blas.with_twin(update, update_in_place))
+    return Optimizer("sgd", rate, lambda params: (), with_twin(update, update_in_place))
 
 
 def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer:
@@ -151,7 +152,7 @@ def _with_velocity(
         f"{name}({decay:g})",
         rate,
         lambda params: tree.map(np.zeros_like, params),
-        blas.with_twin(update, update_in_place),
+        with_twin(update, update_in_place),
     )
 
 

@@ -16,6 +16,7 @@ import attrs
 import numpy as np
 
 from funcnet import blas
+from funcnet.inplace import twin_of, with_twin
 from funcnet.shapes import Array, Float
 from funcnet.tree import Tree, named_leaves, squared_norm
 
@@ -47,7 +48,7 @@ class Penalty:
 
 def add_grad(penalty: Penalty, onto: Array, w: Array) -> None:
     """The gradient in place: the writable array ``onto`` becomes onto + grad(w)."""
-    if (twin := blas.twin_of(penalty.grad)) is not None:
+    if (twin := twin_of(penalty.grad)) is not None:
         twin(onto, w)
     else:
         blas.add_scaled(onto, 1.0, penalty.grad(w))
@@ -62,7 +63,7 @@ def l2(coefficient: float) -> Penalty:
         ValueError: for a coefficient that is negative or not finite.
     """
     c = _checked(coefficient)
-    grad = blas.with_twin(lambda w: np.asarray(c * w), lambda onto, w: blas.add_scaled(onto, c, w))
+    grad = with_twin(lambda w: np.asarray(c * w), lambda onto, w: blas.add_scaled(onto, c, w))
     return Penalty("l2", c, lambda w: 0.5 * c * squared_norm(w), grad)
 
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 import numpy as np
 
-from funcnet import blas, tree
+from funcnet import tree
+from funcnet.inplace import twin_of
 from funcnet.layer import AnyLayer, add_vjp
 from funcnet.losses import Loss
 from funcnet.optimizers import Gradient, Optimizer
@@ -154,7 +155,7 @@ def make_step(
         ShapeError: by the step, where batch, parameters and network do not fit.
         ValueError: by the step, for a penalty on a path that the parameters do not have.
     """
-    in_place = blas.twin_of(optimizer.update)
+    in_place = twin_of(optimizer.update)
     if donate and in_place is not None:
         return _donating_step(net, loss, in_place, _checked(loss, penalties))
     grad = make_grad(net, loss, penalties)

@@ -1,3 +1,6 @@
+from typing import Any
+
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,10 +8,11 @@ from hypothesis import given, settings
 from funcnet import tree
 from funcnet.check import check_layer
 from funcnet.check.strategies import chains, keys, shapes, sizes
-from funcnet.layer import AnyLayer, Layer, chain
-from funcnet.layers.activations import relu, tanh
+from funcnet.inplace import is_fresh
+from funcnet.layer import AnyLayer, Layer, add_vjp, chain
+from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.linear import linear
-from funcnet.layers.reshape import flatten
+from funcnet.layers.reshape import flatten, identity
 from funcnet.random import Key, make_key
 from funcnet.shapes import Shape, ShapeError
 
@@ -52,6 +56,101 @@ def test_no_dx_is_asked_of_layers_before_the_first_parameters() -> None:
     assert dx is None
     full, _ = net.vjp(params, residuals, y)
     assert tree.equal(full, dparams)
+
+
+LAYERS = [
+    linear(3), linear(3, bias=False), relu(), leaky_relu(), tanh(), sigmoid(), softplus(), gelu(), flatten(),
+    identity(), chain(linear(3), relu()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_what_a_layer_calls_fresh_is_held_by_nothing_else(layer: AnyLayer) -> None:
+    """Neither by what it was given nor by what it keeps: the next layer may write over it."""
+    params, _ = layer.init(make_key(0), (4,))
+    x, dy = np.ones((5, 4), np.float32), np.ones((5, 3 if tree.leaves(params) else 4), np.float32)
+    y, residuals = layer.forward(params, x)
+    held = [x, dy, *arrays_in(params), *arrays_in(residuals)]
+    if is_fresh(layer.forward):
+        assert y.flags.writeable
+        assert not any(np.shares_memory(y, array) for array in held)
+    dparams, dx = layer.vjp(params, residuals, dy)
+    onto = tree.map(np.copy, dparams)
+    held += [y, *arrays_in(dparams), *tree.leaves(onto)]
+    with tree.writable(tree.leaves(onto)):
+        another_dx = add_vjp(layer, params, residuals, dy, onto, 0.5)
+    for found in (dx, another_dx):
+        if is_fresh(layer.vjp):
+            assert found.flags.writeable
+            assert not any(np.shares_memory(found, array) for array in held)
+
+
+def arrays_in(record: Any) -> list[np.ndarray]:
+    """Those of params or residuals, whatever records they are in."""
+    if isinstance(record, np.ndarray):
+        return [record]
+    if attrs.has(type(record)):
+        record = [getattr(record, field.name) for field in attrs.fields(type(record))]
+    return [array for part in record for array in arrays_in(part)] if isinstance(record, list | tuple) else []
+
+
+@pytest.mark.parametrize("order", "CF")
+def test_in_memory_that_is_given_up_a_chain_computes_the_same(order: str) -> None:
+    """Bit for bit what its layers do one by one; and nobody else's arrays are written to."""
+    net = chain(relu(), linear(9), relu(), chain(linear(9), relu(), tanh()), relu(), linear(2), gelu())
+    params, _ = net.init(make_key(0), (6,))
+    x = np.asarray(np.random.default_rng(0).standard_normal((4, 6)), np.float32, order=order)
+    dy = np.asarray(np.random.default_rng(1).standard_normal((4, 2)), np.float32, order=order)
+    before = x.copy(), dy.copy()
+
+    def one_by_one(net: AnyLayer, params: Any, x: np.ndarray) -> tuple[np.ndarray, list[Any]]:
+        done = []
+        for layer, p in zip(net.parts, params, strict=True):
+            if layer.parts:
+                x, inner = one_by_one(layer, p, x)
+                done += inner
+            else:
+                x, residuals = layer.forward(p, x)
+                done.append((layer, p, residuals))
+        return x, done
+
+    y, residuals = net.forward(params, x)
+    wanted, done = one_by_one(net, params, x)
+    assert np.array_equal(y, wanted)
+    dparams, dx = net.vjp(params, residuals, dy)
+    onto = tree.map(np.zeros_like, params)
+    with tree.writable(tree.leaves(onto)):
+        assert np.array_equal(add_vjp(net, params, residuals, dy, onto, 0.0), dx)
+    wanted, gradients = dy, []
+    for layer, p, kept in reversed(done):
+        dp, wanted = layer.vjp(p, kept, wanted)
+        gradients[:0] = tree.leaves(dp)
+    assert np.array_equal(dx, wanted)
+    for found in (tree.leaves(dparams), tree.leaves(onto)):
+        assert all(np.array_equal(a, b) for a, b in zip(found, gradients, strict=True))
+    assert np.array_equal(x, before[0])
+    assert np.array_equal(dy, before[1])
+
+
+def test_a_layer_that_does_not_call_its_result_fresh_keeps_it() -> None:
+    """One of somebody's own, say, that keeps its y, and whose vjp returns an array that it has elsewhere."""
+    slopes = np.full((2, 3), 3, np.float32)
+    mine = Layer(
+        "mine", tanh().init, lambda params, x: (x - 1, None), lambda params, kept, dy, need_dx=True: ((), slopes)
+    )
+    kept = []
+
+    def forward(params: tuple[()], x: np.ndarray) -> tuple[np.ndarray, None]:
+        kept.append(x - 1)
+        return kept[0], None
+
+    net = chain(relu(), attrs.evolve(mine, forward=forward), relu())
+    y, residuals = net.forward(((), (), ()), np.zeros((2, 3), np.float32))
+    assert (y == 0).all()
+    assert (kept[0] == -1).all()
+    _, dx = net.vjp(((), (), ()), residuals, np.ones((2, 3), np.float32))
+    assert (dx == 0).all()
+    assert (slopes == 3).all()
 
 
 @pytest.mark.usefixtures("as_users_run")

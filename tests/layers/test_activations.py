@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 from funcnet.check import check_layer
 from funcnet.check.strategies import keys, shapes, sizes
+from funcnet.inplace import over_of
 from funcnet.layer import AnyLayer
 from funcnet.layers.activations import gelu, leaky_relu, logistic, relu, sigmoid, softplus, tanh
 from funcnet.random import Key
@@ -93,3 +94,25 @@ def test_relu_of_every_size_and_order_in_memory(shape: tuple[int, int], lay: Any
     y, _ = relu().forward((), x)
     assert y.dtype == dtype
     np.testing.assert_array_equal(y, np.where(x > 0, x, 0) + np.where(np.isnan(x), math.nan, 0))
+    given_up = x.copy(order="K") if x.flags.forc else lay(x)
+    over, residuals = over_of(relu().forward)((), given_up)
+    assert over is given_up is residuals.kept
+    assert not over.flags.writeable
+    np.testing.assert_array_equal(over, y)
+
+
+@pytest.mark.parametrize("layer", ALL, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_over_memory_that_is_given_up_all_is_the_same(layer: AnyLayer, dtype: type) -> None:
+    """Bit for bit, forward and back; and what is kept of the way forward is not written over."""
+    x, dy = np.random.default_rng(0).standard_normal((2, 7, 5)).astype(dtype)
+    y, residuals = layer.forward((), x)
+    _, dx = layer.vjp((), residuals, dy)
+    over_y, over_residuals = over_of(layer.forward)((), x.copy())
+    kept = over_residuals.kept.copy()
+    _, over_dx = over_of(layer.vjp)((), over_residuals, dy.copy())
+    for found, wanted in ((over_y, y), (over_dx, dx), (over_residuals.kept, kept)):
+        assert found.dtype == dtype
+        assert np.array_equal(found, wanted)
+    with pytest.raises(ShapeError, match=r"expected dy of shape \(7, 5\), got shape \(7, 4\)"):
+        over_of(layer.vjp)((), residuals, dy[:, 1:].copy())

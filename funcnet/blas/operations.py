@@ -1,0 +1,165 @@
+"""Products and sums of large arrays, by the BLAS that NumPy itself multiplies with.
+
+    product(a, b)                  a b, fresh, in a fast order in memory
+    sum_of_rows(x)                 fresh too
+    scale(y, a)                    y <- a y, in place, as are the others
+    add_scaled(y, a, x)            y <- y + a x
+    add_row(y, row)                y <- y + row, to every row of y
+    keep_and_add(y, keep, x)       y <- keep y + x
+    add_product(y, keep, a, b)     y <- keep y + a b
+
+A step spends its time in three products and, after them, in sweeps over the parameters: their gradients, velocities
+and penalties. NumPy's own sweeps run on one core and make a new array each, whose every page the system must first
+clear, and ``np.matmul`` cannot add to what is there. BLAS does both, on all cores, in place.
+
+It must be the very library that NumPy uses: a second one (SciPy's, say) has threads of its own, and those that still
+spin after one library's work slow the other down. Three products and the update of 784-256-10, 3072-512-10 and
+784-1024-10, over the bare products (Intel Xeon, 2 cores, OpenBLAS 0.3.31):
+
+    plain NumPy                     1.63  2.09  1.51
+    NumPy in place, in blocks       1.76  1.58  1.25
+    SciPy's BLAS for the update     1.75  2.18  1.93
+    this                            1.14  1.18  1.07
+
+Where that library is none that can be called so, NumPy does the same in blocks that fit a cache.
+
+The order in memory counts too. Kernels copy what they multiply into an order of their own, and do so fastest where the
+shorter axis of a matrix runs along memory: 32 x 512 times 512 x 512 takes 0.69 times as long as row by row. Only a
+product of two factors that lie row by row is made row by row.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import numpy as np
+
+from funcnet.blas.parts import PART, in_parts, read
+from funcnet.blas.routines import COLUMN_MAJOR, routines
+from funcnet.shapes import Array, Float, Num, expect
+from funcnet.tree import freeze
+
+__all__ = ["add_product", "add_row", "add_scaled", "fast_order", "keep_and_add", "product", "scale", "sum_of_rows"]
+
+_BLOCK = 1 << 15  # entries: several arrays of that many fit a core's own cache
+_SMALL = 1 << 12  # below, a call costs more than it saves
+
+
+def scale(y: Float[Array, "*shape"], factor: float) -> None:
+    """y <- factor y, in place; y is writable."""
+    called = routines(y.dtype.char) if y.size > _SMALL and y.flags.forc else None
+    if called is not None:
+        called.scal(y.size, factor, called.memory(y, True), 1)
+    else:
+        y *= float(factor)
+
+
+def add_scaled(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape"]) -> None:
+    """y <- y + factor x, in place.
+
+    Both have the same shape and dtype; y is writable.
+
+    Raises:
+        ShapeError: where they do not.
+    """
+    expect("a sum in place", "what is added", x, y.shape, y.dtype)
+    factor, size = float(factor), y.size  # a NumPy float64 would turn float32 into float64
+    if size <= _SMALL or not _alike(y, x):
+        y += factor * x
+    elif (called := routines(y.dtype.char)) is not None:
+        called.axpy(size, factor, called.memory(x), 1, called.memory(y, True), 1)
+    else:
+        flat_y, flat_x = y.ravel(order="K"), x.ravel(order="K")
+        for begin in range(0, size, _BLOCK):
+            flat_y[begin : begin + _BLOCK] += factor * flat_x[begin : begin + _BLOCK]
+
+
+def add_row(y: Float[Array, "m n"], row: Float[Array, "n"]) -> None:
+    """y <- y + row, in place, added to every row of y; both have the same dtype, and y is writable.
+
+    By BLAS on all cores, as an outer product with ones: 0.3 of the time that NumPy takes for 1,024 x 256.
+    """
+    m, n = y.shape
+    called = routines(y.dtype.char) if y.size > _SMALL and y.flags.forc and row.flags.c_contiguous else None
+    if called is None:
+        y += row
+        return
+    ones, at_row, at_y = called.memory(_ones(m, y.dtype)), called.memory(row), called.memory(y, True)
+    if y.flags.f_contiguous:
+        called.ger(COLUMN_MAJOR, m, n, 1.0, ones, 1, at_row, 1, at_y, m)
+    else:
+        called.ger(COLUMN_MAJOR, n, m, 1.0, at_row, 1, ones, 1, at_y, n)
+
+
+def sum_of_rows(x: Float[Array, "m n"]) -> Float[Array, "n"]:
+    """The sum of the rows of x, fresh, by BLAS: a quarter of the time that NumPy's sum takes for 128 x 256."""
+    return _ones(len(x), x.dtype).dot(x)
+
+
+@functools.lru_cache(8)
+def _ones(length: int, dtype: np.dtype) -> Array:
+    return freeze(np.ones(length, dtype))
+
+
+def keep_and_add(y: Float[Array, "*shape"], keep: float, x: Float[Array, "*shape"]) -> None:
+    """y <- keep y + x, in place; of ``keep`` 0, nothing of the old y is left, not even what is not a number."""
+    expect("a sum in place", "what is added", x, y.shape, y.dtype)
+    if keep == 0:
+        y[...] = x
+        return
+    if y.size <= _SMALL:
+        y *= float(keep)
+        y += x
+        return
+    if keep != 1:
+        scale(y, keep)
+    add_scaled(y, 1.0, x)
+
+
+def product(a: Num[Array, "m k"], b: Num[Array, "k n"], order: Literal["C", "F"] | None = None) -> Num[Array, "m n"]:
+    """a b, fresh, in that order in memory, or in the one in which it is made fastest."""
+    (m, k), n = a.shape, b.shape[1]
+    if m == 1:  # in either order; dot makes the same call of BLAS as matmul, half a microsecond sooner
+        return a.dot(b)
+    if order is None:
+        order = "C" if a.flags.c_contiguous and b.flags.c_contiguous else fast_order(m, n)
+    if m * n * k < 2 * PART or a.dtype != b.dtype:
+        return a.dot(b) if order == "C" else np.matmul(a, b, order=order)
+    y = np.empty((m, n), np.result_type(a, b), order)
+    add_product(y, 0.0, a, b)
+    return y
+
+
+def fast_order(m: int, n: int) -> Literal["C", "F"]:
+    """The order in memory in which a product m x n is made fastest, unless both factors lie row by row."""
+    return "C" if n < m else "F"
+
+
+def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: Float[Array, "k n"]) -> None:
+    """y <- keep y + a b, in place; of ``keep`` 0, nothing of the old y is left, not even what is not a number.
+
+    All have the same dtype; y is writable.
+    """
+    if y.size <= _SMALL:
+        keep_and_add(y, keep, a.dot(b))
+        return
+    if y.flags.c_contiguous and not y.flags.f_contiguous:
+        y, a, b = y.T, b.T, a.T
+    called = routines(y.dtype.char) if len(b) > 0 and y.flags.f_contiguous else None
+    left, right = read(a), read(b)
+    if called is None or left is None or right is None:
+        keep_and_add(y, keep, a @ b)
+        return
+    (m, n), k = y.shape, len(b)
+    make = in_parts(called, m, n, k, left, right)
+    if make is not None:
+        make(y, keep, a, b)
+        return
+    at_a, at_b, at_y = called.memory(a), called.memory(b), called.memory(y, True)
+    called.gemm(COLUMN_MAJOR, left[0], right[0], m, n, k, 1.0, at_a, left[1], at_b, right[1], keep, at_y, m)
+
+
+def _alike(y: Array, x: Array) -> bool:
+    """Whether both lie without gaps and in the same order."""
+    return bool((y.flags.c_contiguous and x.flags.c_contiguous) or (y.flags.f_contiguous and x.flags.f_contiguous))

@@ -1,0 +1,55 @@
+"""How a pure function says what it would do in place, for a caller that may.
+
+    with_twin(f, g)    f, and g does the same onto memory that it is given
+    with_over(f, g)    f, and g does the same over its last array, which its caller gives up
+    fresh(f)           f, whose first array is its caller's alone: it holds it nowhere, and nothing else does
+
+What is made new must be cleared by the system, fetched by a core and thrown out again, which costs more than the
+arithmetic. A chain whose ``linear`` makes a fresh y has the ``relu`` after it write over that y.
+
+All is bound to the function, not to the record that holds it: a function that takes this one's place in such a record
+(``attrs.evolve(penalty, grad=...)``) says nothing, so the two never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["fresh", "is_fresh", "over_of", "twin_of", "with_over", "with_twin"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_twin(function: F, twin: Callable[..., Any]) -> F:
+    """The function itself, with a twin that does the same in place, for whom a fresh result is too slow."""
+    function.twin = twin  # type: ignore[attr-defined]
+    return function
+
+
+def twin_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The twin of a function, if it has one."""
+    return getattr(function, "twin", None)
+
+
+def with_over(function: F, over: F) -> F:
+    """The function itself, with one beside it that writes over the array that it is given last."""
+    function.over = over  # type: ignore[attr-defined]
+    return function
+
+
+def over_of(function: F) -> F:
+    """The function that does the same over its last array, or the function itself."""
+    over: F = getattr(function, "over", function)
+    return over
+
+
+def fresh(function: F) -> F:
+    """The function itself, said to return an array that is its caller's alone."""
+    function.fresh = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_fresh(function: Callable[..., Any]) -> bool:
+    """Whether the function says so."""
+    return getattr(function, "fresh", False)
