@@ -79,18 +79,15 @@ def add_vjp(
     keep: float,
     *,
     need_dx: bool = True,
-    give_up_dy: bool = False,
 ) -> Float[Array, "batch ..."] | None:
     """The vjp in place: ``onto``, a tree like params of writable arrays, becomes keep onto + dparams. Returns dx.
 
-    By the twin of the layer's vjp, which takes the arguments up to ``need_dx``; without one, by the vjp, over dy where
-    that is given up.
+    By the twin of the layer's vjp, which takes the same arguments; without one, by the vjp.
     """
     if (twin := twin_of(layer.vjp)) is not None:
         dx: Array | None = twin(params, residuals, dy, onto, keep, need_dx=need_dx)
         return dx
-    vjp = over_of(layer.vjp) if give_up_dy else layer.vjp
-    dparams, dx = vjp(params, residuals, dy, need_dx=need_dx)
+    dparams, dx = layer.vjp(params, residuals, dy, need_dx=need_dx)
     if onto == ():
         return dx
     for (path, total), gradient in zip(tree.named_leaves(onto), tree.leaves(dparams), strict=True):
@@ -116,6 +113,8 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
             hint = " (call it to make the layer)" if callable(layer) else ""
             raise TypeError(f"chain[{place}] is no layer but a {type(layer).__name__}: {layer!r:.60}{hint}")
 
+    linked = tuple(_linked(*three) for three in zip((None, *layers[:-1]), layers, (*layers[1:], None), strict=True))
+
     def init(key: Key, in_shape: Shape) -> tuple[tuple[Any, ...], Shape]:
         params, shape = [], tuple(in_shape)
         for place, (layer, layer_key) in enumerate(zip(layers, split(key, len(layers)), strict=True)):
@@ -131,13 +130,10 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
     ) -> tuple[Float[Array, "batch ..."], tuple[Any, ...]]:
         _expect_params(layers, params)
         residuals: list[Any] = []
-        give_up_x = False  # whether nobody but this chain has x
         try:
-            for layer, layer_params in zip(layers, params, strict=True):
-                layer_forward = over_of(layer.forward) if give_up_x else layer.forward
-                x, kept = layer_forward(layer_params, x)
+            for layer, layer_params in zip(linked, params, strict=True):
+                x, kept = layer.forward(layer_params, x)
                 residuals.append(kept)
-                give_up_x = is_fresh(layer.forward)
         except ShapeError as error:
             raise error.inside(f"chain[{len(residuals)}]") from None
         return x, tuple(residuals)
@@ -145,25 +141,21 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
     def backward(
         params: tuple[Any, ...], dy: Float[Array, "batch ..."], need_dx: bool, layer_vjp: Callable[..., Array | None]
     ) -> tuple[int, Float[Array, "batch ..."] | None]:
-        """Send dy back, last layer first, by ``layer_vjp(place, dy, need_dx, give_up_dy) -> dx``.
-
-        Returns where it stopped, and dx.
-        """
+        """Send dy back, last layer first, by ``layer_vjp(place, dy, need_dx) -> dx``; where it stopped, and dx."""
         _expect_params(layers, params)
-        give_up_dy = False  # whether nobody but this chain has dy
         # The products stop at the first layer that has parameters, unless the caller wants dx: the gradient with
         # respect to the data is a third of the arithmetic of a network with one hidden layer.
         first = 0 if need_dx else next((i for i, p in enumerate(params) if tree.leaves(p)), len(layers))
         for place in reversed(range(first, len(layers))):
             wanted = need_dx or place > first
             try:
-                dx = layer_vjp(place, dy, wanted, give_up_dy)
+                dx = layer_vjp(place, dy, wanted)
             except ShapeError as error:
                 raise error.inside(f"chain[{place}]") from None
             if wanted:
                 if dx is None:
                     raise TypeError(f"the vjp of chain[{place}].{layers[place]} returned no dx, which was asked for")
-                dy, give_up_dy = dx, is_fresh(layers[place].vjp)
+                dy = dx
         return first, dy if need_dx else None
 
     def vjp(
@@ -171,9 +163,8 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
     ) -> tuple[tuple[Any, ...], Float[Array, "batch ..."] | None]:
         dparams: list[Any] = []
 
-        def layer_vjp(place: int, dy: Array, need_dx: bool, give_up_dy: bool) -> Array | None:
-            vjp_of_layer = over_of(layers[place].vjp) if give_up_dy else layers[place].vjp
-            layer_dparams, dx = vjp_of_layer(params[place], residuals[place], dy, need_dx=need_dx)
+        def layer_vjp(place: int, dy: Array, need_dx: bool) -> Array | None:
+            layer_dparams, dx = linked[place].vjp(params[place], residuals[place], dy, need_dx=need_dx)
             dparams.append(layer_dparams)
             return dx
 
@@ -190,14 +181,20 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
         *,
         need_dx: bool = True,
     ) -> Float[Array, "batch ..."] | None:
-        def layer_vjp(place: int, dy: Array, need_dx: bool, give_up_dy: bool) -> Array | None:
-            args = params[place], residuals[place], dy, onto[place], keep
-            return add_vjp(layers[place], *args, need_dx=need_dx, give_up_dy=give_up_dy)
+        def layer_vjp(place: int, dy: Array, need_dx: bool) -> Array | None:
+            return add_vjp(linked[place], params[place], residuals[place], dy, onto[place], keep, need_dx=need_dx)
 
         return backward(params, dy, need_dx, layer_vjp)[1]
 
     name = f"chain({', '.join(layer.name for layer in layers)})"
     return Layer(name, init, forward, with_twin(vjp, add_vjp_of_chain), parts=layers)
+
+
+def _linked(before: AnyLayer | None, layer: AnyLayer, after: AnyLayer | None) -> AnyLayer:
+    """The layer between two others: it writes over what they make that nobody but their chain has."""
+    forward = over_of(layer.forward) if before is not None and is_fresh(before.forward) else layer.forward
+    vjp = over_of(layer.vjp) if after is not None and is_fresh(after.vjp) else layer.vjp
+    return attrs.evolve(layer, forward=forward, vjp=vjp)
 
 
 def _expect_params(layers: tuple[AnyLayer, ...], params: Any) -> None:

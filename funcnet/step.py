@@ -182,6 +182,7 @@ class _Look:
         opt_state: the state's own.
         arrays: the parameters' arrays by their paths.
         penalised: the same, in order, each with its penalty or None.
+        opt_arrays: the optimizer's arrays.
         own: the arrays of parameters and optimizer, which are to be written over.
     """
 
@@ -189,16 +190,18 @@ class _Look:
     opt_state: Tree
     arrays: Mapping[str, Array]
     penalised: list[tuple[Array, Penalty | None]]
+    opt_arrays: list[Array]
     own: list[Array]
 
 
 def _look(state: TrainState, penalties: Mapping[str, Penalty]) -> _Look:
     arrays = dict(tree.named_leaves(state.params))
     _expect_paths(penalties, arrays)
-    own = [*arrays.values(), *tree.leaves(state.opt_state)]
+    opt_arrays = tree.leaves(state.opt_state)
+    own = [*arrays.values(), *opt_arrays]
     tree.expect_own(own)
     penalised = [(array, penalties.get(path)) for path, array in arrays.items()]
-    return _Look(state.params, state.opt_state, arrays, penalised, own)
+    return _Look(state.params, state.opt_state, arrays, penalised, opt_arrays, own)
 
 
 def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penalties: Mapping[str, Penalty]) -> Step:
@@ -218,7 +221,8 @@ def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penal
 
         def onto(total: Tree, keep: float) -> Iterator[tuple[Array, Array]]:
             add_vjp(net, params, residuals, dprediction, total, keep, need_dx=False)
-            for (weight, penalty), gradient in zip(look.penalised, tree.leaves(total), strict=True):
+            gradients = look.opt_arrays if total is opt_state else tree.leaves(total)
+            for (weight, penalty), gradient in zip(look.penalised, gradients, strict=True):
                 if penalty is not None:
                     add_grad(penalty, gradient, weight)
                 yield weight, gradient

@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnet import random
 from funcnet.data.dataset import Split
-from funcnet.data.mapped import read_ahead, read_in_order
+from funcnet.data.mapped import mapped_rows, read_in_order
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, ShapeError, UInt8, expect, whole_number
 from funcnet.step import Batch
@@ -100,9 +100,13 @@ def _in_order(split: Split, size: int) -> Iterator[Split]:
 
 def _shuffled(split: Split, size: int, key: Key) -> Iterator[Split]:
     order = random.permutation(key, len(split))
-    ask = read_ahead(split.x)
-    ask(order[:size])
-    for begin in range(0, len(split), size):
-        end = begin + size
-        ask(order[end : end + size])
-        yield split.take(order[begin:end])
+    with mapped_rows(split.x) as mapped:
+        if mapped is not None:
+            mapped.ask(order[:size])
+        for begin in range(0, len(split), size):
+            rows = order[begin : begin + size]
+            if mapped is None:
+                yield split.take(rows)
+            else:
+                mapped.ask(order[begin + size : begin + 2 * size])
+                yield Split(mapped.take(rows), split.y[rows])

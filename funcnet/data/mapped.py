@@ -1,4 +1,4 @@
-"""Files mapped into memory: the system is told in which order they are read, and what is needed next.
+"""Rows of arrays that are files mapped into memory: asked for before they are needed, and read from the file.
 
 A shuffled epoch over a set larger than the memory finds most of its rows on the disk. Left to itself, the system
 fetches a page when it is touched, one after the other, while everything waits; and as it expects to go on from there,
@@ -7,19 +7,24 @@ random, and before which rows a batch will need, it fetches these alone, all at 
 
 A batch of 128 rows of 3,072 bytes, none of them in memory, takes 11 ms to gather; asked for before, 0.9 ms to ask and
 0.4 ms to gather. In a process that may hold a quarter of the file, 1.9 ms, and 400 ms if the order is not told (a
-virtual disk that takes 65 us to read a page).
+virtual disk that takes 65 us to read a page). Where the file that is mapped can be opened, its rows are read from it
+instead: a fifth of that is saved, since no page needs a place among the addresses of the process.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import attrs
 import numpy as np
 
 from funcnet.shapes import Array, Integer
 
-__all__ = ["read_ahead", "read_in_order"]
+__all__ = ["MappedRows", "mapped_rows", "read_in_order"]
 
 
 def read_in_order(array: Array) -> None:
@@ -28,24 +33,86 @@ def read_in_order(array: Array) -> None:
         mapping.madvise(mmap.MADV_SEQUENTIAL)
 
 
-def read_ahead(array: Array) -> Callable[[Integer[Array, "rows"]], None]:
-    """Say that rows of the array are read in any order, and return ``ask(rows)``, to be called before they are.
+@attrs.frozen(eq=False)
+class MappedRows:
+    """The rows of a mapped array, in any order.
 
-    It has the system read them into memory, and does not wait for them. It does nothing for an array that is there.
+    Attributes:
+        array: it.
+        mapping: where it lies.
+        offset: how many bytes into the mapping it begins.
+        file: the mapped file, opened, and where in it the mapping begins; None where it cannot be opened.
     """
+
+    array: Array
+    mapping: mmap.mmap
+    offset: int
+    file: tuple[int, int] | None
+
+    def ask(self, rows: Integer[Array, "rows"]) -> None:
+        """Have the system read the rows into memory, and do not wait for them."""
+        size = self.array.strides[0]
+        for row in rows.tolist():
+            begin = self.offset + row * size
+            if self.file is not None:
+                descriptor, start = self.file
+                os.posix_fadvise(descriptor, start + begin, size, os.POSIX_FADV_WILLNEED)
+            else:
+                page = begin - begin % mmap.PAGESIZE
+                self.mapping.madvise(mmap.MADV_WILLNEED, page, begin + size - page)
+
+    def take(self, rows: Integer[Array, "rows"]) -> Array:
+        """The rows, copied.
+
+        Raises:
+            OSError: where they cannot be read.
+        """
+        if self.file is None:
+            return self.array.take(rows, axis=0)
+        descriptor, start = self.file
+        taken = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
+        size, memory, first = self.array.strides[0], taken.reshape(-1).view(np.uint8).data, start + self.offset
+        for place, row in enumerate(rows.tolist()):
+            read = os.preadv(descriptor, [memory[place * size : (place + 1) * size]], first + row * size)
+            if read != size:
+                raise OSError(f"row {row} of a mapped file ends after {read} of {size} bytes: the file became shorter")
+        return taken
+
+
+@contextmanager
+def mapped_rows(array: Array) -> Iterator[MappedRows | None]:
+    """The rows of an array that is mapped, of which the system is told that they are read in any order; else None."""
     mapping = _mapping(array)
     if mapping is None or not array.flags.c_contiguous:
-        return lambda rows: None
+        yield None
+        return
     mapping.madvise(mmap.MADV_RANDOM)
-    size, first = array.strides[0], array.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+    address = np.frombuffer(mapping, np.uint8).ctypes.data
+    file = _file_at(address)
+    try:
+        yield MappedRows(array, mapping, array.ctypes.data - address, file)
+    finally:
+        if file is not None:
+            os.close(file[0])
 
-    def ask(rows: Integer[Array, "rows"]) -> None:
-        for row in rows.tolist():
-            begin = first + row * size
-            page = begin - begin % mmap.PAGESIZE
-            mapping.madvise(mmap.MADV_WILLNEED, page, begin + size - page)
 
-    return ask
+def _file_at(address: int) -> tuple[int, int] | None:
+    """The file that is mapped at the address, opened, and where in it that is; None where it is not to be found."""
+    maps = Path("/proc/self/maps")
+    for line in maps.read_text().splitlines() if maps.exists() else []:
+        span, kind, offset, device, inode, *path = line.split(maxsplit=5)
+        begin, end = (int(place, 16) for place in span.split("-"))
+        if begin <= address < end and path and kind[3] == "s":
+            try:
+                file = os.open(path[0], os.O_RDONLY)
+            except OSError:
+                return None
+            status = os.fstat(file)
+            if (status.st_ino, f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}") == (int(inode), device):
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+                return file, int(offset, 16) + address - begin
+            os.close(file)
+    return None
 
 
 def _mapping(array: Array) -> mmap.mmap | None:
