@@ -80,8 +80,11 @@ def add_row(y: Float[Array, "m n"], row: Float[Array, "n"]) -> None:
 
     By BLAS on all cores, as an outer product with ones: 0.3 of the time that NumPy takes for 1,024 x 256.
     """
+    if y.size <= _SMALL or not (y.flags.forc and row.flags.c_contiguous):
+        y += row
+        return
     m, n = y.shape
-    called = routines(y.dtype.char) if y.size > _SMALL and y.flags.forc and row.flags.c_contiguous else None
+    called = routines(y.dtype.char)
     if called is None:
         y += row
         return
@@ -119,9 +122,9 @@ def keep_and_add(y: Float[Array, "*shape"], keep: float, x: Float[Array, "*shape
 
 def product(a: Num[Array, "m k"], b: Num[Array, "k n"], order: Literal["C", "F"] | None = None) -> Num[Array, "m n"]:
     """a b, fresh, in that order in memory, or in the one in which it is made fastest."""
-    (m, k), n = a.shape, b.shape[1]
-    if m == 1:  # in either order; dot makes the same call of BLAS as matmul, half a microsecond sooner
+    if len(a) == 1:  # in either order; dot makes the same call of BLAS as matmul, half a microsecond sooner
         return a.dot(b)
+    (m, k), n = a.shape, b.shape[1]
     if order is None:
         order = "C" if a.flags.c_contiguous and b.flags.c_contiguous else fast_order(m, n)
     if m * n * k < 2 * PART or a.dtype != b.dtype:

@@ -17,7 +17,6 @@ from funcnet.random import make_key
 PAGE = mmap.PAGESIZE
 
 needs_advice = pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="this system takes no advice on memory")
-needs_maps = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not say what is mapped")
 
 
 class Spy(mmap.mmap):
@@ -52,6 +51,17 @@ def spy(path: Path) -> Spy:
 
 
 @pytest.fixture
+def _told_which_file(path: Path) -> None:
+    """Some systems do not say what is mapped, and some file systems (overlays) tell of another file."""
+    maps, status = Path("/proc/self/maps"), path.stat()
+    images = np.memmap(path, np.uint8, "r")
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x} {status.st_ino} "
+    if not maps.exists() or not any(str(path) in line and device in line for line in maps.read_text().splitlines()):
+        pytest.skip("this system does not tell which file is mapped")
+    del images
+
+
+@pytest.fixture
 def _without_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "_file_at", lambda address: None)
 
@@ -70,7 +80,7 @@ def test_rows_are_asked_for_by_the_pages_they_lie_on(spy: Spy) -> None:
         assert end == first + 3000
 
 
-@needs_maps
+@pytest.mark.usefixtures("_told_which_file")
 def test_rows_are_asked_of_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a mapping that begins inside of the file, and an array that begins inside of the mapping."""
     asked = []
@@ -142,7 +152,7 @@ def test_a_file_that_is_no_longer_the_one_that_was_mapped(path: Path, gone: str)
     assert all(same_batches(before, images))
 
 
-@needs_maps
+@pytest.mark.usefixtures("_told_which_file")
 def test_a_file_that_became_shorter_is_an_error(path: Path) -> None:
     """And no end of the process, as touching the mapping would be."""
     images = np.memmap(path, np.uint8, "r", shape=(64, 3000))
@@ -154,7 +164,7 @@ def test_a_file_that_became_shorter_is_an_error(path: Path) -> None:
             rows.take(np.array([3, 30]))
 
 
-@needs_maps
+@pytest.mark.usefixtures("_told_which_file")
 def test_no_file_stays_open(path: Path) -> None:
     images = np.memmap(path, np.uint8, "r", shape=(64, 3000))
 
