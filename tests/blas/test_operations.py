@@ -135,6 +135,18 @@ def test_what_does_not_fit_is_refused(x: np.ndarray) -> None:
     assert (y == 1).all()
 
 
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("row", [np.ones(199, np.float32), np.ones(200)])
+def test_a_row_that_does_not_fit_is_refused(row: np.ndarray) -> None:
+    """And not read beyond its end, or as numbers of another size."""
+    if operations.routines("f") is None:
+        pytest.skip("what NumPy takes, NumPy adds")
+    y = np.ones((200, 200), np.float32)
+    with pytest.raises(ShapeError, match="what is added"):
+        blas.add_row(y, row)
+    assert (y == 1).all()
+
+
 @pytest.mark.parametrize("size", [5, 200])
 def test_what_is_read_only_is_not_written_to(size: int) -> None:
     """Not by BLAS either, which knows of addresses alone: sums, products, and products in parts."""
