@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import attrs
 import numpy as np
@@ -31,6 +32,9 @@ class ActivationResiduals:
     kept: Float[Array, "batch ..."]
 
 
+Forward: TypeAlias = Callable[[tuple[()], Array], tuple[Array, ActivationResiduals]]
+
+
 def _activation(
     name: str,
     f: Callable[[Float[Array, "..."]], Float[Array, "..."]],
@@ -47,12 +51,15 @@ def _activation(
     def init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
         return (), in_shape
 
-    def forward(
-        params: tuple[()], x: Float[Array, "batch *shape"]
-    ) -> tuple[Float[Array, "batch *shape"], ActivationResiduals]:
-        expect_float(name, "x", x, kinds="fc")
-        y = freeze(f(x))
-        return y, ActivationResiduals(x if keep_input else y)
+    def forward_by(f: Callable[[Float[Array, "..."]], Float[Array, "..."]]) -> Forward:
+        def forward(
+            params: tuple[()], x: Float[Array, "batch *shape"]
+        ) -> tuple[Float[Array, "batch *shape"], ActivationResiduals]:
+            expect_float(name, "x", x, kinds="fc")
+            y = freeze(f(x))
+            return y, ActivationResiduals(x if keep_input else y)
+
+        return forward
 
     def vjp(
         params: tuple[()], residuals: ActivationResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
@@ -60,14 +67,6 @@ def _activation(
         kept = residuals.kept
         expect(name, "dy", dy, kept.shape, kept.dtype)
         return (), slope(kept) * dy if need_dx else None
-
-    def forward_over(
-        params: tuple[()], x: Float[Array, "batch *shape"]
-    ) -> tuple[Float[Array, "batch *shape"], ActivationResiduals]:
-        assert over is not None
-        expect_float(name, "x", x, kinds="fc")
-        y = freeze(over(x))
-        return y, ActivationResiduals(y)
 
     def vjp_over(
         params: tuple[()], residuals: ActivationResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
@@ -77,9 +76,8 @@ def _activation(
         dy *= slope(kept)
         return (), dy
 
-    return Layer(
-        name, init, forward if over is None else with_over(forward, forward_over), fresh(with_over(vjp, vjp_over))
-    )
+    forward = forward_by(f) if over is None else with_over(forward_by(f), forward_by(over))
+    return Layer(name, init, forward, fresh(with_over(vjp, vjp_over)))
 
 
 def relu() -> Layer[tuple[()], ActivationResiduals]:
