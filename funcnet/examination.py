@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from funcnet import tree
+from funcnet.aligned import is_own
 from funcnet.data.batches import Normalization, batches
 from funcnet.data.dataset import Split
 from funcnet.layer import AnyLayer
@@ -185,7 +186,7 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
     for path, layer, layer_params in _parts("", net, params):
         y, residuals = layer.forward(layer_params, x)
         alive.append(residuals)
-        kept = {id(a if a.base is None else a.base): a.nbytes for a in _arrays(residuals)}
+        kept = {id(a if is_own(a) else a.base): a.nbytes for a in _arrays(residuals)}
         facts.append(
             LayerFacts(
                 path,

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
-import numpy as np
 
-from funcnet import tree
+from funcnet import aligned, tree
 from funcnet.inplace import twin_of
 from funcnet.layer import AnyLayer, add_vjp
 from funcnet.losses import Loss
@@ -170,7 +169,8 @@ def make_step(
 
 def copy_state(state: TrainState) -> TrainState:
     """The state with arrays of its own."""
-    return attrs.evolve(state, params=tree.map(np.copy, state.params), opt_state=tree.map(np.copy, state.opt_state))
+    params, opt_state = (tree.map(aligned.copy, part) for part in (state.params, state.opt_state))
+    return attrs.evolve(state, params=params, opt_state=opt_state)
 
 
 @attrs.frozen(eq=False)
@@ -228,7 +228,7 @@ def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penal
                 yield weight, gradient
 
         def alone() -> Iterator[tuple[Array, Array]]:
-            spare = spares.pop() if spares else tree.map(np.empty_like, params)
+            spare = spares.pop() if spares else tree.map(aligned.empty_like, params)
             with tree.writable(tree.leaves(spare)):
                 yield from onto(spare, 0.0)
             spares.append(spare)

@@ -1,0 +1,67 @@
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from funcnet import aligned, tree
+from funcnet.layers.linear import LinearParams
+
+LAYOUTS = {
+    "by rows": lambda a: a,
+    "by columns": np.asfortranarray,
+    "its axes in another order": lambda a: a.transpose(*range(1, a.ndim), 0) if a.ndim else a,
+    "with gaps": lambda a: np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a,
+}
+
+
+@given(
+    shape=st.lists(st.sampled_from([0, 1, 2, 3, 65]), max_size=3).map(tuple),
+    dtype=st.sampled_from([np.float32, np.float64, np.uint8, np.int64, bool]),
+    layout=st.sampled_from(list(LAYOUTS)),
+)
+def test_a_copy_is_the_array_at_the_beginning_of_a_line(shape: tuple[int, ...], dtype: type, layout: str) -> None:
+    array = LAYOUTS[layout](np.random.default_rng(0).integers(0, 100, shape).astype(dtype))
+    copied = aligned.copy(array)
+    assert (copied.shape, copied.dtype, copied.strides) == (array.shape, array.dtype, array.copy(order="K").strides)
+    np.testing.assert_array_equal(copied, array)
+    assert copied.flags.writeable
+    assert not np.shares_memory(copied, array)
+    assert copied.__array_interface__["data"][0] % 64 == 0
+    assert type(copied) is np.ndarray
+
+
+def test_an_array_is_its_own_and_its_views_are_not() -> None:
+    for whole in (np.ones((4, 3)), aligned.copy(np.ones((4, 3))), aligned.empty_like(np.ones((4, 3)))):
+        assert aligned.is_own(whole)
+        for view in (whole[1:], whole.T, whole[:], whole.view(), whole.reshape(-1), np.broadcast_to(whole, (2, 4, 3))):
+            assert not aligned.is_own(view)
+    assert not aligned.is_own(np.frombuffer(b"0123", np.uint8))
+
+
+def test_what_is_no_plain_array_of_numbers_is_copied_as_it_is() -> None:
+    masked = np.ma.masked_array([1.0, 2.0], [True, False])
+    assert type(aligned.copy(masked)) is type(masked)
+    assert aligned.copy(np.array(["a", None])).tolist() == ["a", None]
+
+
+def test_records_of_views_are_copied_once_and_stay_read_only() -> None:
+    params = LinearParams(np.ones((4, 3), np.float32))
+    assert params.weight.__array_interface__["data"][0] % 64 == 0
+    assert LinearParams(params.weight).weight is params.weight
+    assert LinearParams(params.weight[:2]).weight.base is params.weight
+    with pytest.raises(ValueError, match="read-only"):
+        params.weight[:2][0] = 5
+    writable = aligned.copy(params.weight)
+    part = LinearParams(writable[:2])
+    writable[:] = 5
+    assert (part.weight == 1).all()
+    assert pickle.loads(pickle.dumps(params)) == params
+
+
+def test_a_mapped_tree_takes_what_was_made_for_it() -> None:
+    made = []
+    (mapped,) = tree.map(lambda a: made.append(aligned.copy(a)) or made[-1], (np.ones(3),))
+    assert mapped is made[0]
+    assert not mapped.flags.writeable
