@@ -114,6 +114,7 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
             raise TypeError(f"chain[{place}] is no layer but a {type(layer).__name__}: {layer!r:.60}{hint}")
 
     linked = tuple(_linked(*three) for three in zip((None, *layers[:-1]), layers, (*layers[1:], None), strict=True))
+    forwards = tuple(layer.forward for layer in linked)
 
     def init(key: Key, in_shape: Shape) -> tuple[tuple[Any, ...], Shape]:
         params, shape = [], tuple(in_shape)
@@ -131,8 +132,8 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
         _expect_params(layers, params)
         residuals: list[Any] = []
         try:
-            for layer, layer_params in zip(linked, params, strict=True):
-                x, kept = layer.forward(layer_params, x)
+            for layer_forward, layer_params in zip(forwards, params, strict=True):
+                x, kept = layer_forward(layer_params, x)
                 residuals.append(kept)
         except ShapeError as error:
             raise error.inside(f"chain[{len(residuals)}]") from None

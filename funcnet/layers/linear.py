@@ -78,9 +78,12 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
         """Whether all is as it nearly always is, in one look. Where it is not, ``check`` and ``check_x`` say what."""
         if params.__class__ is not LinearParams or x.__class__ is not np.ndarray or x.ndim != 2:
             return False
-        weight, b = params.weight, params.bias
-        fits = weight.shape == (x.shape[1], width) and x.dtype is weight.dtype and (b is not None) == bias
-        return fits and (b is None or (b.shape == (width,) and b.dtype is weight.dtype))
+        weight, b, dtype = params.weight, params.bias, x.dtype
+        if weight.shape != (x.shape[1], width) or weight.dtype is not dtype:
+            return False
+        if b is None:
+            return not bias
+        return bias and b.ndim == 1 and len(b) == width and b.dtype is dtype  # what b.shape says, in half the time
 
     def forward(params: LinearParams, x: Float[Array, "batch in"]) -> tuple[Float[Array, "batch out"], LinearResiduals]:
         if not accepts(params, x):
