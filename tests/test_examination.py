@@ -53,6 +53,14 @@ def test_a_layer_of_ones_own_may_keep_anything() -> None:
     assert describe(chain(linear(2), strange), (3,))[1] == LayerFacts("[1]", "strange", (2,), 0, 0, 0)
 
 
+def test_what_is_kept_beside_a_view_of_it_counts_once() -> None:
+    plain = linear(2)
+    keeps_its_weight = attrs.evolve(
+        plain, forward=lambda params, x: (plain.forward(params, x)[0], (params.weight, params.weight.T))
+    )
+    assert describe(keeps_its_weight, (3,)) == (LayerFacts("", "linear(2)", (2,), 8, 6, 4 * 6),)
+
+
 @given(count=st.sampled_from([1, 2, 7, 1001]), classes=st.integers(1, 5))
 def test_answers_by_hand(count: int, classes: int) -> None:
     """Against a softmax in float64, example by example; also across the border of a batch."""

@@ -142,13 +142,15 @@ def test_what_was_changed_in_memory_alone_is_seen(path: Path) -> None:
     assert all(same_batches(np.array(images), images))
 
 
-@pytest.mark.parametrize("gone", ["removed", "replaced"])
+@pytest.mark.parametrize(
+    "gone", ["removed", "replaced", "replaced by one of the name that the system gives to it then"]
+)
 def test_a_file_that_is_no_longer_the_one_that_was_mapped(path: Path, gone: str) -> None:
     images = np.memmap(path, np.uint8, "r", shape=(64, 3000))
     before = np.array(images)
     path.unlink()
-    if gone == "replaced":
-        np.zeros_like(before).tofile(path)
+    if gone != "removed":
+        np.zeros_like(before).tofile(path if gone == "replaced" else path.with_name(f"{path.name} (deleted)"))
     assert all(same_batches(before, images))
 
 

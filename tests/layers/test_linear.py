@@ -107,7 +107,13 @@ def test_the_parameters_of_another_layer_are_refused() -> None:
             LinearParams(mine.weight, np.zeros(1, np.float32)),
             r"params.bias of shape \(3,\), got shape \(1,\)",
         ),
+        (
+            linear(3),
+            LinearParams(mine.weight, np.zeros((3, 1), np.float32)),
+            r"params.bias of shape \(3,\), got shape \(3, 1\)",
+        ),
         (linear(3), LinearParams(mine.weight, np.zeros(3)), "params.bias of dtype float32"),
+        (linear(3, bias=False), LinearParams(mine.weight.astype(np.float64)), "x of dtype float64, got dtype float32"),
         (linear(3), (), r"expected LinearParams, got a tuple"),
     ):
         with pytest.raises(ShapeError, match=message):
