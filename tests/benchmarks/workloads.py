@@ -58,7 +58,7 @@ TRAINING = (
     Workload((784, 1024, 10), 256, 12_800),
     Workload((512, 512, 512, 512, 512, 512, 10), 32, 3_200),
 )
-INFERENCE = (Workload((784, 256, 10), 1, 1_000), Workload((784, 256, 10), 1024, 10_240))
+INFERENCE = (Workload((784, 256, 10), 1, 5_000), Workload((784, 256, 10), 1024, 10_240))
 
 
 @attrs.frozen(slots=False)
