@@ -33,7 +33,8 @@ class _Memory(np.ndarray[Any, Any]):
 
 def empty_like(array: Array) -> Array:
     """A writable array of this one's shape, dtype and order in memory, that begins at a line."""
-    strides = np.empty_like(array).strides
+    # Where NumPy would lay each axis; asked of a smaller array, whose memory leaves no gap as large as the other's.
+    strides = [step * array.itemsize for step in np.empty_like(array, np.bool_).strides]
     memory = _Memory((array.nbytes + _LINE,), np.uint8)
     begin = -memory.__array_interface__["data"][0] % _LINE
     return np.ndarray(array.shape, array.dtype, memory, begin, strides)
