@@ -20,7 +20,7 @@ from pathlib import Path
 import attrs
 from matplotlib.figure import Figure
 from peers import PEERS
-from turns import Point, Timing, ratio, take_turns
+from turns import Point, Timing, ratio, results_folder, round_count, take_turns
 from workloads import INFERENCE, TRAINING, Workload
 
 from funcnet.environment import environment
@@ -149,11 +149,14 @@ def page(rows: Sequence[Row], peers: Sequence[str], rounds: int, imports: tuple[
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=round_count, default=9)
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--only", default="", help="only the workloads whose names have this in them")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where benchmarks.md and benchmarks.png go")
+    parser.add_argument("--out", type=results_folder, default=RESULTS, help="where benchmarks.md and benchmarks.png go")
     options = parser.parse_args()
+    names = [workload.name for workload in (*TRAINING, *INFERENCE)]
+    if not any(options.only in name for name in names):
+        parser.error(f"no workload has {options.only!r} in its name; they are {'; '.join(names)}")
     peers = list(dict.fromkeys([*BASELINES, "funcnet", *options.peers]))
     others = [peer for peer in peers if peer != "funcnet"]
     rows: list[Row] = []
@@ -172,7 +175,6 @@ def main() -> None:
                 print(f"{rows[-1].name}:", *(f"{peer} {m:.2f} ({a:.2f}-{b:.2f})" for peer, (m, a, b) in found))
             sys.stdout.flush()
     text = page(rows, others, options.rounds, import_ratios(options.rounds))
-    options.out.mkdir(parents=True, exist_ok=True)
     write_whole(options.out / "benchmarks.md", text)
     plot(rows, others).savefig(options.out / "benchmarks.png", dpi=200)
     print(text)

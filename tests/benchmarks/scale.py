@@ -24,7 +24,7 @@ from compare import RESULTS
 from mapped import BATCH, CLASSES, HIDDEN, INPUTS
 from matplotlib.figure import Figure
 from tqdm import tqdm
-from turns import Point, Timing, answer, ratio, running, take_turns
+from turns import Point, Timing, answer, ratio, results_folder, round_count, running, take_turns
 from workloads import Workload
 
 from funcnet.environment import environment
@@ -166,8 +166,8 @@ def larger_than_memory(rounds: int) -> str:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where scale.md and scale.png go")
+    parser.add_argument("--rounds", type=round_count, default=9)
+    parser.add_argument("--out", type=results_folder, default=RESULTS, help="where scale.md and scale.png go")
     options = parser.parse_args()
     measured = [(s, take_turns([Point("funcnet", w) for w in s.workloads], ["epoch"], options.rounds)) for s in SWEEPS]
     parts = []
@@ -194,7 +194,6 @@ def main() -> None:
         + "\n"
         + to_markdown(Table("Measured on", ("", ""), environment(), text=2))
     )
-    options.out.mkdir(parents=True, exist_ok=True)
     write_whole(options.out / "scale.md", text)
     plot(measured).savefig(options.out / "scale.png", dpi=160)
     print(text)

@@ -1,8 +1,13 @@
 """That the benchmarks still run; what they measure is theirs to say."""
 
 import math
+import re
+import sys
+from pathlib import Path
 
+import compare
 import pytest
+import scale
 from compare import Row, expect_one_arithmetic, page, plot
 from scale import line
 from turns import Point, Timing, ratio, take_turns
@@ -47,3 +52,35 @@ def test_the_arrays_of_a_workload_are_the_same_for_all() -> None:
     assert (one.images == other.images).all()
     assert (one.y == one.images[:, :3].argmax(axis=1)).all()
     assert one.x.mean() == pytest.approx((one.images - 127.5).mean() / 73.9, abs=1e-5)
+
+
+@pytest.mark.parametrize("script", [compare, scale])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--rounds", "1"), "quartiles need 2 rounds or more, got 1"),
+        (("--rounds", "some"), "invalid round_count value: 'some'"),
+        (("--out", __file__), "no folder can be made at .*test_benchmarks.py: File exists"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_anything_is_measured(
+    script: object,
+    arguments: tuple[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["script", *arguments])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_comparison_of_nothing_leaves_the_last_one_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["compare.py", "--only", "nope", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        compare.main()
+    assert "no workload has 'nope' in its name; they are 784-256-10, batch 128;" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -48,6 +49,24 @@ class Timing:
     loss: float
     peak: int
     seconds: dict[str, tuple[float, ...]]
+
+
+def round_count(text: str) -> int:
+    """How many rounds, as a command's argument."""
+    count = int(text)
+    if count < 2:
+        raise argparse.ArgumentTypeError(f"quartiles need 2 rounds or more, got {count}")
+    return count
+
+
+def results_folder(text: str) -> Path:
+    """A folder for results, as a command's argument: made before anything is measured, or refused then."""
+    path = Path(text)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"no folder can be made at {path}: {error.strerror}") from None
+    return path
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
