@@ -21,7 +21,6 @@ import attrs
 import numpy as np
 
 from funcnet import aligned
-from funcnet.aligned import is_own
 from funcnet.shapes import Array
 
 __all__ = [
@@ -58,7 +57,7 @@ def expect_own(arrays: Sequence[Array]) -> None:
     Raises:
         ValueError: where an array is a view, or stands there twice.
     """
-    if len(set(builtins.map(id, arrays))) != len(arrays) or not all(builtins.map(is_own, arrays)):
+    if len(set(builtins.map(id, arrays))) != len(arrays) or not all(builtins.map(aligned.is_own, arrays)):
         raise ValueError("a state that is given up needs arrays of its own (copy_state makes such a state)")
 
 
@@ -83,7 +82,7 @@ def readonly(array: object) -> Array:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"a record holds NumPy arrays, got {type(array).__name__}: {array!r:.80}")
-    finished = is_own(array) or (isinstance(array.base, np.ndarray) and not array.base.flags.writeable)
+    finished = aligned.is_own(array) or (isinstance(array.base, np.ndarray) and not array.base.flags.writeable)
     if array.flags.writeable or not finished:
         return freeze(aligned.copy(array))
     return array
@@ -170,7 +169,7 @@ def _map(f: Callable[..., Array], path: str, node: Tree, others: tuple[Tree, ...
 def _finished(result: Any, given: tuple[Array, ...]) -> Array:
     """The result of a mapped function as a read-only array, without freezing one that it was given or a part of one."""
     result = np.asarray(result)  # an operation on an array of no axes makes a scalar
-    if not is_own(result) or any(result is array for array in given):
+    if not aligned.is_own(result) or any(result is array for array in given):
         return readonly(result)
     return freeze(result)
 

@@ -1,12 +1,8 @@
-import pickle
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from funcnet import aligned, tree
-from funcnet.layers.linear import LinearParams
+from funcnet import aligned
 
 LAYOUTS = {
     "by rows": lambda a: a,
@@ -44,24 +40,3 @@ def test_what_is_no_plain_array_of_numbers_is_copied_as_it_is() -> None:
     masked = np.ma.masked_array([1.0, 2.0], [True, False])
     assert type(aligned.copy(masked)) is type(masked)
     assert aligned.copy(np.array(["a", None])).tolist() == ["a", None]
-
-
-def test_records_of_views_are_copied_once_and_stay_read_only() -> None:
-    params = LinearParams(np.ones((4, 3), np.float32))
-    assert params.weight.__array_interface__["data"][0] % 64 == 0
-    assert LinearParams(params.weight).weight is params.weight
-    assert LinearParams(params.weight[:2]).weight.base is params.weight
-    with pytest.raises(ValueError, match="read-only"):
-        params.weight[:2][0] = 5
-    writable = aligned.copy(params.weight)
-    part = LinearParams(writable[:2])
-    writable[:] = 5
-    assert (part.weight == 1).all()
-    assert pickle.loads(pickle.dumps(params)) == params
-
-
-def test_a_mapped_tree_takes_what_was_made_for_it() -> None:
-    made = []
-    (mapped,) = tree.map(lambda a: made.append(aligned.copy(a)) or made[-1], (np.ones(3),))
-    assert mapped is made[0]
-    assert not mapped.flags.writeable

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
-from funcnet import tree
+from funcnet import aligned, tree
 from funcnet.layers.linear import LinearParams
 
 
@@ -135,3 +135,24 @@ def test_map_freezes_only_what_it_made() -> None:
 def test_norms_neither_overflow_nor_vanish() -> None:
     assert tree.norm(np.full(3, 1e20, np.float32)) == pytest.approx(1e20 * np.sqrt(3))
     assert tree.norm(np.full(4, 1e-25, np.float32)) == pytest.approx(2e-25)
+
+
+def test_records_of_views_are_copied_once_and_stay_read_only() -> None:
+    params = LinearParams(np.ones((4, 3), np.float32))
+    assert params.weight.__array_interface__["data"][0] % 64 == 0
+    assert LinearParams(params.weight).weight is params.weight
+    assert LinearParams(params.weight[:2]).weight.base is params.weight
+    with pytest.raises(ValueError, match="read-only"):
+        params.weight[:2][0] = 5
+    writable = aligned.copy(params.weight)
+    part = LinearParams(writable[:2])
+    writable[:] = 5
+    assert (part.weight == 1).all()
+    assert pickle.loads(pickle.dumps(params)) == params
+
+
+def test_a_mapped_tree_takes_what_was_made_for_it() -> None:
+    made = []
+    (mapped,) = tree.map(lambda a: made.append(aligned.copy(a)) or made[-1], (np.ones(3),))
+    assert mapped is made[0]
+    assert not mapped.flags.writeable
