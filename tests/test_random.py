@@ -99,6 +99,19 @@ def test_a_permutation_has_every_number_once(key: Key, count: int) -> None:
     assert sorted(random.permutation(key, count).tolist()) == list(range(count))
 
 
+words = st.sampled_from([0, 1, 255, 256, 2**16 - 1])
+
+
+@given(st.lists(st.tuples(words, words, words, words), max_size=30))
+def test_a_permutation_is_the_order_of_64_bit_numbers(numbers: list[tuple[int, ...]]) -> None:
+    """Of equal ones, which are made here on purpose, the first comes first."""
+    drawn = np.array([sum(word << 16 * place for place, word in enumerate(number)) for number in numbers], np.uint64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(random, "_bits", lambda key, count: drawn)
+        order = random.permutation(make_key(0), len(drawn))
+    assert order.tolist() == sorted(range(len(drawn)), key=lambda place: drawn[place])
+
+
 def test_permutations_are_all_as_likely() -> None:
     counts = np.zeros((4, 4))
     for k in random.split(make_key(5), 4000):

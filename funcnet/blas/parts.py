@@ -108,7 +108,7 @@ def in_parts(
 def _boxes(routines: Routines, sizes: tuple[int, int, int], left: Operand, right: Operand) -> list[Box]:
     """What is made by one call each, in the order in which cores take them, in turns; none where one would do."""
     axis = _slowest_axis(*sizes, left[0], right[0])
-    widths = _widths(sizes[axis], routines.library.cores)
+    widths = _widths(axis, sizes[axis], routines.library.cores)
     if len(widths) == 1 or min(widths) * (math.prod(sizes) // sizes[axis]) < PART:
         return []
     shortest = min(widths) if axis == _K else sizes[_K]
@@ -139,9 +139,9 @@ def _slowest_axis(m: int, n: int, k: int, left: int, right: int) -> int:
     return _K if left == PLAIN else _M
 
 
-def _widths(length: int, cores: int) -> tuple[int, ...]:
+def _widths(axis: int, length: int, cores: int) -> tuple[int, ...]:
     """The widths of parts: what kernels make at once (16 rows, 4 columns) stays together."""
-    unit = 16 if length >= 128 * cores else 4
+    unit = 16 if axis == _M and length >= 128 * cores else 4
     width = -(-length // (cores * unit)) * unit
     return (*[width] * (length // width), *([length % width] if length % width else []))
 

@@ -11,6 +11,7 @@ import numpy as np
 from funcnet import random
 from funcnet.data.dataset import Split
 from funcnet.data.mapped import mapped_rows, read_in_order
+from funcnet.data.rotation import rotation
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, ShapeError, UInt8, expect, whole_number
 from funcnet.step import Batch
@@ -30,9 +31,14 @@ class Normalization(Record):
     scale: Float[Array, "..."] = array_field()
     shift: Float[Array, "..."] = array_field()
 
-    def __call__(self, x: UInt8[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+    def __call__(
+        self, x: UInt8[Array, "batch ..."], y: Float[Array, "batch ..."] | None = None
+    ) -> Float[Array, "batch ..."]:
+        """The images normalised, in a fresh array or over ``y``, which is writable."""
         expect("normalization", "x", x, ("batch", *self.scale.shape), np.dtype(np.uint8))
-        y = x.astype(np.float32)  # first, and then in place: the product of mixed types goes by small buffers
+        y = np.empty(x.shape, np.float32) if y is None else y
+        expect("normalization", "y", y, x.shape, np.dtype(np.float32))
+        y[...] = x  # first, and then in place: the product of mixed types goes by small buffers
         y *= self.scale
         y += self.shift
         return y
@@ -88,8 +94,9 @@ def batches(
         ValueError: for a size below 1.
     """
     size = whole_number("the size of a batch", size, 1)
+    new = rotation((size, *split.in_shape), np.dtype(np.float32))
     for rows in _in_order(split, size) if key is None else _shuffled(split, size, key):
-        yield Batch(rows.x if normalize is None else normalize(rows.x), rows.y)
+        yield Batch(rows.x if normalize is None else normalize(rows.x, new()[: len(rows)]), rows.y)
 
 
 def _in_order(split: Split, size: int) -> Iterator[Split]:

@@ -63,6 +63,22 @@ def test_every_example_comes_once_with_its_target(count: int, size: int, key: Ke
     assert shuffled or rows == list(range(count))
 
 
+@given(st.integers(1, 60), st.integers(1, 5), keys(), st.booleans())
+def test_batches_that_are_kept_stay_as_they_were(count: int, size: int, key: Key, shuffled: bool) -> None:
+    """Though the memory of those that are not is used again: here a part of every other batch is kept."""
+    x = images(key, count, (2, 2))
+    normalize = normalization(x)
+    kept = [
+        (batch.x[:, 0], normalize(x[batch.y])[:, 0])
+        for number, batch in enumerate(
+            batches(Split(x, np.arange(count)), size, normalize=normalize, key=key if shuffled else None)
+        )
+        if number % 2 == 0
+    ]
+    for part, wanted in kept:
+        np.testing.assert_array_equal(part, wanted)
+
+
 def test_the_order_is_the_keys() -> None:
     split = Split(np.zeros((50, 1)), np.arange(50))
 
@@ -89,6 +105,23 @@ def test_a_normalization_is_of_one_shape() -> None:
     normalize = normalization(images(make_key(0), 3, (4, 4, 3)))
     with pytest.raises(ShapeError, match=r"expected x of shape \(batch, 4, 4, 3\), got shape \(3, 1, 4, 3\)"):
         normalize(np.zeros((3, 1, 4, 3), np.uint8))
+
+
+def test_images_are_normalised_over_an_array_of_their_shape() -> None:
+    x = images(make_key(0), 3, (4, 4))
+    normalize = normalization(x)
+    y = np.empty(x.shape, np.float32)
+    assert normalize(x, y) is y
+    np.testing.assert_array_equal(y, normalize(x))
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("wrong", [np.empty((5, 4, 4), np.float32), np.empty((3, 4, 4))])
+def test_images_are_not_normalised_over_an_array_that_does_not_fit(wrong: np.ndarray) -> None:
+    """One image would fill an array of many."""
+    x = images(make_key(0), 3, (4, 4))
+    with pytest.raises(ShapeError, match=r"normalization: expected y"):
+        normalization(x)(x, wrong)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8, 3)])
