@@ -94,7 +94,7 @@ def batches(
         ValueError: for a size below 1.
     """
     size = whole_number("the size of a batch", size, 1)
-    new = rotation((size, *split.in_shape), np.dtype(np.float32))
+    new = rotation((min(size, len(split)), *split.in_shape), np.dtype(np.float32))
     for rows in _in_order(split, size) if key is None else _shuffled(split, size, key):
         yield Batch(rows.x if normalize is None else normalize(rows.x, new()[: len(rows)]), rows.y)
 

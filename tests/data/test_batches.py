@@ -79,6 +79,13 @@ def test_batches_that_are_kept_stay_as_they_were(count: int, size: int, key: Key
         np.testing.assert_array_equal(part, wanted)
 
 
+def test_a_batch_larger_than_the_set_is_the_set() -> None:
+    """And takes no more memory, however large it was to be."""
+    x = images(make_key(0), 3, (2, 2))
+    (batch,) = batches(Split(x, np.arange(3)), 10**15, normalize=normalization(x))
+    np.testing.assert_array_equal(batch.x, normalization(x)(x))
+
+
 def test_the_order_is_the_keys() -> None:
     split = Split(np.zeros((50, 1)), np.arange(50))
 
