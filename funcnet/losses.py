@@ -74,15 +74,16 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
         grad = np.exp(log_p)
         total = np.add.reduce(grad, axis=0)
         log_total = np.log(total)
-        answers = (labels, np.arange(batch))
-        log_likelihood = log_p[answers] - log_total
+        answers = np.multiply(labels, batch, dtype=np.intp)  # where they stand in the rows, laid end to end
+        answers += np.arange(batch)
+        log_likelihood = log_p.take(answers) - log_total
         total *= batch
         grad /= total
         if label_smoothing:
             mean = np.add.reduce(log_p, axis=0) / classes - log_total
             log_likelihood = (1 - label_smoothing) * log_likelihood + label_smoothing * mean
             grad -= label_smoothing / (classes * batch)
-        grad[answers] -= (1 - label_smoothing) / batch
+        grad.reshape(-1)[answers] -= (1 - label_smoothing) / batch
         return -float(np.add.reduce(log_likelihood)) / batch, grad.T
 
     def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:

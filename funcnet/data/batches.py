@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from funcnet import random
-from funcnet.data.dataset import Split
+from funcnet.data.dataset import Split, rows_of
 from funcnet.data.mapped import mapped_rows, read_in_order
 from funcnet.data.rotation import rotation
 from funcnet.random import Key
@@ -95,25 +95,24 @@ def batches(
     """
     size = whole_number("the size of a batch", size, 1)
     new = rotation((min(size, len(split)), *split.in_shape), np.dtype(np.float32))
-    for rows in _in_order(split, size) if key is None else _shuffled(split, size, key):
-        yield Batch(rows.x if normalize is None else normalize(rows.x, new()[: len(rows)]), rows.y)
+    for x, y in _in_order(split, size) if key is None else _shuffled(split, size, key):
+        yield Batch(x if normalize is None else normalize(x, new()[: len(x)]), y)
 
 
-def _in_order(split: Split, size: int) -> Iterator[Split]:
+def _in_order(split: Split, size: int) -> Iterator[tuple[Array, Array]]:
     read_in_order(split.x)
     for begin in range(0, len(split), size):
-        yield Split(split.x[begin : begin + size], split.y[begin : begin + size])
+        yield split.x[begin : begin + size], split.y[begin : begin + size]
 
 
-def _shuffled(split: Split, size: int, key: Key) -> Iterator[Split]:
+def _shuffled(split: Split, size: int, key: Key) -> Iterator[tuple[Array, Array]]:
     order = random.permutation(key, len(split))
     with mapped_rows(split.x) as mapped:
         if mapped is not None:
             mapped.ask(order[:size])
         for begin in range(0, len(split), size):
             rows = order[begin : begin + size]
-            if mapped is None:
-                yield split.take(rows)
-            else:
+            if mapped is not None:
                 mapped.ask(order[begin + size : begin + 2 * size])
-                yield Split(mapped.take(rows), split.y[rows])
+            x = rows_of(split.x, rows) if mapped is None else mapped.take(rows)
+            yield x, rows_of(split.y, rows)

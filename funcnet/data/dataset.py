@@ -9,7 +9,7 @@ from funcnet.random import Key
 from funcnet.shapes import Array, Integer, Num, Shape, ShapeError
 from funcnet.tree import readonly_view
 
-__all__ = ["DataError", "Dataset", "Split", "hold_out"]
+__all__ = ["DataError", "Dataset", "Split", "hold_out", "rows_of"]
 
 
 class DataError(Exception):
@@ -51,7 +51,7 @@ class Split:
         """
         if rows.dtype.kind not in "iu":
             raise ShapeError("take", "rows of an integer dtype (for a mask: np.flatnonzero(mask))", str(rows.dtype))
-        return Split(_rows(self.x, rows), _rows(self.y, rows))
+        return Split(rows_of(self.x, rows), rows_of(self.y, rows))
 
     def __repr__(self) -> str:
         return f"Split({len(self)} x {self.in_shape} {self.x.dtype})"
@@ -96,6 +96,7 @@ def hold_out(dataset: Dataset, count: int, key: Key) -> Dataset:
     return Dataset(f"{dataset.name}, validation", train, validation, dataset.classes)
 
 
-def _rows(array: Array, rows: Integer[Array, "rows"]) -> Array:
+def rows_of(array: Num[Array, "n ..."], rows: Integer[Array, "rows"]) -> Num[Array, "rows ..."]:
+    """The rows of an array, in that order, copied."""
     # take() is about twice as fast as an index, but copies a whole array first where it is not contiguous.
     return array.take(rows, axis=0) if array.flags.c_contiguous else array[rows]
