@@ -87,7 +87,7 @@ def plot(measured: Sequence[tuple[Sweep, list[Timing]]]) -> Figure:
             at = axes[row, column]
             at.plot(s.values, line(s.values, values)[0], color=GREY, linewidth=1)
             at.plot(s.values, values, "o", color=BLUE, markersize=5)
-            at.set_ylim(bottom=0)
+            at.set_ylim(0, 1.1 * max(values))
             at.set_xlim(left=0)
             finish(at, title, s.name, unit if column == 0 else "")
     return figure
