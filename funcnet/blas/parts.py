@@ -140,7 +140,7 @@ def _slowest_axis(m: int, n: int, k: int, left: int, right: int) -> int:
 
 
 def _widths(axis: int, length: int, cores: int) -> tuple[int, ...]:
-    """The widths of parts: what kernels make at once (16 rows, 4 columns) stays together; sums are halved evenly."""
+    """The widths of parts: what kernels make at once (16 rows, 4 columns) stays together, sums are cut evenly."""
     unit = 16 if axis == _M and length >= 128 * cores else 4
     width = -(-length // (cores * unit)) * unit
     return (*[width] * (length // width), *([length % width] if length % width else []))
