@@ -48,7 +48,7 @@ class LayerFacts:
 
 
 def _fills(picture: Picture, attribute: attrs.Attribute[bytes], pixels: bytes) -> None:
-    if not _is_picture(picture.shape) or len(pixels) != math.prod(picture.shape):
+    if not _is_picture(picture.shape) or min(picture.shape) < 1 or len(pixels) != math.prod(picture.shape):
         raise ValueError(f"expected the pixels of a picture, found {len(pixels)} bytes of shape {picture.shape}")
 
 
@@ -69,6 +69,16 @@ class Picture:
         return np.frombuffer(self.pixels, np.uint8).reshape(self.shape)
 
 
+def _share(record: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"expected a share from 0 to 1, found {value}")
+
+
+def _count(record: Any, attribute: attrs.Attribute[int], value: int) -> None:
+    if value < 0:
+        raise ValueError(f"expected a count, from 0 up, found {value}")
+
+
 @attrs.frozen
 class Mistake:
     """A wrong answer.
@@ -79,12 +89,15 @@ class Mistake:
         predicted: the label predicted.
         confidence: the probability given to the prediction.
         picture: the example, where it is a picture.
+
+    Raises:
+        ValueError: for a confidence outside [0, 1].
     """
 
     index: int
     true: int
     predicted: int
-    confidence: float
+    confidence: float = attrs.field(validator=_share)
     picture: Picture | None
 
 
@@ -96,15 +109,19 @@ class Bin:
         count: how many there are.
         confidence: the mean of the probabilities given to their predictions; 0 for none.
         accuracy: the share of them predicted rightly; 0 for none.
+
+    Raises:
+        ValueError: for a negative count, or what is not in [0, 1].
     """
 
-    count: int
-    confidence: float
-    accuracy: float
+    count: int = attrs.field(validator=_count)
+    confidence: float = attrs.field(validator=_share)
+    accuracy: float = attrs.field(validator=_share)
 
 
 def _square(answers: Answers, attribute: attrs.Attribute[Any], confusion: tuple[tuple[int, ...], ...]) -> None:
-    if not confusion or any(len(row) != len(confusion) or min(row) < 0 for row in confusion):
+    # A count beyond 2^53 is none that sums of floating-point numbers could keep.
+    if not confusion or any(len(row) != len(confusion) or min(row) < 0 or max(row) > 1 << 53 for row in confusion):
         raise ValueError("expected a confusion matrix with a row and a column of counts for each class")
 
 
@@ -137,6 +154,11 @@ class Answers:
     mistakes: tuple[Mistake, ...] = attrs.field(repr=False, validator=_known)
 
 
+def _some_of_them(activity: UnitActivity, attribute: attrs.Attribute[int], never_active: int) -> None:
+    if not 0 <= never_active <= activity.units:
+        raise ValueError(f"expected some of {activity.units} units, found {never_active}")
+
+
 @attrs.frozen
 class UnitActivity:
     """The units of a ReLU layer that never answered with anything but 0.
@@ -146,12 +168,15 @@ class UnitActivity:
         name: its name.
         units: how many units it has.
         never_active: how many of them were 0 for every example.
+
+    Raises:
+        ValueError: for more of them than there are.
     """
 
     path: str
     name: str
     units: int
-    never_active: int
+    never_active: int = attrs.field(validator=_some_of_them)
 
 
 @attrs.frozen

@@ -20,6 +20,12 @@ from funcnet.training import EpochNumbers, EpochRecord
 __all__ = ["DataFacts", "RunRecord", "data_facts", "new_run"]
 
 
+def _counts(record: Any, attribute: attrs.Attribute[Any], counts: int | tuple[int, ...] | None) -> None:
+    for count in counts if isinstance(counts, tuple) else (counts,):
+        if count is not None and count < 0:
+            raise ValueError(f"expected a number of {attribute.name.replace('_', ' ')} from 0 up, found {count}")
+
+
 @attrs.frozen
 class DataFacts:
     """What a data set is.
@@ -34,15 +40,18 @@ class DataFacts:
         test_counts: the same of the testing examples.
         train_sha256: the checksum of the training examples followed by their targets, in hexadecimal.
         test_sha256: the same of the testing examples.
+
+    Raises:
+        ValueError: for a negative number of examples.
     """
 
     in_shape: Shape
     dtype: str
-    train_examples: int
-    test_examples: int
+    train_examples: int = attrs.field(validator=_counts)
+    test_examples: int = attrs.field(validator=_counts)
     classes: tuple[str, ...]
-    train_counts: tuple[int, ...]
-    test_counts: tuple[int, ...]
+    train_counts: tuple[int, ...] = attrs.field(validator=_counts)
+    test_counts: tuple[int, ...] = attrs.field(validator=_counts)
     train_sha256: str
     test_sha256: str
 
@@ -84,14 +93,15 @@ class RunRecord:
         examination: how the network answered the testing set after the last epoch.
 
     Raises:
-        ValueError: for a history that is not that of one run: epochs missing, or other penalties in some.
+        ValueError: for a history that is not that of one run: epochs missing, or other penalties in some; or for a
+            negative number of planned epochs.
     """
 
     dataset: str
     seed: int
     settings: tuple[tuple[str, str], ...] = ()
     command: str = ""
-    planned_epochs: int | None = None
+    planned_epochs: int | None = attrs.field(default=None, validator=_counts)
     ended: str = ""
     environment: tuple[tuple[str, str], ...] = ()
     data: DataFacts | None = None

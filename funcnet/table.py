@@ -11,8 +11,11 @@ __all__ = ["Table", "to_csv", "to_html", "to_latex", "to_markdown", "to_terminal
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}",
+    "|": r"\textbar{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
+    "\0": "{}", "\n": r"\allowbreak{}",
 }  # fmt: skip
+_LONG = 40  # rows, more than a page may hold
+_TEXT_SHARE = 0.55  # of a line, for the texts beside the rows' names
 
 
 def _as_wide(table: Table, attribute: attrs.Attribute[tuple[tuple[str, ...], ...]], rows: object) -> None:
@@ -61,27 +64,40 @@ def _cells(row: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def markdown_text(text: str) -> str:
-    """A text of one line in which nothing is taken for a tag or for emphasis."""
-    text = " ".join(text.split()).replace("\\", "\\\\").replace("<", "&lt;")
-    return re.sub(r"([*`]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    """A text of one line in which nothing is taken for a tag, emphasis, a link or mathematics."""
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split())).replace("\\", "\\\\").replace("<", "&lt;")
+    return re.sub(r"([*`$]|(?<!\w)_|_(?!\w)|~(?=~)|(?<=~)~|(?<=])\()", r"\\\1", text)
 
 
 def to_latex(table: Table) -> str:
-    """The table as a LaTeX float with the rules of the booktabs package."""
-    align = "".join("l" if place < table.text else "r" for place in range(len(table.columns)))
-    head = [_latex_row(table.columns), r"\midrule"] if any(table.columns) else []
-    lines = [
-        r"\begin{table}[htbp]",
-        r"\centering",
-        rf"\caption{{{_latex(table.title)}}}",
-        rf"\begin{{tabular}}{{{align}}}",
-        r"\toprule",
-        *head,
-        *map(_latex_row, table.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
+    """The table as a LaTeX float with the rules of the booktabs package; a long one over pages, by longtable."""
+    texts = max(1, table.text - 1)
+    wide = rf"p{{{_TEXT_SHARE / texts:.2f}\linewidth}}"
+    align = "".join("r" if at >= table.text else wide if at else "l" for at in range(len(table.columns)))
+    head = [r"\toprule", *([_latex_row(table.columns), r"\midrule"] if any(table.columns) else [])]
+    body = [*map(_latex_row, table.rows), r"\bottomrule"]
+    size, caption = r"\small\setlength{\tabcolsep}{4pt}", rf"\caption{{{_latex(table.title)}}}"
+    if len(table.rows) > _LONG:
+        lines = [
+            rf"{{{size}",
+            rf"\begin{{longtable}}{{{align}}}",
+            rf"{caption} \\",
+            *head,
+            r"\endhead",
+            *body,
+            r"\end{longtable}}",
+        ]
+    else:
+        lines = [
+            r"\begin{table}[htbp]",
+            rf"\centering{size}",
+            caption,
+            rf"\begin{{tabular}}{{{align}}}",
+            *head,
+            *body,
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -90,8 +106,10 @@ def _latex_row(row: tuple[str, ...]) -> str:
 
 
 def _latex(text: str) -> str:
-    text = "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
-    return f"{{{text}}}" if text.startswith("[") else text  # \\ would take it for its own argument
+    text = re.sub(r"-(?=-)", "-\0", " ".join(text.split()))  # two hyphens are no dash
+    text = re.sub(r"(\S{16})(?=\S{16})", "\\1\n", text)  # where a long word, a checksum, may break
+    text = "".join(_LATEX.get(letter, letter) for letter in text)
+    return f"{{{text}}}" if text.startswith(("[", "*")) else text  # \\ would take it for its own argument
 
 
 def to_csv(table: Table) -> str:

@@ -27,7 +27,7 @@ def test_markdown() -> None:
 def test_latex() -> None:
     assert to_latex(TABLE) == (
         "\\begin{table}[htbp]\n"
-        "\\centering\n"
+        "\\centering\\small\\setlength{\\tabcolsep}{4pt}\n"
         "\\caption{Costs \\& more}\n"
         "\\begin{tabular}{lrr}\n"
         "\\toprule\n"
@@ -43,14 +43,33 @@ def test_latex() -> None:
 
 def test_latex_of_a_table_without_a_head() -> None:
     lines = to_latex(WORDS).splitlines()
-    assert lines[3:6] == ["\\begin{tabular}{ll}", "\\toprule", "net & chain(relu, [1]) \\\\"]
+    assert lines[3:6] == ["\\begin{tabular}{lp{0.55\\linewidth}}", "\\toprule", "net & chain(relu, [1]) \\\\"]
     assert lines[6] == "path & a\\textbackslash{}b *c* \\\\"
 
 
 def test_a_cell_that_latex_takes_for_an_argument() -> None:
-    r"""``\\`` followed by ``[1]`` is a line break of that height."""
-    latex = to_latex(Table("", ("", ""), (("a", "b"), ("[1].weight", "#{}~^"))))
+    r"""``\\`` followed by ``[1]`` is a line break of that height, and by ``*`` one without a page's end."""
+    latex = to_latex(Table("", ("", ""), (("a", "b"), ("[1].weight", "#{}~^"), ("*star", ""))))
     assert "{[1].weight} & \\#\\{\\}\\textasciitilde{}\\textasciicircum{} \\\\" in latex
+    assert "{*star} & " in latex
+
+
+def test_what_latex_would_set_as_other_letters() -> None:
+    latex = to_latex(Table("", ("", ""), (("made by", "f --epochs 3 ---x 'y' `z`"),), text=2))
+    assert r"f -{}-epochs 3 -{}-{}-x \textquotesingle{}y\textquotesingle{} \textasciigrave{}z\textasciigrave{}" in latex
+
+
+def test_latex_may_break_what_no_line_holds() -> None:
+    latex = to_latex(Table("", ("", ""), (("SHA-256", "0123456789abcdef" * 4),), text=2))
+    assert r"\allowbreak{}".join(["0123456789abcdef"] * 4) in latex
+
+
+def test_a_table_longer_than_a_page_goes_on_on_the_next() -> None:
+    rows = tuple((f"class {k}", str(k)) for k in range(41))
+    long = to_latex(Table("T", ("a", "b"), rows))
+    assert r"\begin{longtable}{lr}" in long and r"\endhead" in long and "{table}" not in long
+    assert long.count("{") == long.count("}")
+    assert "longtable" not in to_latex(Table("T", ("a", "b"), rows[1:]))
 
 
 def test_csv_is_read_back() -> None:
@@ -77,12 +96,15 @@ def test_html() -> None:
 def test_text_and_numbers_side_by_side() -> None:
     table = Table("T", ("a", "b", "c"), (("x", "y", "1"),), text=2)
     assert to_markdown(table).splitlines()[3] == "| :--- | :--- | ---: |"
-    assert r"\begin{tabular}{llr}" in to_latex(table)
+    assert r"\begin{tabular}{lp{0.55\linewidth}r}" in to_latex(table)
     assert '<td class="text">y</td><td>1</td>' in to_html(table)
 
 
 def test_nothing_in_markdown_is_emphasis_or_a_tag() -> None:
     assert markdown_text("_a_ b_c *d* <i> `e`\n# f") == r"\_a\_ b_c \*d\* &lt;i> \`e\` # f"
+    assert markdown_text("~~a~~ ![b](c) [1].weight & &amp; $x$ a~b") == (
+        r"\~\~a\~\~ ![b]\(c) [1].weight & &amp;amp; \$x\$ a~b"
+    )
 
 
 def test_terminal() -> None:

@@ -51,9 +51,13 @@ def confusion_figure(answers: Answers, names: tuple[str, ...]) -> Figure:
 
 
 def class_figure(answers: Answers, names: tuple[str, ...]) -> Figure:
-    """Precision, recall and F1 of each class, best F1 first; of many classes the best and the worst."""
+    """Precision, recall and F1 of each class, best F1 first; of many classes the best and the worst.
+
+    What was neither there nor predicted is neither good nor bad, and left out.
+    """
     scores = class_scores(answers)
-    order = sorted(range(len(scores)), key=lambda k: (math.isnan(scores[k].f1), -scores[k].f1))
+    met = (k for k, score in enumerate(scores) if not math.isnan(score.f1))
+    order = sorted(met, key=lambda k: -scores[k].f1)
     few = len(order) <= _FEW
     chosen = order if few else [*order[:_ENDS], *order[-_ENDS:]]
     figure = new_figure(height=1.5 + 0.24 * len(chosen))

@@ -10,23 +10,36 @@ from matplotlib.figure import Figure
 from funcnet.record import RunRecord
 from funcnet.report.curves import has_accuracy
 from funcnet.report.style import DASHED, DOTTED, PALETTE, SOLID, curve, finish, legend, new_figure, plain
-from funcnet.step import Evaluation
+from funcnet.step import Evaluation, PenaltyValue
 from funcnet.table import Table
+from funcnet.training import EpochNumbers
 
 __all__ = ["comparison_figure", "recipes", "settings_differences"]
 
+_COLUMNS = 4  # of settings, for which a page has room side by side
+_UNKNOWN = "no difference that is recorded"
+
 
 def recipes(runs: Sequence[RunRecord]) -> tuple[tuple[str, tuple[RunRecord, ...]], ...]:
-    """The runs in groups that differ in nothing but the seed, each group with the settings that set it apart."""
-    groups: dict[tuple[tuple[str, str], ...], list[RunRecord]] = {}
+    """The runs in groups that differ in nothing but the seed, each group with the settings that set it apart.
+
+    Two runs of one seed are not in one group: the same again, or with a difference that their records do not have, they
+    are no two draws of which a mean could be taken.
+    """
+    groups: list[list[RunRecord]] = []
     for run in runs:
-        groups.setdefault(tuple(_settings(run).items()), []).append(run)
-    first = [group[0] for group in groups.values()]
+        for group in groups:
+            if _settings(run) == _settings(group[0]) and run.seed not in [other.seed for other in group]:
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    first = [group[0] for group in groups]
     if len(first) == 1:
         return ((first[0].dataset, tuple(runs)),)
     return tuple(
-        (f"{place}: " + ", ".join(f"{name} {value}" for name, value in _apart(group[0], first)), tuple(group))
-        for place, group in enumerate(groups.values(), 1)
+        (f"{place}: {', '.join(f'{name} {value}' for name, value in _apart(group[0], first)) or _UNKNOWN}", tuple(group))
+        for place, group in enumerate(groups, 1)
     )
 
 
@@ -34,13 +47,26 @@ def _settings(run: RunRecord) -> dict[str, str]:
     """What a run was made with: what its maker says, and what its numbers say."""
     return {
         "data set": run.dataset,
+        "training set": _set(run.data.train_examples, run.data.train_sha256) if run.data else "",
+        "testing set": _set(run.data.test_examples, run.data.test_sha256) if run.data else "",
         "epochs": "" if run.planned_epochs is None else str(run.planned_epochs),
         "layers": ", ".join(layer.name for layer in run.layers),
         "loss": run.loss_name,
-        "penalised": ", ".join(f"{p.path} ({p.name})" for p in run.train[0].penalties) if run.epochs else "",
+        "penalised": ", ".join(_penalty(p, run.history[0]) for p in run.train[0].penalties) if run.epochs else "",
         "rate after the first epoch": f"{run.history[0].learning_rate:g}" if run.epochs else "",
         **dict(run.settings),  # last: its maker's words are not written over
     }
+
+
+def _set(examples: int, checksum: str) -> str:
+    return f"{examples:,} examples ({checksum[:8]})"
+
+
+def _penalty(penalty: PenaltyValue, epoch: EpochNumbers) -> str:
+    """Which it is; of an l2, which is coefficient / 2 times the squared norm, with the coefficient."""
+    norm = dict(epoch.parameter_norms).get(penalty.path, 0.0)
+    coefficient = f" {2 * penalty.value / norm**2:.3g}" if penalty.name == "l2" and norm > 0 else ""
+    return f"{penalty.path} ({penalty.name}{coefficient})"
 
 
 def _apart(run: RunRecord, others: Sequence[RunRecord]) -> list[tuple[str, str]]:
@@ -53,6 +79,11 @@ def settings_differences(runs: Sequence[RunRecord]) -> Table:
     groups = recipes(runs)
     first = [group[0] for _, group in groups]
     names = dict.fromkeys(name for run in first for name, _ in _apart(run, first))
+    if len(names) > _COLUMNS:
+        said = (", ".join(f"{name} {value or '-'}" for name, value in _apart(run, first)) for run in first)
+        seeds = (", ".join(str(run.seed) for run in group) for _, group in groups)
+        cells = tuple((f"recipe {place}", *row) for place, row in enumerate(zip(seeds, said, strict=True), 1))
+        return Table("Recipes", ("", "Seeds", "What sets it apart"), cells, text=3)
     rows = tuple(
         (
             f"recipe {place}",
@@ -72,7 +103,7 @@ def comparison_figure(runs: Sequence[RunRecord]) -> Figure:
     ]
     if all(has_accuracy(run) for run in runs):
         shown.append(("Testing Accuracy", lambda e: e.accuracy))
-    figure = new_figure(height=2.7 * len(shown) + 0.4)
+    figure = new_figure(height=2.7 * len(shown) + 0.2 + 0.2 * len(recipes(runs)))
     places = list(figure.subplots(len(shown), 1, squeeze=False).flat)
     for axes, (title, value) in zip(places, shown, strict=True):
         _draw(axes, runs, value)

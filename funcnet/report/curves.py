@@ -74,7 +74,7 @@ def parts_figure(run: RunRecord) -> Figure:
             base += value
     else:
         axes.stackplot(epochs, stack, colors=colours, alpha=0.85, labels=list(map(plain, labels)))
-    axes.plot(epochs, [e.loss for e in run.test], color=INK, linestyle=DASHED, linewidth=1.4, label="total, testing")
+    axes.plot(epochs, [e.loss for e in run.test], color=INK, label="total, testing", **curve(run.epochs, DASHED))
     finish(axes, "What the Training Loss Is Made Of", "Epochs", "Loss")
     _from_zero(axes, run)
     legend(axes)
@@ -162,8 +162,9 @@ def _draw_numbers(axes: Axes, run: RunRecord, numbers: Callable[[EpochNumbers], 
     for i, path in enumerate(paths):
         # What is 0, or not there, has no place on a logarithmic axis: the line has a gap.
         values = [dict(numbers(epoch)).get(path, 0.0) or math.nan for epoch in run.history]
-        # Of many, the colour goes by depth, and the first, the middle and the last are named.
-        colour = colormaps["viridis"](0.9 * i / (len(paths) - 1)) if many else PALETTE[i]
+        # Of many, the colour goes by depth, from what is seen on a dark page to what is seen on a light one, and the
+        # first, the middle and the last are named.
+        colour = colormaps["viridis"](0.3 + 0.45 * i / (len(paths) - 1)) if many else PALETTE[i]
         axes.plot(_epochs(run), values, color=colour, label=plain(path) if i in named else "_", **curve(run.epochs))
     if any(value > 0 for epoch in run.history for _, value in numbers(epoch)):
         axes.set_yscale("log")

@@ -178,7 +178,8 @@ def _classes(run: RunRecord, name: str) -> Iterator[Block]:
         "The testing examples of each class (rows) by what they were taken for (columns).",
         lambda: confusion_figure(answers, names),
     )
-    yield confusions_table(run)
+    if (confusions := confusions_table(run)).rows:
+        yield confusions
     yield Plot(
         f"{name}-classes",
         "How each class was recognised in testing, with its number of examples.",

@@ -27,6 +27,7 @@ from funcnet.table import Table, to_csv, to_latex, to_markdown
 __all__ = ["run_file_name", "summary", "write_report"]
 
 _RESOLUTION = 200  # dots an inch
+_TEX = "% Needs the packages booktabs and longtable; for names in other scripts than Latin, XeLaTeX or LuaLaTeX.\n"
 
 Watch: TypeAlias = Callable[[Path], object]
 
@@ -76,7 +77,7 @@ def _contents(runs: Sequence[RunRecord], content: Document) -> Iterator[tuple[st
     for block in content.blocks:
         if isinstance(block, Plot):
             yield f"figures/{block.name}.png", functools.partial(_png, block.draw)
-    yield "tables.tex", lambda: "\n".join(to_latex(block) for block in content.blocks if isinstance(block, Table))
+    yield "tables.tex", lambda: "\n".join((_TEX, *(to_latex(b) for b in content.blocks if isinstance(b, Table))))
     for name, run in zip(names, runs, strict=True):
         yield f"history-{name}.csv", functools.partial(_history_csv, run)
 

@@ -104,12 +104,13 @@ def verdict(run: RunRecord) -> str:
 
 
 def _ended_early(run: RunRecord) -> Iterator[Finding]:
-    if run.ended or (run.planned_epochs is not None and run.epochs < run.planned_epochs):
-        planned = f" of {run.planned_epochs}" if run.planned_epochs is not None else ""
+    planned = run.planned_epochs
+    if run.epochs < planned if planned is not None else run.ended:
+        reason = run.ended.rstrip(".") or "It was stopped, or is still running"
         yield Finding(
             "ended early",
             "The run ended early",
-            f"{run.epochs}{planned} epochs were made. {run.ended or 'It was stopped, or is still running'}.",
+            f"It lasted {_epochs(run)}{f' of {planned}' if planned is not None else ''}. {reason}.",
             "fewer epochs than planned, or a reason to end",
         )
 
@@ -122,13 +123,15 @@ def _penalty_dominates(run: RunRecord) -> Iterator[Finding]:
         return
     rises = [(b.value - a.value, a, b) for a, b in zip(first.penalties, last.penalties, strict=True)]
     rise, before, after = max(rises, key=lambda row: row[0])
+    share = last.penalty / last.loss if last.loss > 0 else math.nan
+    part = f"{share:.1%} of the total" if share <= 1 else f"{number(last.penalty)} of a total of {number(last.loss)}"
     yield Finding(
         "penalty dominates",
         f"The total loss rose because a penalty did, while the {loss_label(run)} fell",
-        f"The total rose from {number(first.loss)} to {number(last.loss)} while the {loss_label(run)} fell from "
-        f"{number(first.data_loss)} to {number(last.data_loss)}. The {after.name} penalty of {after.path} rose "
-        f"most, by {number(rise)} (from {number(before.value)} to {number(after.value)}). At the end the penalties "
-        f"are {last.penalty / last.loss:.1%} of the total: judge the network by {loss_label(run)} and accuracy.",
+        f"The total rose {_from_to(first.loss, last.loss)} while the {loss_label(run)} fell "
+        f"{_from_to(first.data_loss, last.data_loss)}. The {after.name} penalty of {after.path} rose most, by "
+        f"{number(rise)} ({_from_to(before.value, after.value)}). At the end the penalties are {part}: judge the "
+        f"network by {loss_label(run)} and accuracy.",
         f"the total rises by more than {MOVED:.0%} while the {loss_label(run)} falls by more than {MOVED:.0%}",
     )
 
@@ -161,7 +164,7 @@ def _penalty_ignored(run: RunRecord) -> Iterator[Finding]:
                 "penalty ignored",
                 f"The {penalty.name} penalty of {penalty.path} does not respond to its own gradient",
                 f"It rose in {len(rises)} epochs in which its own gradient was the larger one, so that a step down the "
-                f"total loss lowers it: from {number(a)} to {number(b)} in epoch {epoch}, where that gradient's norm "
+                f"total loss lowers it: {_from_to(a, b)} in epoch {epoch}, where that gradient's norm "
                 f"is at least {number(own_norm)} against {number(data_norm)} of the {loss_label(run)}'s. Its gradient "
                 "is missing from the update, or has the wrong sign; or the data's gradient, which is measured on a "
                 "part of the training set, is much larger on the rest.",
@@ -204,9 +207,8 @@ def _over_fitting(run: RunRecord) -> Iterator[Finding]:
         )
     if rose:
         seen.append(
-            f"The {loss_label(run)} in testing was lowest in epoch {best + 1}, {number(lowest)}, and rose to "
-            f"{number(last)} while that in training fell from {number(run.train[best].data_loss)} to "
-            f"{number(run.train[-1].data_loss)}."
+            f"The {loss_label(run)} in testing rose {_from_to(lowest, last)} since epoch {best + 1}, when it was lowest, "
+            f"while that in training fell {_from_to(run.train[best].data_loss, run.train[-1].data_loss)}."
         )
     if seen:
         yield Finding(
@@ -220,15 +222,17 @@ def _over_fitting(run: RunRecord) -> Iterator[Finding]:
 
 def _under_fitting(run: RunRecord) -> Iterator[Finding]:
     train, test = run.train[-1], run.test[-1]
-    if run.examination is None or run.examination.answers is None:
+    if run.examination is None or run.examination.answers is None or "cross-entropy" not in run.loss_name:
         return
+    if any((*_divergence(run), *_over_fitting(run))):
+        return  # what it knew and lost, or knows of the training set alone, it has learnt
     guess = math.log(len(run.examination.answers.confusion))
     if train.data_loss > UNLEARNT * guess and train.accuracy - test.accuracy < ACCURACY_GAP:
         yield Finding(
             "under-fitting",
             "The network under-fits: it has learnt little even of the training set",
-            f"The {loss_label(run)} in training ended at {number(train.data_loss)}, {train.data_loss / guess:.0%} "
-            f"of the {number(guess)} of a uniform guess; accuracy is {number(train.accuracy)} in training and "
+            f"The {loss_label(run)} in training ended at {number(train.data_loss)}, where a uniform guess has "
+            f"{number(guess)}; accuracy is {number(train.accuracy)} in training and "
             f"{number(test.accuracy)} in testing.",
             f"more than {UNLEARNT:.0%} of a uniform guess's cross-entropy, and an accuracy gap below {ACCURACY_GAP:g}",
         )
@@ -237,15 +241,30 @@ def _under_fitting(run: RunRecord) -> Iterator[Finding]:
 def _divergence(run: RunRecord) -> Iterator[Finding]:
     losses = [e.data_loss for e in run.train]
     best = _lowest(losses)
-    if _rose(losses, DIVERGED) or not all(math.isfinite(e.loss) for e in (*run.train, *run.test)):
+    threshold = f"a training {loss_label(run)} more than {DIVERGED:.0%} above its lowest, or a loss that is not finite"
+    if _rose(losses, DIVERGED) or not all(map(math.isfinite, losses)):
         yield Finding(
             "divergence",
             "Training diverged",
             f"The {loss_label(run)} in training was lowest in epoch {best + 1}, {_said(losses[best])}, and ended at "
             f"{_said(losses[-1])} ({_said(run.test[-1].data_loss)} in testing), at a learning rate of "
             f"{run.history[-1].learning_rate:.3g}.",
-            f"a training {loss_label(run)} more than {DIVERGED:.0%} above its lowest, or a loss that is not finite",
+            threshold,
         )
+        return
+    for epoch in run.history:
+        parts = [(f"the {p.name} penalty of {p.path}", p.value) for p in epoch.train.penalties]
+        parts.append((f"the {loss_label(run)} in testing", epoch.test.data_loss))
+        for name, value in parts:
+            if not math.isfinite(value):
+                yield Finding(
+                    "divergence",
+                    "A loss is not finite",
+                    f"In epoch {epoch.epoch}, {name} is {_said(value)}, though the {loss_label(run)} in training is "
+                    f"{number(epoch.train.data_loss)}.",
+                    threshold,
+                )
+                return
 
 
 def _lowest(losses: Sequence[float]) -> int:
@@ -267,6 +286,20 @@ def _said(value: float) -> str:
     return "no number" if math.isnan(value) else number(value)
 
 
+def _from_to(a: float, b: float) -> str:
+    """Two numbers as tables show them, or with as many digits as it takes to tell them apart."""
+    shown = [number(a), number(b)]
+    for digits in range(4, 18):
+        if a == b or shown[0] != shown[1]:
+            break
+        shown = [f"{value:.{digits}g}" for value in (a, b)]
+    return f"from {shown[0]} to {shown[1]}"
+
+
+def _fold(factor: float) -> str:
+    return f"{factor:,.0f}" if factor < 1e6 else f"{factor:.2e}"
+
+
 def _plateau(run: RunRecord) -> Iterator[Finding]:
     if run.epochs < PLATEAU_EPOCHS:
         return
@@ -275,13 +308,16 @@ def _plateau(run: RunRecord) -> Iterator[Finding]:
     losses = [e.data_loss for e in run.train[-1 - quarter :]]
     change = (max(losses) - min(losses)) / max(map(abs, losses)) if any(losses) else 0.0
     rates = [e.learning_rate for e in run.history]
-    rate = statistics.mean(rates[-quarter:]) / max(rates)
-    if change < PLATEAU and rate > PLATEAU_RATE and last.accuracy != 1:
+    rate = statistics.mean(rates[-quarter:]) / max(rates) if any(rates) else 0.0
+    # Rates are those of the epochs' ends. Where they were higher in between, the steps tell.
+    steps = [ratio for e in run.history[-quarter:] for _, ratio in e.update_ratios]
+    at_rest = bool(steps) and max(steps) < RATIO_LOW
+    if change < PLATEAU and rate > PLATEAU_RATE and not at_rest and last.accuracy != 1:
         yield Finding(
             "plateau",
             "Training stands still",
-            f"Over the last {quarter} epochs the {loss_label(run)} in training went from {number(before.data_loss)} to "
-            f"{number(last.data_loss)}, never more than {change:.2%} apart, though the learning rate was still "
+            f"Over the last {quarter} epochs the {loss_label(run)} in training went "
+            f"{_from_to(before.data_loss, last.data_loss)}, never more than {change:.2%} apart, though the learning rate was still "
             f"{rate:.0%} of its highest: more epochs like these change nothing.",
             f"a change below {PLATEAU:.0%} over the last quarter of {PLATEAU_EPOCHS} epochs or more, at a rate above "
             f"{PLATEAU_RATE:.0%} of the highest",
@@ -312,7 +348,7 @@ def _gradients(run: RunRecord) -> Iterator[Finding]:
         first, last = relative[paths[0]], relative[paths[-1]]
         if first < last / GRADIENT_RATIO or first > last * GRADIENT_RATIO:
             kind = "vanish" if first < last else "explode"
-            times = f"{max(first / last, last / first):,.0f} times " if first else "wholly, or infinitely "
+            times = f"{_fold(max(first / last, last / first))} times " if first else "wholly, or infinitely "
             yield Finding(
                 "gradients by layer",
                 f"Gradients {kind} on their way back",
@@ -320,12 +356,12 @@ def _gradients(run: RunRecord) -> Iterator[Finding]:
                 f"(medians over the epochs): {times}{'less' if first < last else 'more'} for the first layer.",
                 f"a factor above {GRADIENT_RATIO:g} between the first layer and the last",
             )
-    norms = [math.sqrt(math.fsum(size**2 for _, size in e.data_gradient_norms)) for e in run.history]
+    norms = [math.hypot(*(size for _, size in e.data_gradient_norms)) for e in run.history]
     if norms[-1] > GRADIENT_GROWTH * norms[0] > 0:
         yield Finding(
             "gradient growth",
-            f"The gradient grew {norms[-1] / norms[0]:,.0f}-fold",
-            f"Its norm went from {number(norms[0])} after the first epoch to {number(norms[-1])} after the last.",
+            f"The gradient grew {_fold(norms[-1] / norms[0])}-fold",
+            f"Its norm went {_from_to(norms[0], norms[-1])}, from the first epoch's end to the last one's.",
             f"a growth by a factor above {GRADIENT_GROWTH:g}",
         )
 
@@ -346,26 +382,27 @@ def _main_paths(run: RunRecord) -> Sequence[str]:
 
 
 def _rate(run: RunRecord) -> Iterator[Finding]:
+    rates = f"rates up to {max(e.learning_rate for e in run.history):.3g} at the epochs' ends"
     for path in _main_paths(run):
         ratios = [ratio for e in run.history for name, ratio in e.update_ratios if name == path]
         if not ratios:
             continue
-        middle, highest = statistics.median(ratios), max(ratios)
+        middle = statistics.median(ratios)
         if middle > RATIO_HIGH:
             yield Finding(
                 "learning rate too high",
                 f"The learning rate is high for {path}",
-                f"A step changes it by {middle:.2%} of its norm (median over the epochs), at rates up to "
-                f"{max(e.learning_rate for e in run.history):.3g}; about 0.1% is usual.",
+                f"A step changes it by {middle:.2%} of its norm (median over the epochs), at {rates}; about 0.1% is "
+                "usual.",
                 f"a median update-to-weight ratio above {RATIO_HIGH:g}",
             )
-        elif highest < RATIO_LOW:
+        elif middle < RATIO_LOW:
             yield Finding(
                 "learning rate too low",
                 f"The learning rate is low for {path}",
-                f"A step changes it by {highest:.1g} of its norm at most, at rates up to "
-                f"{max(e.learning_rate for e in run.history):.3g}; about 0.001 is usual.",
-                f"an update-to-weight ratio below {RATIO_LOW:g} in every epoch",
+                f"A step changes it by {middle:.2g} of its norm (median over the epochs), at {rates}; about 0.001 is "
+                "usual.",
+                f"a median update-to-weight ratio below {RATIO_LOW:g}",
             )
 
 
@@ -376,12 +413,15 @@ def _never_predicted(run: RunRecord) -> Iterator[Finding]:
     columns = [sum(column) for column in zip(*confusion, strict=True)]
     never = [k for k, predicted in enumerate(columns) if not predicted and any(confusion[k])]
     if never:
-        missed = sum(count for k in never for count in confusion[k])
-        named = ", ".join(names[k] for k in never[:5]) + (f" and {len(never) - 5} others" if len(never) > 5 else "")
+        missed, more = sum(count for k in never for count in confusion[k]), len(never) - 5
+        named = ", ".join(names[k] for k in never[:5])
+        if more > 0:
+            named += f" and {more} other{'s' if more > 1 else ''}"
         yield Finding(
             "class never predicted",
             f"{len(never)} of {len(names)} classes {'are' if len(never) > 1 else 'is'} never predicted",
-            f"Not one of {_examples(run):,} testing examples was taken for {named}, though {missed:,} are.",
+            f"Not one of {_examples(run):,} testing examples was taken for {named}, though {missed:,} of "
+            f"them {'are' if missed > 1 else 'is'}.",
             "a class with testing examples and no prediction",
         )
 

@@ -22,13 +22,14 @@ from funcnet.table import Table, markdown_text, to_html, to_markdown
 __all__ = ["to_html_page", "to_markdown_page", "to_pdf"]
 
 _RESOLUTION = 200  # of pictures within vector graphics, in dots an inch
+_HEADING = 32  # letters of a word, for which a line has room in the largest type
 
 
 def to_pdf(document: Document) -> bytes:
     """The document on A4 pages: text, rules and curves as vectors, figures and tables numbered."""
     with tempfile.TemporaryDirectory() as folder:
         blocks = [_for_paper(block, place, Path(folder)) for place, block in enumerate(document.blocks)]
-        content = {"title": _breakable(document.title), "blocks": blocks}
+        content = {"title": _breakable(document.title, _HEADING), "blocks": blocks}
         Path(folder, "document.json").write_text(json.dumps(content), encoding="utf-8")
         Path(folder, "report.typ").write_bytes(_template("report.typ"))
         # No date of its making: the same runs make the same pages.
@@ -39,11 +40,14 @@ def to_pdf(document: Document) -> bytes:
 def _for_paper(block: Block, place: int, folder: Path) -> dict[str, Any]:
     match block:
         case Heading(text, level, new_page):
-            return {"kind": "heading", "level": level, "new_page": new_page, "text": _breakable(text)}
+            return {"kind": "heading", "level": level, "new_page": new_page, "text": _breakable(text, _HEADING)}
         case Paragraph(text):
             return {"kind": "paragraph", "text": _breakable(text)}
         case Finding(_, title, text, threshold):
-            return {"kind": "finding", "title": title, "text": _breakable(text), "threshold": threshold}
+            return {
+                "kind": "finding", "title": _breakable(title), "text": _breakable(text),
+                "threshold": _breakable(threshold),
+            }  # fmt: skip
         case Table(title, columns, rows, text):
             cells = [[_breakable(cell) for cell in row] for row in rows]
             return {"kind": "table", "title": _breakable(title), "columns": columns, "rows": cells, "text": text}
@@ -54,12 +58,12 @@ def _for_paper(block: Block, place: int, folder: Path) -> dict[str, Any]:
             return {"kind": "plot", "file": file, "caption": caption}
 
 
-def _breakable(text: str) -> str:
+def _breakable(text: str, room: int = 64) -> str:
     """The text with places, which do not show, where a line may end within words that no line has room for.
 
     Checksums have room: who copies one gets nothing else.
     """
-    return re.sub(r"(\S{64})(?=\S{8})", "\\1\u200b", text)
+    return re.sub(rf"(\S{{{room}}})(?=\S{{8}})", "\\1\u200b", text)
 
 
 def to_html_page(document: Document) -> str:

@@ -48,6 +48,8 @@ def _read_int(value: Any, _: type) -> int:
 def _read_str(value: Any, _: type) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a text, found {value!r:.40}")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):  # halves of letters, which no file can hold
+        raise ValueError(f"expected a text, found {value!r:.40}")
     return value
 
 
@@ -56,6 +58,14 @@ def _read_bytes(value: Any, _: type) -> bytes:
         return base64.b64decode(_read_str(value, str), validate=True)
     except binascii.Error as error:
         raise ValueError(f"expected base64, found {value!r:.40}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{max(keys, key=keys.count)!r} is there more than once")
+    return content
 
 
 _converter = make_converter(forbid_extra_keys=True)
@@ -90,17 +100,19 @@ def read_run(path: Path | str) -> RunRecord:
         OSError: where the file cannot be read.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a run as JSON, found something else: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f'{path}: expected the JSON of a run, {{"format": "{FORMAT}", ...}}, found something else')
     version = content.get("version")
-    if version != VERSION or isinstance(version, bool):
+    if version != VERSION or not isinstance(version, int) or isinstance(version, bool):
         raise DataError(
             f"{path}: expected a run of version {VERSION}, found version {version!r:.20}: it was "
             "written by another release of funcnet, which can read it"
         )
+    if unknown := content.keys() - {"format", "version", "run"}:
+        raise DataError(f"{path}: expected nothing but format, version and run, found {', '.join(sorted(unknown))}")
     if not isinstance(content.get("run"), dict):
         raise DataError(f'{path}: expected the run\'s fields under "run", found something else')
     try:

@@ -48,7 +48,7 @@ def finish(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, fontsize=11, color=INK)
     axes.set_xlabel(x, fontsize=9.5, color=INK)
     axes.set_ylabel(y, fontsize=9.5, color=INK)
-    axes.tick_params(labelsize=9, color=GREY, labelcolor=INK)
+    axes.tick_params(which="both", labelsize=9, color=GREY, labelcolor=INK)
     axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -58,7 +58,12 @@ def finish(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def curve(epochs: int, style: Any = SOLID) -> dict[str, Any]:
-    """How a curve over that many epochs looks: a dot an epoch, as long as there is room between them."""
+    """How a curve over that many epochs looks: a dot an epoch, as long as there is room between them.
+
+    Of a single epoch there is no line whose dashes could tell what it is: a ring stands for one with dashes.
+    """
+    if epochs == 1 and style == DASHED:
+        return {"linestyle": style, "linewidth": 1.6, "markersize": 9, "marker": "o", "markerfacecolor": "none"}
     return {"linestyle": style, "linewidth": 1.6, "markersize": 5, "marker": "." if epochs <= 40 else ""}
 
 

@@ -54,7 +54,8 @@ def summary_table(run: RunRecord) -> Table:
 
 def loss_label(run: RunRecord) -> str:
     """What reports call the run's data loss: ``cross-entropy``, ``mean squared error``."""
-    return run.loss_name.removeprefix("softmax ") or "data loss"
+    name = run.loss_name.removeprefix("softmax ") or "data loss"
+    return f"data {name}" if name in ("loss", "penalty", "accuracy") else name  # which reports have already
 
 
 def settings_table(run: RunRecord) -> Table:
@@ -205,10 +206,10 @@ def runs_table(runs: tuple[RunRecord, ...]) -> Table:
 
 
 def number(value: float) -> str:
-    """A number as tables show it: three decimals, or as powers of ten where these would say nothing."""
+    """A number as tables show it: three decimals, or three digits where so many decimals would say too little."""
     if math.isnan(value):
         return "-"
-    return f"{value:.3f}" if value == 0 or 0.0005 <= abs(value) < 1e6 else f"{value:.2e}"
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _interval(evaluation: Evaluation) -> str:

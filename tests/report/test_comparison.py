@@ -2,7 +2,7 @@ import math
 
 import attrs
 import numpy as np
-from runs import run_record
+from runs import facts, run_record
 
 from funcnet.examination import LayerFacts
 from funcnet.record import RunRecord
@@ -95,3 +95,45 @@ def test_without_accuracy_there_is_none() -> None:
         for e in run.history
     )
     assert len(comparison_figure([run, attrs.evolve(run, history=blank)]).axes) == 2
+
+
+def test_other_data_or_another_coefficient_sets_recipes_apart() -> None:
+    one = attrs.evolve(seeded(0), data=facts())
+    fewer = attrs.evolve(seeded(1), data=attrs.evolve(facts(), train_examples=50, train_sha256="ef" * 32))
+    assert [label for label, _ in recipes([one, fewer])] == [
+        "1: training set 100 examples (abababab)",
+        "2: training set 50 examples (efefefef)",
+    ]
+    halves = tuple(
+        attrs.evolve(e, parameter_norms=tuple((path, norm / 2) for path, norm in e.parameter_norms))
+        for e in one.history
+    )
+    stronger = attrs.evolve(one, seed=1, history=halves)
+    assert [label for label, _ in recipes([one, stronger])] == [
+        "1: penalised [1].weight (l2 0.04), [3].weight (l2 0.005)",
+        "2: penalised [1].weight (l2 0.16), [3].weight (l2 0.02)",
+    ]
+
+
+def test_two_runs_of_one_seed_are_no_two_draws() -> None:
+    groups = recipes([seeded(0), seeded(1), seeded(0, shift=1.0)])
+    assert [(label, [run.seed for run in group]) for label, group in groups] == [
+        ("1: no difference that is recorded", [0, 1]),
+        ("2: no difference that is recorded", [0]),
+    ]
+
+
+def test_many_settings_are_listed() -> None:
+    settings = tuple((f"s{k}", "a") for k in range(5)), tuple((f"s{k}", "b") for k in range(5))
+    runs = [attrs.evolve(seeded(seed), settings=s) for seed, s in enumerate(settings)]
+    table = settings_differences(runs)
+    assert table.columns == ("", "Seeds", "What sets it apart")
+    assert table.rows[1] == ("recipe 2", "1", "s0 b, s1 b, s2 b, s3 b, s4 b")
+    few = [attrs.evolve(run, settings=run.settings[:4]) for run in runs]
+    assert settings_differences(few).columns == ("", "Seeds", "s0", "s1", "s2", "s3")
+
+
+def test_there_is_room_for_the_names_of_many_recipes() -> None:
+    figure = comparison_figure([seeded(k, f"0.{k}") for k in range(1, 33)])
+    figure.draw_without_rendering()
+    assert min(axes.get_position().height * figure.get_figheight() for axes in figure.axes) > 1.2

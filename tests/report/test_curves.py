@@ -145,7 +145,10 @@ def test_all_zeros_are_drawn_too() -> None:
 
 def test_one_epoch_can_be_seen() -> None:
     figure = overview_figure(run_record(epochs=1))
-    assert all(line.get_marker() == "." for axes in figure.axes for line in axes.lines)
+    looks = {line.get_label().split(", ")[-1]: line.get_marker() for axes in figure.axes for line in axes.lines}
+    assert (looks["training"], looks["testing"]) == (".", "o")  # what dashes tell apart where there are lines
+    (testing,) = parts_figure(run_record(epochs=1)).axes[0].lines
+    assert testing.get_marker() == "o"
     figure.draw_without_rendering()
     low, high = figure.axes[0].get_xlim()
     ticks = [t for t in figure.axes[0].get_xticks() if low <= t <= high]

@@ -50,7 +50,7 @@ def test_a_healthy_run_says_so_in_one_line() -> None:
 
 
 def test_the_verdict_counts_what_was_found() -> None:
-    one = attrs.evolve(healthy_run(), ended="Stopped by Ctrl-C")
+    one = attrs.evolve(healthy_run(), ended="Stopped by Ctrl-C", planned_epochs=9)
     assert verdict(one).startswith(f"1 finding by {len(RULES)} rules: over 8 epochs")
     two = attrs.evolve(one, data=attrs.evolve(one.data, train_counts=(1, 2, 97)))
     assert verdict(two).startswith(f"2 findings by {len(RULES)} rules")
@@ -88,10 +88,12 @@ def test_ended_early() -> None:
     run = healthy_run()
     assert rules(attrs.evolve(run, planned_epochs=8)) == rules(attrs.evolve(run, planned_epochs=None)) == []
     killed = found(attrs.evolve(run, planned_epochs=9), "ended early")
-    assert killed.text == "8 of 9 epochs were made. It was stopped, or is still running."
+    assert killed.text == "It lasted 8 epochs of 9. It was stopped, or is still running."
     stopped = found(attrs.evolve(run, planned_epochs=20, ended="Stopped by Ctrl-C"), "ended early")
-    assert stopped.text == "8 of 20 epochs were made. Stopped by Ctrl-C."
-    assert "8 epochs were made." in found(attrs.evolve(run, planned_epochs=None, ended="Diverged"), "ended early").text
+    assert stopped.text == "It lasted 8 epochs of 20. Stopped by Ctrl-C."
+    unplanned = attrs.evolve(history([evaluation(1.0)]), planned_epochs=None, ended="Stopped by hand.")
+    assert found(unplanned, "ended early").text == "It lasted 1 epoch. Stopped by hand."
+    assert rules(attrs.evolve(run, planned_epochs=8, ended="Stopped by Ctrl-C")) == []  # after the last of its epochs
 
 
 def rising(total: float, data: float) -> RunRecord:
@@ -236,7 +238,7 @@ def test_over_fitting_by_loss(last: float, train: float, expected: bool) -> None
     run = losses([1.0, 0.5, train], [1.2, 1.0, last])
     assert ("over-fitting" in rules(run)) == expected
     if expected:
-        assert "was lowest in epoch 2, 1.000, and rose to 1.050" in found(run, "over-fitting").text
+        assert "in testing rose from 1.000 to 1.050 since epoch 2, when it was lowest" in found(run, "over-fitting").text
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,19 @@ def test_under_fitting(share: float, behind: float, expected: bool) -> None:
     run = history(train, [attrs.evolve(e, accuracy=0.5 - behind) for e in train])
     assert ("under-fitting" in rules(run)) == expected
     if expected:
-        assert "ended at 0.549, 50% of the 1.099 of a uniform guess" in found(run, "under-fitting").text
+        assert "ended at 0.549, where a uniform guess has 1.099" in found(run, "under-fitting").text
+
+
+def test_what_was_learnt_and_lost_or_is_known_of_the_training_set_alone_is_no_under_fitting() -> None:
+    assert rules(losses([2.0, 0.5, 3.0])) == ["divergence"]
+    assert rules(losses([1.3, 1.25, 1.2], [1.3, 1.2, 1.45])) == ["over-fitting"]
+
+
+def test_the_uniform_guess_is_one_of_the_cross_entropy_alone() -> None:
+    run = losses([1.3, 1.25, 1.2])
+    assert rules(run) == ["under-fitting"]
+    assert rules(attrs.evolve(run, loss_name="hinge")) == []
+    assert rules(attrs.evolve(answered([[20]]), loss_name="hinge")) == []
 
 
 @pytest.mark.parametrize(("end", "expected"), [(1.5 * ABOVE, True), (1.5 * BELOW, False)])
@@ -262,9 +276,23 @@ def test_divergence(end: float, expected: bool) -> None:
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_a_loss_that_is_no_number_is_divergence(value: float) -> None:
-    run = losses([2.0, 1.0, 0.5], [1.6, 1.5, value])
+    run = losses([2.0, 1.0, value], [1.6, 1.5, value])
+    assert found(run, "divergence").title == "Training diverged"
     assert f"({'no number' if math.isnan(value) else 'inf'} in testing)" in found(run, "divergence").text
     assert "lowest in epoch 2, 1.000" in found(losses([math.nan, 1.0, value], [1.6] * 3), "divergence").text
+
+
+@pytest.mark.parametrize(("value", "said"), [(math.inf, "inf"), (math.nan, "no number")])
+def test_where_training_goes_well_another_loss_that_is_no_number_is_named(value: float, said: str) -> None:
+    testing = found(losses([2.0, 1.0, 0.5, 0.4], [1.6, 1.5, value, 1.2]), "divergence")
+    assert (testing.title, testing.text) == (
+        "A loss is not finite",
+        f"In epoch 3, the cross-entropy in testing is {said}, though the cross-entropy in training is 0.500.",
+    )
+    fine, bad = (evaluation(0.5, penalties=(0.1, p)) for p in (0.2, value))
+    run = history([fine, bad, bad])
+    assert "In epoch 2, the l2 penalty of [3].weight is" in found(run, "divergence").text
+    assert not any("nan" in f"{finding.title}{finding.text}" for finding in findings(run))
 
 
 def still(change: float, rate: float = 0.1, accuracy: float = 0.5, epochs: int = 8) -> RunRecord:
@@ -291,6 +319,13 @@ def still(change: float, rate: float = 0.1, accuracy: float = 0.5, epochs: int =
 )
 def test_plateau(run: RunRecord, expected: bool) -> None:
     assert ("plateau" in rules(run)) == expected
+
+
+def test_steps_that_move_nothing_excuse_a_plateau() -> None:
+    """A rate that an epoch's end does not show has run out."""
+    tiny = tuple((path, 1e-9) for path in PATHS)
+    assert "plateau" not in rules(each_epoch(still(0.001, rate=1.0), lambda e: {"update_ratios": tiny}))
+    assert rules(each_epoch(still(0.001), lambda e: {"learning_rate": 0.0})) == []
 
 
 def test_a_valley_is_no_plateau() -> None:
@@ -353,7 +388,10 @@ def test_gradient_growth() -> None:
         changed = attrs.evolve(run, history=(*run.history[:-1], last))
         assert ("gradient growth" in rules(changed)) == expected
     assert found(changed, "gradient growth").title == "The gradient grew 100-fold"
-    assert "from 0.400 after the first epoch to 40.000 after the last" in found(changed, "gradient growth").text
+    assert "went from 0.400 to 40.000, from the first epoch's end to" in found(changed, "gradient growth").text
+    last = attrs.evolve(run.history[-1], data_gradient_norms=((PATHS[0], 1e300), (PATHS[1], 1e300)))
+    far = attrs.evolve(run, history=(*run.history[:-1], last))
+    assert found(far, "gradient growth").title == "The gradient grew 3.54e+300-fold"
 
 
 @pytest.mark.parametrize(
@@ -374,10 +412,11 @@ def test_learning_rate(ratio: float, expected: str) -> None:
 
 
 def test_a_rate_that_is_low_at_the_end_only_is_not_too_low() -> None:
-    """As schedules leave it."""
+    """As schedules leave it; but one that has run out before the run is half over was not meant for it."""
     ratio = (("[1].weight", 1e-7),)
-    run = each_epoch(healthy_run(), lambda e: {"update_ratios": ratio} if e.epoch > 1 else {})
-    assert "learning rate too low" not in rules(run)
+    for epochs, expected in ((5, []), (3, ["learning rate too low"])):
+        run = each_epoch(healthy_run(), lambda e, n=epochs: {"update_ratios": ratio} if e.epoch > n else {})
+        assert rules(run) == expected
 
 
 def answered(confusion: Sequence[Sequence[int]]) -> RunRecord:
@@ -392,15 +431,36 @@ def test_class_never_predicted() -> None:
     assert rules(answered([[5, 1, 0], [0, 5, 0], [0, 0, 0]])) == []  # nor is there any example of it
     finding = found(answered([[0, 6, 0], [0, 5, 0], [0, 9, 0]]), "class never predicted")
     assert finding.title == "2 of 3 classes are never predicted"
-    assert finding.text == "Not one of 20 testing examples was taken for cat, US$ & <co>, though 15 are."
+    assert finding.text == "Not one of 20 testing examples was taken for cat, US$ & <co>, though 15 of them are."
+    one = found(answered([[19, 0], [1, 0]]), "class never predicted")
+    assert one.text == "Not one of 20 testing examples was taken for 1, though 1 of them is."
 
 
 def test_many_classes_never_predicted_are_not_all_named() -> None:
     confusion = [[9 * (k == 0) for k in range(9)] for _ in range(9)]
     assert (
-        "taken for 1, 2, 3, 4, 5 and 3 others, though 72 are"
+        "taken for 1, 2, 3, 4, 5 and 3 others, though 72 of them are"
         in found(answered(confusion), "class never predicted").text
     )
+    confusion = [row[:7] for row in confusion[:7]]
+    assert "taken for 1, 2, 3, 4, 5 and 1 other, though" in found(answered(confusion), "class never predicted").text
+
+
+def test_numbers_of_which_one_rose_or_fell_are_told_apart() -> None:
+    text = found(losses([1.0, 0.0141, 0.0139], [1.2, 0.5001, 0.7]), "over-fitting").text
+    assert "fell from 0.0141 to 0.0139" in text
+    text = found(losses([0.5, 0.02000004, 0.02000003], [1.2, 0.2, 0.3]), "over-fitting").text
+    assert "fell from 0.02000004 to 0.02000003" in text
+
+
+def test_penalties_larger_than_the_total() -> None:
+    """As they are beside a data loss below 0."""
+    first, last = evaluation(-1.0, penalties=(2.0, 1.0)), evaluation(-3.0, penalties=(6.0, 1.0))
+    assert "the penalties are 7.000 of a total of 4.000" in found(history([first, last]), "penalty dominates").text
+    last = evaluation(-8.0, penalties=(7.0, 1.0))
+    assert "penalties are 8.000 of a total of 0.000" in found(
+        history([evaluation(-2.0, penalties=(0.5, 1.0)), last]), "penalty dominates"
+    ).text
 
 
 def test_label_imbalance() -> None:

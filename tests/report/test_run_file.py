@@ -89,6 +89,8 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     [
         (lambda c: c.update(format="else"), 'expected the JSON of a run, {"format": "funcnet run", ...}'),
         (lambda c: c.update(version=True), "expected a run of version 1, found version True"),
+        (lambda c: c.update(version=1.0), "expected a run of version 1, found version 1.0"),
+        (lambda c: c.update(else_="x"), "expected nothing but format, version and run, found else_"),
         (lambda c: c.pop("run"), "expected the run's fields under"),
         (lambda c: c.update(run=[1]), "expected the run's fields under"),
         (lambda c: c["run"]["history"].reverse(), "expected the epochs of a run from 1 on, found 3 in place 1 @ run"),
@@ -102,6 +104,22 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
             "expected mistakes among 3 classes",
         ),
         (lambda c: c["run"]["examination"]["filters"][0].update(shape=[2, 2]), "found 12 bytes of shape (2, 2)"),
+        (lambda c: c["run"]["examination"]["filters"][0].update(shape=[-2, -6]), "found 12 bytes of shape (-2, -6)"),
+        (lambda c: c["run"]["examination"]["answers"]["confusion"][0].insert(0, 10**30), "expected a confusion matrix"),
+        (lambda c: c["run"]["examination"]["answers"]["confusion"][0].__setitem__(0, 10**30), "confusion matrix"),
+        (lambda c: c["run"]["examination"]["answers"]["bins"][0].update(count=-5), "expected a count, from 0 up, found -5"),
+        (lambda c: c["run"]["examination"]["answers"]["bins"][0].update(accuracy=3), "a share from 0 to 1, found 3.0"),
+        (
+            lambda c: c["run"]["examination"]["answers"]["mistakes"][0].update(confidence=7.0),
+            "a share from 0 to 1, found 7.0",
+        ),
+        (
+            lambda c: c["run"]["examination"]["activity"][0].update(never_active=41),
+            "expected some of 40 units, found 41",
+        ),
+        (lambda c: c["run"].update(planned_epochs=-3), "expected a number of planned epochs from 0 up, found -3"),
+        (lambda c: c["run"]["data"].update(train_counts=[1, -2]), "number of train counts from 0 up, found -2"),
+        (lambda c: c["run"].update(dataset="\ud800"), "expected a text, found '\\ud800' @ run.dataset"),
         (lambda c: c["run"].pop("seed"), "required field missing @ run.seed"),
         (lambda c: c["run"].update(seeds=1), "extra fields found (seeds) @ run"),
         (lambda c: c["run"].update(seed="1"), "expected a whole number, found '1' @ run.seed"),
@@ -123,6 +141,14 @@ def test_what_is_wrong_with_a_file_is_said_with_its_place(change: Any, message: 
         read_run(path)
     assert str(error.value).startswith(f"{path}: ")
     assert message in str(error.value)
+
+
+def test_a_field_that_is_there_twice(tmp_path: Path) -> None:
+    write_run(whole_run(), tmp_path / "run.json")
+    text = (tmp_path / "run.json").read_text()
+    (tmp_path / "run.json").write_text(text.replace('"seed": 7,', '"seed": 7, "seed": 8,'))
+    with pytest.raises(DataError, match="'seed' is there more than once"):
+        read_run(tmp_path / "run.json")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "null", '"run"', "\x00", '{"format": "funcnet run"'])
