@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["make_folder", "write_whole"]
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder if it is not there, and see that files can be made in it.
+
+    Raises:
+        OSError: where they cannot, naming the folder.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def write_whole(path: Path | str, content: bytes | str) -> None:
@@ -23,5 +37,7 @@ def write_whole(path: Path | str, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())  # before the name: a power cut leaves the old content, not an empty file
         unfinished.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         unfinished.unlink(missing_ok=True)

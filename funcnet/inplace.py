@@ -12,7 +12,8 @@ to it. A step so, over one in which both are made new (AMD EPYC, Zen 4, 2 cores,
     784-1024-10, batch 256    0.92        6 layers of 512, batch 32    0.98
 
 All is bound to the function, not to the record that holds it: a function that takes this one's place in such a record
-(``attrs.evolve(penalty, grad=...)``) says nothing, so the two never disagree.
+(``attrs.evolve(penalty, grad=...)``) says nothing, so the two never disagree. Nor does a function around it, though
+``functools.wraps`` gives it all that this one carries: what is said names who said it.
 """
 
 from __future__ import annotations
@@ -27,33 +28,41 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def with_twin(function: F, twin: Callable[..., Any]) -> F:
     """The function itself, with a twin that does the same in place, for whom a fresh result is too slow."""
-    function.twin = twin  # type: ignore[attr-defined]
-    return function
+    return _say(function, "twin", twin)
 
 
 def twin_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
     """The twin of a function, if it has one."""
-    return getattr(function, "twin", None)
+    twin: Callable[..., Any] | None = _said(function, "twin")
+    return twin
 
 
 def with_over(function: F, over: F) -> F:
     """The function itself, with one beside it that writes over the array that it is given last."""
-    function.over = over  # type: ignore[attr-defined]
-    return function
+    return _say(function, "over", over)
 
 
 def over_of(function: F) -> F:
     """The function that does the same over its last array, or the function itself."""
-    over: F = getattr(function, "over", function)
-    return over
+    over: F | None = _said(function, "over")
+    return function if over is None else over
 
 
 def fresh(function: F) -> F:
     """The function itself, said to return an array that is its caller's alone."""
-    function.fresh = True  # type: ignore[attr-defined]
-    return function
+    return _say(function, "fresh", True)
 
 
 def is_fresh(function: Callable[..., Any]) -> bool:
     """Whether the function says so."""
-    return getattr(function, "fresh", False)
+    return _said(function, "fresh") is True
+
+
+def _say(function: F, what: str, value: object) -> F:
+    setattr(function, what, (function, value))
+    return function
+
+
+def _said(function: Callable[..., Any], what: str) -> Any:
+    owner, value = getattr(function, what, (None, None))
+    return value if owner is function else None

@@ -88,10 +88,13 @@ def add_vjp(
         dx: Array | None = twin(params, residuals, dy, onto, keep, need_dx=need_dx)
         return dx
     dparams, dx = layer.vjp(params, residuals, dy, need_dx=need_dx)
-    if onto == ():
+    if isinstance(onto, tuple) and not onto:
         return dx
-    for (path, total), gradient in zip(tree.named_leaves(onto), tree.leaves(dparams), strict=True):
-        expect(layer.name, f"the gradient of params.{path}", gradient, total.shape, total.dtype)
+    totals, gradients = tree.named_leaves(onto), tree.named_leaves(dparams)
+    if [path for path, _ in totals] != [path for path, _ in gradients]:
+        raise ShapeError(layer.name, "a gradient that is a tree like params", f"a {type(dparams).__name__}")
+    for (path, total), (_, gradient) in zip(totals, gradients, strict=True):
+        expect(layer.name, f"the gradient of params{path and '.'}{path}", gradient, total.shape, total.dtype)
         blas.keep_and_add(total, keep, gradient)
     return dx
 

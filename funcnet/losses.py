@@ -84,7 +84,7 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
             log_likelihood = (1 - label_smoothing) * log_likelihood + label_smoothing * mean
             grad -= label_smoothing / (classes * batch)
         grad.reshape(-1)[answers] -= (1 - label_smoothing) / batch
-        return -float(np.add.reduce(log_likelihood)) / batch, grad.T
+        return 0.0 - float(np.add.reduce(log_likelihood)) / batch, grad.T  # and of 0, not -0
 
     def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
         _expect_labels(name, logits, labels)
@@ -96,11 +96,11 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
 def binary_cross_entropy() -> Loss:
     """Cross-entropy of the sigmoid of logits against targets in [0, 1] of the same shape and dtype.
 
-        loss = mean of log(1 + exp z) - t z
+        loss = mean of log(1 + exp z) - t z = mean of log(1 + exp -|z|) + (1 - t) max(z, 0) + t max(-z, 0)
         dz   = (sigmoid(z) - t) / number of entries
 
-    The logarithm is written as softplus, safe for logits of any finite size. An answer is right where z > 0 just when
-    t > 1/2. Goodfellow et al., Deep Learning (2016), section 6.2.2.2.
+    Taken in the second form, in which nothing overflows, and nothing cancels where an answer is sure and right. It is
+    right where z > 0 just when t > 1/2. Goodfellow et al., Deep Learning (2016), section 6.2.2.2.
 
     Raises:
         ShapeError: when called with targets of another shape or dtype, or outside [0, 1].
@@ -116,11 +116,13 @@ def binary_cross_entropy() -> Loss:
         logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]
     ) -> tuple[float, Float[Array, "batch *shape"]]:
         check(logits, targets)
-        softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
+        losses = np.log1p(np.exp(-np.abs(logits)))
+        losses += np.maximum(logits, 0) * (1 - targets)
+        losses += np.maximum(-logits, 0) * targets
         grad = logistic(logits)
         grad -= targets
         grad /= logits.size
-        return float((softplus - targets * logits).mean()), grad
+        return float(losses.mean()), grad
 
     def accuracy(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> float:
         check(logits, targets)
@@ -166,6 +168,8 @@ def _expect_like(name: str, prediction: Array, target: Array) -> None:
 def _expect_labels(name: str, logits: Array, labels: Array) -> None:
     _expect_examples(name, logits)
     expect(name, "logits", logits, ("batch", "classes"), logits.dtype)
+    if not isinstance(labels, np.ndarray):
+        raise ShapeError(name, "labels as a NumPy array", f"a {type(labels).__name__}")
     if labels.dtype.kind not in "iu":
         raise ShapeError(name, "integer labels, one a row of logits", f"dtype {labels.dtype} (labels.astype(int)?)")
     if labels.shape == logits.shape and labels.ndim == 2:

@@ -173,9 +173,10 @@ def one_cycle(peak: float, steps: int, *, warmup: float = 0.3) -> Schedule:
     start, end, turn, last = peak / 25, peak / 250_000, warmup * steps, steps - 1
 
     def rate(step: int) -> float:
+        step = min(step, last)
         if step <= turn:
             return _half_cosine(start, peak, step / turn)
-        return _half_cosine(peak, end, min(1.0, (step - turn) / (last - turn))) if last > turn else end
+        return _half_cosine(peak, end, (step - turn) / (last - turn))
 
     return rate
 
@@ -192,8 +193,8 @@ def _schedule(learning_rate: float | Schedule) -> Schedule:
 
 
 def _positive(rate: float) -> float:
-    if not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f"a learning rate is finite and positive, got {rate}")
+    if isinstance(rate, str | None) or not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"a learning rate is finite and positive, got {rate!r}")
     return float(rate)
 
 

@@ -88,6 +88,6 @@ def each_weight(penalty: Penalty, params: Tree, *, biases: bool = False) -> Mapp
 
 
 def _checked(coefficient: float) -> float:
-    if not (math.isfinite(coefficient) and coefficient >= 0):
-        raise ValueError(f"a penalty's coefficient is finite and not negative, got {coefficient}")
+    if isinstance(coefficient, str | None) or not (math.isfinite(coefficient) and coefficient >= 0):
+        raise ValueError(f"a penalty's coefficient is finite and not negative, got {coefficient!r}")
     return float(coefficient)

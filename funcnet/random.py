@@ -19,7 +19,7 @@ import numpy as np
 
 from funcnet.shapes import Array, Float, Integer, Shape, UInt64, whole_number
 
-__all__ = ["Key", "fold_in", "make_key", "normal", "permutation", "randint", "split", "uniform"]
+__all__ = ["Key", "expect_key", "fold_in", "make_key", "normal", "permutation", "randint", "split", "uniform"]
 
 _WORD = 2**64
 # The top word of Philox's 256-bit counter keeps the bits that make numbers apart from those that make keys.
@@ -33,6 +33,16 @@ class Key:
 
     high: int = attrs.field(validator=[attrs.validators.ge(0), attrs.validators.lt(_WORD)])
     low: int = attrs.field(validator=[attrs.validators.ge(0), attrs.validators.lt(_WORD)])
+
+
+def expect_key(key: object) -> None:
+    """Require a key.
+
+    Raises:
+        TypeError: for anything else, such as a seed.
+    """
+    if not isinstance(key, Key):
+        raise TypeError(f"expected a key (make_key(0) makes the one of the seed 0), got {key!r:.80}")
 
 
 def make_key(seed: int) -> Key:
@@ -102,6 +112,7 @@ def normal(key: Key, shape: Shape, dtype: Any = np.float32) -> Float[Array, "...
 
 
 def _philox(key: Key, purpose: int, start: int) -> np.random.Philox:
+    expect_key(key)
     words = np.array([key.high, key.low], np.uint64)
     return np.random.Philox(key=words, counter=np.array([0, start, 0, purpose], np.uint64))
 

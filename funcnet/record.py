@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import numbers
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -18,6 +20,8 @@ from funcnet.table import Table, to_html, to_markdown
 from funcnet.training import EpochNumbers, EpochRecord
 
 __all__ = ["DataFacts", "RunRecord", "data_facts", "new_run"]
+
+_MOST_CLASSES = 1 << 16
 
 
 def _counts(record: Any, attribute: attrs.Attribute[Any], counts: int | tuple[int, ...] | None) -> None:
@@ -71,6 +75,16 @@ def _one_run(run: RunRecord, attribute: attrs.Attribute[Any], history: tuple[Epo
                 )
 
 
+def _texts(settings: Iterable[Sequence[object]]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(name), str(value)) for name, value in settings)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"expected a whole number, found {value!r:.40}")
+    return int(value)  # NumPy's have no place in a file
+
+
 @attrs.frozen
 class RunRecord:
     """One training run, as reports need it. A value: ``and_epoch`` returns a longer one.
@@ -81,7 +95,7 @@ class RunRecord:
     Attributes:
         dataset: the name of the data set.
         seed: the seed that everything random in the run was drawn from.
-        settings: what else the run was made with, as (name, value) to be printed.
+        settings: what else the run was made with, as (name, value) to be printed, whatever they are.
         command: the command that makes the run again.
         planned_epochs: how many epochs there were to be.
         ended: why the run ended before that; empty for one that did not.
@@ -93,15 +107,18 @@ class RunRecord:
         examination: how the network answered the testing set after the last epoch.
 
     Raises:
-        ValueError: for a history that is not that of one run: epochs missing, or other penalties in some; or for a
+        ValueError: for a history that is not that of one run: epochs missing, or other penalties in some; for a
             negative number of planned epochs.
+        TypeError: for a seed or a number of planned epochs that is no whole number.
     """
 
     dataset: str
-    seed: int
-    settings: tuple[tuple[str, str], ...] = ()
+    seed: int = attrs.field(converter=_whole)
+    settings: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_texts)
     command: str = ""
-    planned_epochs: int | None = attrs.field(default=None, validator=_counts)
+    planned_epochs: int | None = attrs.field(
+        default=None, converter=attrs.converters.optional(_whole), validator=_counts
+    )
     ended: str = ""
     environment: tuple[tuple[str, str], ...] = ()
     data: DataFacts | None = None
@@ -181,7 +198,7 @@ def new_run(
 
 def data_facts(dataset: Dataset) -> DataFacts:
     """What a data set is, its checksums and the sizes of its classes among it. One pass over the data."""
-    train, test, classes = dataset.train, dataset.test, tuple(dataset.classes)
+    train, test, classes = dataset.train, dataset.test, tuple(map(str, dataset.classes))
     return DataFacts(
         tuple(train.in_shape),
         str(train.x.dtype),
@@ -198,6 +215,8 @@ def data_facts(dataset: Dataset) -> DataFacts:
 def _class_counts(split: Split, classes: int) -> tuple[int, ...]:
     if split.y.ndim != 1 or split.y.dtype.kind not in "iu":
         return ()
+    if not len(split) or split.y.min() < 0 or split.y.max() >= max(classes, _MOST_CLASSES):
+        return ()  # no labels, of which the loss says what they should be
     return tuple(np.bincount(split.y, minlength=classes).tolist())
 
 

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
-    from jaxtyping import Float, Integer, Num, UInt8, UInt64
+    from jaxtyping import Bool, Float, Integer, Num, UInt8, UInt64
 else:
 
     class _AnyArray:
         def __class_getitem__(cls, array_and_shape: Any) -> type[np.ndarray]:
             return np.ndarray
 
-    Float = Integer = Num = UInt8 = UInt64 = _AnyArray
+    Bool = Float = Integer = Num = UInt8 = UInt64 = _AnyArray
 
 __all__ = [
     "Array",
+    "Bool",
     "Float",
     "Integer",
     "Num",
@@ -108,7 +109,8 @@ def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> No
     if array.ndim == 0:
         raise ShapeError(place, f"{name} of shape (batch, ...)", "shape ()")
     if array.dtype.kind not in kinds:
-        raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}")
+        hint = " (of images, data.normalization makes floats)" if array.dtype == np.uint8 else ""
+        raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}{hint}")
 
 
 def _not_an_array(place: str, name: str, array: object) -> ShapeError:

@@ -17,8 +17,8 @@ from funcnet.layer import AnyLayer, add_vjp
 from funcnet.losses import Loss
 from funcnet.optimizers import Gradient, Optimizer
 from funcnet.penalties import Penalty, add_grad
-from funcnet.random import Key
-from funcnet.shapes import Array, Float, Num, ShapeError
+from funcnet.random import Key, expect_key
+from funcnet.shapes import Array, Float, Num, ShapeError, expect
 from funcnet.tree import Tree
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 
 
 @attrs.frozen(eq=False)
-class Batch:
+class Batch(tree.Record):
     """Examples and what is to be said of them: x (batch, ...) floating-point, y (batch, ...) labels or targets."""
 
     x: Float[Array, "batch ..."] = attrs.field(converter=tree.readonly_view)
@@ -122,7 +122,12 @@ class Grad(Protocol):
 
 
 def start(params: Tree, optimizer: Optimizer, key: Key) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step.
+
+    Raises:
+        TypeError: for a key that is none.
+    """
+    expect_key(key)
     return TrainState(params, optimizer.init(params), key)
 
 
@@ -152,11 +157,12 @@ def make_step(
     Raises:
         TypeError: for a loss or penalties that are none.
         ShapeError: by the step, where batch, parameters and network do not fit.
-        ValueError: by the step, for a penalty on a path that the parameters do not have.
+        ValueError: by the step, for a penalty on a path that the parameters do not have; with ``donate=True`` for a
+            state whose arrays are not its own, that is none of the optimizer's, or whose last update was cut off.
     """
     in_place = twin_of(optimizer.update)
     if donate and in_place is not None:
-        return _donating_step(net, loss, in_place, _checked(loss, penalties))
+        return _donating_step(net, loss, optimizer, in_place, checked(loss, penalties))
     grad = make_grad(net, loss, penalties)
 
     def step(state: TrainState, batch: Batch, *, penalty_values: bool = True) -> tuple[TrainState, Evaluation]:
@@ -194,9 +200,10 @@ class _Look:
     own: list[Array]
 
 
-def _look(state: TrainState, penalties: Mapping[str, Penalty]) -> _Look:
+def _look(state: TrainState, optimizer: Optimizer, penalties: Mapping[str, Penalty]) -> _Look:
     arrays = dict(tree.named_leaves(state.params))
     _expect_paths(penalties, arrays)
+    expect_state_of(optimizer, state)
     opt_arrays = tree.leaves(state.opt_state)
     own = [*arrays.values(), *opt_arrays]
     tree.expect_own(own)
@@ -204,19 +211,28 @@ def _look(state: TrainState, penalties: Mapping[str, Penalty]) -> _Look:
     return _Look(state.params, state.opt_state, arrays, penalised, opt_arrays, own)
 
 
-def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penalties: Mapping[str, Penalty]) -> Step:
+def _donating_step(
+    net: AnyLayer, loss: Loss, optimizer: Optimizer, update: Callable[..., None], penalties: Mapping[str, Penalty]
+) -> Step:
     # Gradients between two steps, so that their memory is not made again: what they hold then means nothing. A list,
     # whose pop and append are atomic, keeps two threads apart that use one step.
     spares: list[Tree] = []
     # The last state comes back in the next step, and so does what was found in it: to walk through its records again
     # would cost a network of six small layers a tenth of the step.
     last: _Look | None = None
+    # The parameters that are being written over; those of an update that Ctrl-C or an error cut off stay here.
+    torn: Tree = None
 
     def step(state: TrainState, batch: Batch, *, penalty_values: bool = True) -> tuple[TrainState, Evaluation]:
-        nonlocal last
+        nonlocal last, torn
         params, opt_state, look = state.params, state.opt_state, last
+        if params is torn:
+            raise ValueError(
+                "the update of this state was cut off, and its arrays hold neither the old state nor the new one: go "
+                "on from a copy (copy_state makes one beforehand)"
+            )
         if look is None or look.params is not params or look.opt_state is not opt_state:
-            last = look = _look(state, penalties)
+            last = look = _look(state, optimizer, penalties)
         metrics, residuals, dprediction = _forward(net, loss, penalties, params, look.arrays, batch, penalty_values)
 
         def onto(total: Tree, keep: float) -> Iterator[tuple[Array, Array]]:
@@ -228,16 +244,45 @@ def _donating_step(net: AnyLayer, loss: Loss, update: Callable[..., None], penal
                 yield weight, gradient
 
         def alone() -> Iterator[tuple[Array, Array]]:
-            spare = spares.pop() if spares else tree.map(aligned.empty_like, params)
+            spare = spares.pop() if spares else None
+            if spare is None or not _alike(tree.leaves(spare), look.arrays.values()):
+                spare = tree.map(aligned.empty_like, params)
             with tree.writable(tree.leaves(spare)):
                 yield from onto(spare, 0.0)
             spares.append(spare)
 
+        torn = params
         with tree.writable(look.own):
             update(Gradient(onto, alone), opt_state, state.step)
+        torn = None
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
     return step
+
+
+def _alike(some: Iterable[Array], others: Iterable[Array]) -> bool:
+    return all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(some, others, strict=True))
+
+
+def expect_state_of(optimizer: Optimizer, state: TrainState) -> None:
+    """Require that the optimizer's state is one of this optimizer, for these parameters.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    made, given = (
+        [(path, array.shape, array.dtype) for path, array in tree.named_leaves(opt_state)]
+        for opt_state in (optimizer.init(state.params), state.opt_state)
+    )
+    if made != given:
+        raise ValueError(
+            f"the state's opt_state is none of {optimizer.name} for these parameters (start makes one): expected "
+            f"{_listed(made)}, got {_listed(given)}"
+        )
+
+
+def _listed(arrays: list[tuple[str, tuple[int, ...], Any]]) -> str:
+    return ", ".join(f"{path} {dtype} of shape {shape}" for path, shape, dtype in arrays) or "no arrays"
 
 
 def make_grad(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None = None) -> Grad:
@@ -248,8 +293,10 @@ def make_grad(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None
 
     Raises:
         TypeError: for a loss or penalties that are none.
+        ShapeError: by the function, where batch, parameters and network do not fit.
+        ValueError: by the function, for a penalty on a path that the parameters do not have.
     """
-    penalties = _checked(loss, penalties)
+    penalties = checked(loss, penalties)
 
     def grad(params: Tree, batch: Batch, *, penalty_values: bool = True) -> tuple[Evaluation, Tree]:
         arrays = dict(tree.named_leaves(params))
@@ -292,10 +339,13 @@ def evaluate(
     """Loss and accuracy over all examples of all batches, each example with the same weight.
 
     Raises:
-        ValueError: for no batches at all.
+        ValueError: for no batches at all, or a penalty on a path that the parameters do not have.
+        ShapeError: where batches, parameters and network do not fit.
+        TypeError: for a loss or penalties that are none.
     """
+    penalties = checked(loss, penalties)
     arrays = dict(tree.named_leaves(params))
-    _expect_paths(penalties or {}, arrays)
+    _expect_paths(penalties, arrays)
     losses, accuracies, examples = [], [], 0
     for batch in batches:
         prediction, _ = net.forward(params, batch.x)
@@ -306,13 +356,18 @@ def evaluate(
         raise ValueError("there are no examples to evaluate: the batches are empty")
     return Evaluation(
         math.fsum(losses) / examples,
-        _penalty_values(penalties or {}, arrays),
+        _penalty_values(penalties, arrays),
         math.fsum(accuracies) / examples,
         examples,
     )
 
 
-def _checked(loss: Loss, penalties: Mapping[str, Penalty] | None) -> dict[str, Penalty]:
+def checked(loss: Loss, penalties: Mapping[str, Penalty] | None) -> dict[str, Penalty]:
+    """The penalties, where the loss is one and they are some.
+
+    Raises:
+        TypeError: where not, saying how they are made.
+    """
     if not isinstance(loss, Loss):
         raise TypeError(f"a loss is made by a call, such as softmax_cross_entropy(); got {loss!r:.80}")
     if not isinstance(penalties, Mapping | None) or not all(isinstance(p, Penalty) for p in (penalties or {}).values()):
@@ -355,8 +410,9 @@ def add_penalty_grads(penalties: Mapping[str, Penalty], params: Tree, grads: Tre
     def add(path: str, grad: Array, weight: Array) -> Array:
         if path not in penalties:
             return grad
-        total = penalties[path].grad(weight)
-        total += grad
-        return total
+        penalty = penalties[path]
+        own = penalty.grad(weight)
+        expect(penalty.name, f"the gradient on {path}", own, weight.shape, weight.dtype)
+        return own + grad  # an array of its own: a penalty may keep its gradient
 
     return tree.map_named(add, grads, params) if penalties else grads

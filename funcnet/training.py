@@ -25,8 +25,10 @@ from funcnet.step import (
     PenaltyValue,
     TrainState,
     add_penalty_grads,
+    checked,
     copy_state,
     evaluate,
+    expect_state_of,
     make_grad,
     make_step,
 )
@@ -147,7 +149,8 @@ def train(
             the values last summed up, every tenth step).
 
     Raises:
-        ValueError: for a number of epochs or a batch size below 1, no examples, or a state from within an epoch.
+        ValueError: for a number of epochs or a batch size below 1, no examples, or a state from within an epoch or of
+            another kind of optimizer.
         TypeError: for a loss or penalties that are none.
         DivergenceError: when the loss of a batch, or of the training set at an epoch's end, is not finite.
         ShapeError: where network, parameters and data do not fit.
@@ -159,7 +162,9 @@ def train(
     done, within = divmod(state.step, steps)
     if within:
         raise ValueError(f"the state is {within} steps into an epoch of {steps}; training starts between epochs")
-    return _epochs(net, state, dataset, loss, optimizer, dict(penalties or {}), range(done, epochs), batch_size, watch)
+    expect_state_of(optimizer, state)
+    made = checked(loss, penalties)
+    return _epochs(net, state, dataset, loss, optimizer, made, range(done, epochs), batch_size, watch)
 
 
 def _epochs(

@@ -43,6 +43,7 @@ __all__ = [
 
 Tree: TypeAlias = Any
 T = TypeVar("T")
+_BLOCK = 1 << 13
 
 
 def freeze(array: Array) -> Array:
@@ -65,9 +66,9 @@ def expect_own(arrays: Sequence[Array]) -> None:
 def writable(arrays: Sequence[Array]) -> Iterator[None]:
     """Within, the arrays may be written to. They are the caller's own: see ``expect_own``."""
     # setflags takes half the time of array.flags.writeable: of a small network's step, that is a thirtieth.
-    for array in arrays:
-        array.setflags(write=True)
     try:
+        for array in arrays:
+            array.setflags(write=True)
         yield
     finally:
         for array in arrays:
@@ -81,15 +82,28 @@ def readonly(array: object) -> Array:
         TypeError: for anything but an array.
     """
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"a record holds NumPy arrays, got {type(array).__name__}: {array!r:.80}")
-    finished = aligned.is_own(array) or (isinstance(array.base, np.ndarray) and not array.base.flags.writeable)
+        raise _no_array(array)
+    base = array.base
+    finished = aligned.is_own(array) or (
+        isinstance(base, np.ndarray) and not base.flags.writeable and aligned.is_own(base)
+    )
     if array.flags.writeable or not finished:
         return freeze(aligned.copy(array))
     return array
 
 
+def _no_array(value: object) -> TypeError:
+    return TypeError(f"a record holds NumPy arrays, got {type(value).__name__}: {value!r:.80}")
+
+
 def readonly_view(array: Array) -> Array:
-    """A view that cannot be written through. No copy: for records of data, whose arrays may be large."""
+    """A view that cannot be written through. No copy: for records of data, whose arrays may be large.
+
+    Raises:
+        TypeError: for anything but an array.
+    """
+    if not isinstance(array, np.ndarray):
+        raise _no_array(array)
     return freeze(array.view())
 
 
@@ -258,9 +272,11 @@ def norm(tree: Tree) -> float:
 
 
 def squared_norm(array: Array) -> float:
-    """The sum of the squares of an array's entries: one pass over memory, in BLAS, with no temporary."""
+    """The sum of the squares of an array's entries: one pass over memory, in BLAS, without a copy of them."""
     flat = array.ravel(order="K")
-    return float(np.vdot(flat, flat))
+    # By blocks, which are added up exactly: one sum of millions of float32 is off by a thousandth.
+    blocks = (flat[begin : begin + _BLOCK] for begin in range(0, flat.size, _BLOCK))
+    return math.fsum(float(np.vdot(block, block)) for block in blocks)
 
 
 def byte_count(tree: Tree) -> int:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from funcnet.files import write_whole
+from funcnet.files import make_folder, write_whole
 
 
 def test_text_and_bytes(tmp_path: Path) -> None:
@@ -56,3 +56,22 @@ def test_threads_may_write_one_file(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "no" / "a", "x")
+
+
+def test_a_folder_that_nothing_can_be_made_in_is_named() -> None:
+    if not Path("/proc/self").is_dir():
+        pytest.skip("this system has no folder in which nobody may make files")
+    with pytest.raises(OSError, match=r"'/proc/self'"):
+        make_folder(Path("/proc/self"))
+
+
+def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_called_by_its_own_name(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no/such") as error:
+        write_whole(tmp_path / "no" / "such", "text")
+    assert error.value.filename == str(tmp_path / "no" / "such")

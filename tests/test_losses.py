@@ -114,3 +114,24 @@ def test_the_mean_over_nothing_is_refused(loss: Loss) -> None:
 def test_smoothing_is_a_share(smoothing: float) -> None:
     with pytest.raises(ValueError, match="label smoothing lies in"):
         softmax_cross_entropy(label_smoothing=smoothing)
+
+
+def test_a_sure_and_right_answer_costs_what_is_left_of_it() -> None:
+    """log(1 + exp(-z)), which is lost in the difference of softplus and z."""
+    for z in (10.0, 15.0, 20.0):
+        for logit, target in ((z, 1.0), (-z, 0.0)):
+            value, _ = binary_cross_entropy()(np.array([[logit]], np.float32), np.array([[target]], np.float32))
+            assert value == pytest.approx(math.log1p(math.exp(-z)), rel=1e-5)
+
+
+def test_a_perfect_answer_costs_0_and_not_minus_0() -> None:
+    value, _ = softmax_cross_entropy()(np.array([[200.0, 0.0]], np.float32), np.array([0]))
+    assert math.copysign(1, value) == 1
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_labels_and_logits_of_another_kind_are_refused() -> None:
+    with pytest.raises(ShapeError, match="expected labels as a NumPy array, got a list"):
+        softmax_cross_entropy()(np.zeros((2, 3), np.float32), [0, 1])
+    with pytest.raises(ShapeError, match="logits of shape"):
+        softmax_cross_entropy()(np.zeros((2, 3, 4), np.float32), np.zeros(2, int))

@@ -136,3 +136,16 @@ def test_gradients_of_another_network_are_refused() -> None:
     params = (np.zeros(2), np.zeros(2))
     with pytest.raises(ValueError, match="trees differ"):
         sgd(0.1).update((np.zeros(2),), (), params, 0)
+
+
+def test_past_its_last_step_a_cycle_stays_where_it_ended() -> None:
+    for steps, warmup in ((1, 0.3), (10, 0.99), (10, 0.3)):
+        rate = one_cycle(1.0, steps, warmup=warmup)
+        assert rate(steps) == rate(steps + 5) == rate(steps - 1)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_word_is_no_rate() -> None:
+    for wrong in ("0.1", None):
+        with pytest.raises(ValueError, match="a learning rate is finite and positive, got"):
+            sgd(wrong)

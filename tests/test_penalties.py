@@ -49,3 +49,14 @@ def test_each_weight_spares_biases_unless_asked() -> None:
 def test_coefficients_are_finite_and_not_negative(penalty: object, coefficient: float) -> None:
     with pytest.raises(ValueError, match="coefficient is finite and not negative"):
         penalty(coefficient)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_word_is_no_coefficient() -> None:
+    with pytest.raises(ValueError, match="a penalty's coefficient is finite and not negative, got '1'"):
+        l2("1")
+
+
+def test_a_coefficient_of_numpys_keeps_float32() -> None:
+    w = np.ones((2, 3), np.float32)
+    assert l2(np.float64(0.5)).grad(w).dtype == l1(np.float64(0.5)).grad(w).dtype == np.float32

@@ -141,3 +141,24 @@ def test_an_empty_range_is_refused() -> None:
         random.randint(make_key(0), (1,), 3, 3)
     with pytest.raises(ValueError, match="no number lies in"):
         random.uniform(make_key(0), (1,), 1.0, 0.0)
+
+
+def test_a_draw_of_one_normal_number_is_drawn() -> None:
+    """Whatever lay in its memory before."""
+    long = random.normal(make_key(5), (3,))
+    for _ in range(3):
+        junk = np.full(1, 7.0, np.float32)
+        del junk
+        assert random.normal(make_key(5), (1,))[0] == long[0]
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_seed_is_no_key() -> None:
+    for draw in (lambda: random.normal(0, (3,)), lambda: random.fold_in(3, 1), lambda: random.permutation(3, 4)):
+        with pytest.raises(TypeError, match=r"expected a key \(make_key\(0\) makes the one of the seed 0\), got [03]"):
+            draw()
+
+
+def test_a_range_from_a_number_to_itself_is_empty() -> None:
+    with pytest.raises(ValueError, match="no number lies in"):
+        random.uniform(make_key(0), (2,), 1.0, 1.0)

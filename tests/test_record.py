@@ -101,3 +101,41 @@ def test_a_run_shows_itself_in_a_notebook() -> None:
     assert second.startswith("| 2 | 5.000 | 0.750 |")
     assert "<caption>cifar-10, seed 7</caption>" in html
     assert "<td>3.750</td>" in html
+
+
+def test_what_a_file_could_not_hold_is_made_fit_for_it_or_refused() -> None:
+    run = RunRecord("d", seed=np.int64(3), planned_epochs=np.int32(2), settings=[["rate", 0.1]])
+    assert run == RunRecord("d", seed=3, planned_epochs=2, settings=(("rate", "0.1"),))
+    assert type(run.seed) is type(run.planned_epochs) is int
+    for changes in ({"seed": 1.5}, {"seed": "0"}, {"seed": 0, "planned_epochs": 2.5}):
+        with pytest.raises(TypeError, match="expected a whole number, found"):
+            RunRecord("d", **changes)
+    with pytest.raises(ValueError, match="expected a number of planned epochs from 0 up, found -1"):
+        RunRecord("d", seed=0, planned_epochs=-1)
+
+
+def one_example(label: object, classes: tuple[object, ...] = ()) -> Dataset:
+    split = Split(np.zeros((1, 2), np.uint8), np.array([label]))
+    return Dataset("one", split, split, classes)
+
+
+def test_names_of_classes_are_texts() -> None:
+    assert data_facts(one_example(1, (0, 1))).classes == ("0", "1")
+
+
+@pytest.mark.parametrize("label", [-1, 2**40])
+def test_what_is_no_label_is_not_counted(label: int) -> None:
+    """Training says what is wrong with it."""
+    assert data_facts(one_example(label, ("a", "b"))).train_counts == ()
+    assert data_facts(one_example(1, ("a", "b", "c"))).train_counts == (0, 1, 0)
+
+
+def test_the_checksum_is_of_every_row() -> None:
+    """Of one that begins a block too."""
+    for count in (1, 4097):
+        x = np.zeros((count, 1), np.uint8)
+        changed = x.copy()
+        changed[-1] = 1
+        y = np.zeros(count, int)
+        sums = {data_facts(Dataset("d", Split(a, y), Split(x, y), ())).train_sha256 for a in (x, changed)}
+        assert len(sums) == 2

@@ -1,4 +1,7 @@
+import copy
+import functools
 import math
+import pickle
 import tracemalloc
 
 import attrs
@@ -16,7 +19,7 @@ from funcnet.layers.linear import LinearParams, linear
 from funcnet.layers.reshape import flatten
 from funcnet.losses import mean_squared_error, softmax_cross_entropy
 from funcnet.optimizers import Optimizer, momentum, nesterov, sgd
-from funcnet.penalties import each_weight, l1, l2
+from funcnet.penalties import Penalty, each_weight, l1, l2
 from funcnet.random import Key, make_key, normal
 from funcnet.shapes import ShapeError
 from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, copy_state, evaluate, make_grad, make_step, start
@@ -327,3 +330,174 @@ def test_a_gradient_of_the_wrong_shape_is_refused_in_place_too() -> None:
         ShapeError, match=r"scale: expected the gradient of params\.weight of shape \(1, 3\), got shape \(2, 3\)"
     ):
         step(copy_state(start(params, sgd(0.1), make_key(0))), batch)
+
+
+def test_an_update_around_another_is_followed_in_place_too() -> None:
+    inner = sgd(1.0)
+
+    @functools.wraps(inner.update)
+    def still(grads: object, opt_state: object, params: object, step: int) -> tuple[object, object]:
+        return params, opt_state
+
+    optimizer = attrs.evolve(inner, update=still)
+    params, _ = linear(3).init(make_key(0), (2,))
+    step = make_step(linear(3), softmax_cross_entropy(), optimizer, donate=True)
+    after, _ = step(copy_state(start(params, optimizer, make_key(0))), batch_of(make_key(1), 4, np.float32))
+    assert tree.equal(after.params, params)
+
+
+@pytest.mark.parametrize("optimizer", [sgd(0.1), momentum(0.1), nesterov(0.1)])
+@pytest.mark.parametrize("width", [1, 4])
+def test_parameters_that_are_one_array_are_a_tree_too(optimizer: Optimizer, width: int) -> None:
+    factors = Layer(
+        "factors",
+        lambda key, in_shape: (np.ones(in_shape, np.float32), in_shape),
+        lambda p, x: (x * p, x),
+        lambda p, x, dy, *, need_dx=True: ((x * dy).sum(axis=0), dy * p if need_dx else None),
+    )
+    net = chain(factors, linear(3))
+    params, _ = net.init(make_key(0), (width,))
+    batch = Batch(normal(make_key(1), (5, width)), np.array([0, 1, 2, 0, 1]))
+    plain = start(params, optimizer, make_key(0))
+    given_up = copy_state(plain)
+    plain, _ = make_step(net, softmax_cross_entropy(), optimizer)(plain, batch)
+    given_up, _ = make_step(net, softmax_cross_entropy(), optimizer, donate=True)(given_up, batch)
+    for a, b in zip(tree.leaves(plain), tree.leaves(given_up), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_a_gradient_in_another_trees_order_is_refused_in_place_too() -> None:
+    @attrs.frozen
+    class Two(tree.Record):
+        a: object = tree.array_field()
+        b: object = tree.array_field()
+
+    swapped = Layer(
+        "swapped",
+        lambda key, in_shape: (Two(np.ones(in_shape, np.float32), np.ones(in_shape, np.float32)), in_shape),
+        lambda p, x: (x * p.a + p.b, x),
+        lambda p, x, dy, *, need_dx=True: ((dy.sum(axis=0), (x * dy).sum(axis=0)), dy * p.a),
+    )
+    params, _ = swapped.init(make_key(0), (2,))
+    state = copy_state(start(params, momentum(0.1), make_key(0)))
+    batch = Batch(np.ones((3, 2), np.float32), np.zeros((3, 2), np.float32))
+    with pytest.raises(ShapeError, match="swapped: expected a gradient that is a tree like params, got a tuple"):
+        make_step(swapped, mean_squared_error(), momentum(0.1), donate=True)(state, batch)
+
+
+@pytest.mark.parametrize("optimizer", [sgd(0.1), momentum(0.1), nesterov(0.1)])
+def test_one_donating_step_serves_states_of_any_size_and_dtype(optimizer: Optimizer) -> None:
+    net = linear(300, bias=False)
+    step = make_step(net, mean_squared_error(), optimizer, donate=True)
+    for width, dtype in ((200, np.float32), (400, np.float32), (400, np.float64), (20, np.float32)):
+        params = tree.map(lambda a, d=dtype: a.astype(d), net.init(make_key(0), (width,))[0])
+        state = start(params, optimizer, make_key(0))
+        batch = Batch(normal(make_key(1), (64, width), dtype), normal(make_key(2), (64, 300), dtype))
+        expected, _ = make_step(net, mean_squared_error(), optimizer)(state, batch)
+        given, _ = step(copy_state(state), batch)
+        np.testing.assert_allclose(given.params.weight, expected.params.weight, rtol=1e-4, atol=1e-5)
+
+
+def test_another_optimizers_state_is_refused_before_anything_is_written() -> None:
+    params, _ = linear(3).init(make_key(0), (2,))
+    batch = batch_of(make_key(1), 4, np.float32)
+    for own, other, got in (
+        (momentum(0.1), sgd(0.1), "got no arrays"),
+        (sgd(0.1), nesterov(0.1), "expected no arrays, got weight float32"),
+    ):
+        state = copy_state(start(params, other, make_key(0)))
+        with pytest.raises(ValueError, match=r"opt_state is none of .* for these parameters") as error:
+            make_step(linear(3), softmax_cross_entropy(), own, donate=True)(state, batch)
+        assert got in str(error.value)
+        assert tree.equal(state.params, params)
+    wide = tree.map(lambda a: a.astype(np.float64), momentum(0.1).init(params))
+    state = copy_state(TrainState(params, wide, make_key(0)))
+    with pytest.raises(ValueError, match="weight float64 of shape"):
+        make_step(linear(3), softmax_cross_entropy(), momentum(0.1), donate=True)(state, batch)
+
+
+def test_a_state_whose_update_was_cut_off_is_not_taken_again() -> None:
+    class Breaks:
+        armed = True
+
+        def __call__(self, step: int) -> float:
+            if self.armed:
+                raise KeyboardInterrupt
+            return 0.1
+
+    rate = Breaks()
+    params, _ = linear(3).init(make_key(0), (2,))
+    optimizer, batch = sgd(rate), batch_of(make_key(1), 4, np.float32)
+    step = make_step(linear(3), softmax_cross_entropy(), optimizer, donate=True)
+    state, kept = (copy_state(start(params, optimizer, make_key(0))) for _ in range(2))
+    with pytest.raises(KeyboardInterrupt):
+        step(state, batch)
+    assert not any(array.flags.writeable for array in tree.leaves(state.params))
+    rate.armed = False
+    with pytest.raises(ValueError, match="the update of this state was cut off"):
+        step(state, batch)
+    after, _ = step(kept, batch)
+    assert after.step == 1
+    step(after, batch)
+
+
+@pytest.mark.parametrize("donate", [False, True])
+def test_a_penaltys_own_array_stays_as_it_is(donate: bool) -> None:
+    """A linear penalty, whose gradient is always the same."""
+    ones = np.ones((2, 3), np.float32)
+    penalty = Penalty("linear", 1.0, lambda w: float(w.sum()), lambda w: ones)
+    params, _ = linear(3).init(make_key(0), (2,))
+    step = make_step(linear(3), softmax_cross_entropy(), sgd(0.1), {"weight": penalty}, donate=donate)
+    state = copy_state(start(params, sgd(0.1), make_key(0)))
+    for _ in range(2):
+        state, _ = step(state, batch_of(make_key(1), 4, np.float32))
+    assert (ones == 1).all()
+    assert ones.flags.writeable
+
+
+@pytest.mark.parametrize("donate", [False, True])
+def test_a_penaltys_gradient_of_another_dtype_is_refused(donate: bool) -> None:
+    penalty = Penalty("wide", 1.0, lambda w: float(w.sum()), lambda w: np.ones(w.shape))
+    params, _ = linear(3).init(make_key(0), (2,))
+    step = make_step(linear(3), softmax_cross_entropy(), sgd(0.1), {"weight": penalty}, donate=donate)
+    with pytest.raises(ShapeError, match="dtype float64"):
+        step(copy_state(start(params, sgd(0.1), make_key(0))), batch_of(make_key(1), 4, np.float32))
+
+
+def test_a_pure_step_follows_the_schedule() -> None:
+    params, _ = linear(3).init(make_key(0), (2,))
+    batch = batch_of(make_key(1), 4, np.float32)
+    moved = []
+    for step in (0, 3):
+        optimizer = sgd(lambda n: 0.1 * 2**n)
+        state = attrs.evolve(start(params, optimizer, make_key(0)), step=step)
+        after, _ = make_step(linear(3), softmax_cross_entropy(), optimizer)(state, batch)
+        moved.append(after.params.weight - params.weight)
+    np.testing.assert_allclose(moved[1], 8 * moved[0], rtol=1e-5)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_an_evaluation_refuses_what_a_step_refuses() -> None:
+    params, _ = linear(3).init(make_key(0), (2,))
+    batches, loss = [batch_of(make_key(1), 4, np.float32)], softmax_cross_entropy()
+    with pytest.raises(TypeError, match="a loss is made by a call"):
+        evaluate(linear(3), params, batches, softmax_cross_entropy)
+    with pytest.raises(TypeError, match="penalties map paths to penalties"):
+        evaluate(linear(3), params, batches, loss, l2(1.0))
+    with pytest.raises(ValueError, match="there is a penalty on nothing"):
+        evaluate(linear(3), params, batches, loss, {"nothing": l2(1.0)})
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_seed_is_no_key() -> None:
+    params, _ = linear(3).init(make_key(0), (2,))
+    with pytest.raises(TypeError, match=r"expected a key \(make_key\(0\) makes the one of the seed 0\), got 1"):
+        start(params, sgd(0.1), 1)
+
+
+def test_a_batch_comes_back_as_read_only_as_before() -> None:
+    batch = batch_of(make_key(0), 3)
+    for other in (pickle.loads(pickle.dumps(batch)), copy.deepcopy(batch)):
+        assert (other.x == batch.x).all()
+        assert not other.x.flags.writeable
+        assert not other.y.flags.writeable

@@ -67,7 +67,9 @@ def test_latex_may_break_what_no_line_holds() -> None:
 def test_a_table_longer_than_a_page_goes_on_on_the_next() -> None:
     rows = tuple((f"class {k}", str(k)) for k in range(41))
     long = to_latex(Table("T", ("a", "b"), rows))
-    assert r"\begin{longtable}{lr}" in long and r"\endhead" in long and "{table}" not in long
+    assert r"\begin{longtable}{lr}" in long
+    assert r"\endhead" in long
+    assert "{table}" not in long
     assert long.count("{") == long.count("}")
     assert "longtable" not in to_latex(Table("T", ("a", "b"), rows[1:]))
 

@@ -14,7 +14,7 @@ from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten
 from funcnet.losses import mean_squared_error, softmax_cross_entropy
-from funcnet.optimizers import momentum
+from funcnet.optimizers import momentum, sgd
 from funcnet.penalties import l2
 from funcnet.random import fold_in, make_key, normal
 from funcnet.step import Batch, TrainState, copy_state, evaluate, make_grad, make_step, start
@@ -271,3 +271,29 @@ def test_no_examples_are_refused() -> None:
 def test_images_stay_bytes_until_their_batch() -> None:
     batch = next(batches(DATA.train, 20, normalize=normalization(DATA.train.x)))
     assert (DATA.train.x.dtype, batch.x.dtype) == (np.uint8, np.float32)
+
+
+def test_an_empty_testing_set_is_refused() -> None:
+    empty = attrs.evolve(DATA, test=Split(DATA.test.x[:0], DATA.test.y[:0]))
+    with pytest.raises(ValueError, match="205 training and 0 testing examples"):
+        train(NET, begin(), empty, loss=LOSS, optimizer=OPTIMIZER, epochs=1, batch_size=20)
+
+
+def test_the_rate_of_an_epoch_is_that_of_its_last_step() -> None:
+    optimizer = sgd(lambda step: 0.001 * (step + 1))
+    state = start(begin().params, optimizer, make_key(2))
+    (record,) = run(state, 1, optimizer=optimizer)
+    assert record.learning_rate == pytest.approx(0.011)  # of 11 steps
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_what_training_cannot_start_with_is_said_at_the_call() -> None:
+    with pytest.raises(TypeError, match="penalties map paths to penalties"):
+        run(begin(), 1, penalties=l2(1.0))
+    with pytest.raises(TypeError, match="a loss is made by a call"):
+        train(NET, begin(), DATA, loss=softmax_cross_entropy, optimizer=OPTIMIZER, epochs=1, batch_size=20)
+    with pytest.raises(ValueError, match="opt_state is none of momentum"):
+        train(
+            NET, start(begin().params, sgd(0.1), make_key(0)), DATA,
+            loss=LOSS, optimizer=OPTIMIZER, epochs=1, batch_size=20,
+        )  # fmt: skip

@@ -1,5 +1,6 @@
 import copy
 import pickle
+from pathlib import Path
 from typing import NamedTuple
 
 import attrs
@@ -156,3 +157,40 @@ def test_a_mapped_tree_takes_what_was_made_for_it() -> None:
     (mapped,) = tree.map(lambda a: made.append(aligned.copy(a)) or made[-1], (np.ones(3),))
     assert mapped is made[0]
     assert not mapped.flags.writeable
+
+
+def test_a_part_of_what_others_write_to_is_copied(tmp_path: Path) -> None:
+    np.save(tmp_path / "w.npy", np.ones((4, 3), np.float32))
+    mapped = np.load(tmp_path / "w.npy", mmap_mode="r")
+    bytes_of = bytearray(np.ones(6, np.float32).tobytes())
+    loose = np.frombuffer(bytes_of, np.float32)
+    loose.flags.writeable = False
+    params = LinearParams(mapped[:2]), LinearParams(loose.reshape(2, 3))
+    np.load(tmp_path / "w.npy", mmap_mode="r+")[:] = 5
+    bytes_of[:] = bytes(len(bytes_of))
+    for record in params:
+        assert (record.weight == 1).all()
+
+
+def test_nothing_is_not_equal_to_an_array() -> None:
+    weight = np.ones((2, 3), np.float32)
+    assert LinearParams(weight) != LinearParams(weight, np.zeros(3, np.float32))
+    assert LinearParams(weight, np.zeros(3, np.float32)) != LinearParams(weight)
+
+
+def test_a_sum_of_millions_of_squares_is_exact_to_its_last_digits() -> None:
+    many = np.full(3_000_000, 0.1, np.float32)
+    assert tree.squared_norm(many) == pytest.approx(3_000_000 * float(np.float32(0.1)) ** 2, rel=2e-6)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_list_is_no_array() -> None:
+    with pytest.raises(TypeError, match=r"a record holds NumPy arrays, got list: \[1, 2\]"):
+        tree.readonly_view([1, 2])
+
+
+def test_arrays_are_finished_again_even_if_the_first_was_all_that_was_opened() -> None:
+    arrays = [tree.freeze(np.zeros(2)), tree.freeze(np.frombuffer(b"12345678", np.uint8))]
+    with pytest.raises(ValueError, match="cannot set WRITEABLE"), tree.writable(arrays):
+        pass
+    assert not arrays[0].flags.writeable

@@ -36,8 +36,8 @@ from typing import Literal
 import numpy as np
 
 from funcnet.blas.parts import PART, in_parts, read
-from funcnet.blas.routines import COLUMN_MAJOR, routines
-from funcnet.shapes import Array, Float, Num, expect
+from funcnet.blas.routines import COLUMN_MAJOR, Routines, routines
+from funcnet.shapes import Array, Float, Num, ShapeError, describe, expect
 from funcnet.tree import freeze
 
 __all__ = ["add_product", "add_row", "add_scaled", "fast_order", "keep_and_add", "product", "scale", "sum_of_rows"]
@@ -48,7 +48,7 @@ _SMALL = 1 << 12  # below, a call costs more than it saves
 
 def scale(y: Float[Array, "*shape"], factor: float) -> None:
     """y <- factor y, in place; y is writable."""
-    called = routines(y.dtype.char) if y.size > _SMALL and y.flags.forc else None
+    called = _routines(y) if y.size > _SMALL and y.flags.forc else None
     if called is not None:
         called.scal(y.size, factor, called.memory(y, True), 1)
     else:
@@ -67,7 +67,7 @@ def add_scaled(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape
     factor, size = float(factor), y.size  # a NumPy float64 would turn float32 into float64
     if size <= _SMALL or not _alike(y, x):
         y += factor * x
-    elif (called := routines(y.dtype.char)) is not None:
+    elif (called := _routines(y)) is not None:
         called.axpy(size, factor, called.memory(x), 1, called.memory(y, True), 1)
     else:
         flat_y, flat_x = y.ravel(order="K"), x.ravel(order="K")
@@ -83,7 +83,7 @@ def add_row(y: Float[Array, "m n"], row: Float[Array, "n"]) -> None:
     Raises:
         ShapeError: where the row does not fit, which BLAS would not see.
     """
-    called = routines(y.dtype.char) if y.size > _SMALL and y.flags.forc and row.flags.c_contiguous else None
+    called = _routines(y) if y.size > _SMALL and y.flags.forc and row.flags.c_contiguous else None
     if called is None:
         y += row if len(y) > 1 else row[None]  # of one shape, NumPy adds a row of 256 in a third of the time
         return
@@ -148,16 +148,22 @@ def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: 
     """y <- keep y + a b, in place; of ``keep`` 0, nothing of the old y is left, not even what is not a number.
 
     All have the same dtype; y is writable.
+
+    Raises:
+        ShapeError: where shapes or dtypes do not fit, which BLAS would not see.
     """
+    if y.shape != (len(a), b.shape[1]) or a.shape[1] != len(b) or not y.dtype == a.dtype == b.dtype:
+        given = ", ".join(f"{array.dtype} of shape {describe(array.shape)}" for array in (y, a, b))
+        raise ShapeError("a product in place", "matrices (m, n), (m, k) and (k, n) of one dtype", given)
     if y.size <= _SMALL:
-        keep_and_add(y, keep, a.dot(b))
+        keep_and_add(y, keep, a.dot(b).astype(y.dtype, copy=False))
         return
     if y.flags.c_contiguous and not y.flags.f_contiguous:
         y, a, b = y.T, b.T, a.T
-    called = routines(y.dtype.char) if len(b) > 0 and y.flags.f_contiguous else None
+    called = _routines(y) if len(b) > 0 and y.flags.f_contiguous else None
     left, right = read(a), read(b)
     if called is None or left is None or right is None:
-        keep_and_add(y, keep, a @ b)
+        keep_and_add(y, keep, (a @ b).astype(y.dtype, copy=False))  # NumPy's are in this machine's order of bytes
         return
     (m, n), k = y.shape, len(b)
     make = in_parts(called, m, n, k, left, right)
@@ -166,6 +172,11 @@ def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: 
         return
     at_a, at_b, at_y = called.memory(a), called.memory(b), called.memory(y, True)
     called.gemm(COLUMN_MAJOR, left[0], right[0], m, n, k, 1.0, at_a, left[1], at_b, right[1], keep, at_y, m)
+
+
+def _routines(y: Array) -> Routines | None:
+    """NumPy's own routines for the dtype of y, where it is in this machine's order of bytes."""
+    return routines(y.dtype.char) if y.dtype.isnative else None
 
 
 def _alike(y: Array, x: Array) -> bool:

@@ -108,8 +108,10 @@ def _numpys_library() -> Library | None:
     from threadpoolctl import threadpool_info
 
     pools = {pool["filepath"]: pool for pool in threadpool_info() if pool["internal_api"] == "openblas"}
-    home = Path(np.__file__).parent.parent
-    own = [path for path in pools if Path(path).is_relative_to(home) and "numpy" in path] or list(pools)
+    # Beside NumPy, in ``numpy`` or ``numpy.libs``, by the path without links that threadpoolctl gives.
+    home = Path(np.__file__).resolve().parent.parent
+    inside = {path: Path(path).relative_to(home).parts[0] for path in pools if Path(path).is_relative_to(home)}
+    own = [path for path, folder in inside.items() if folder.startswith("numpy")] or list(pools)
     if len(own) != 1:
         return None
     pool = pools[own[0]]

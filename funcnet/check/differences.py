@@ -11,7 +11,8 @@ what the function's own noise makes of it: noise / h, with the noise measured by
 spaced points (Moré & Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33, 2011).
 
 Where the four do not converge, as on both sides of a kink, the next rung tries with steps 16 times shorter: that
-is how kinks are kept away from. What converges on no rung, or stands on a kink, stays unmeasured and says so.
+is how kinks are kept away from. What converges on no rung, or stands on a kink, stays unmeasured and says so. A fifth
+step, in no simple ratio to the four, must not contradict them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from funcnet.shapes import Array, Float
+from funcnet.shapes import Array, Bool, Float
 
 __all__ = ["Measured", "complex_step", "derivative", "noise"]
 
@@ -31,6 +32,7 @@ _EPS = float(np.finfo(np.float64).eps)
 # period might be a part: sin(2 pi 64 x) is the same at x, x + 1/16 and x - 1/16.
 _FIRST_STEP = 54323581 * 2.0**-30
 _CLOSE = _FIRST_STEP * 2.0**-32  # and no power of two either: with those, what is linear has no rounding errors
+_ODD = 0.0772542  # of the first of four steps: shorter than the last, and in no ratio of whole numbers to any
 _SHRINK = 16.0
 _RUNGS = 6
 _GOAL = 1e-9  # a rung that promises a relative error below this is good enough
@@ -46,11 +48,13 @@ class Measured:
         value: of each output.
         error: the estimated error of each; infinite where it could not be measured.
         kinks: whether steps had to be shortened to keep clear of a kink.
+        on_kink: whether each stands on one: the slopes to its two sides are there, and differ.
     """
 
     value: Float[Array, "outputs"]
     error: Float[Array, "outputs"]
     kinks: bool
+    on_kink: Bool[Array, "outputs"]
 
 
 def derivative(f: Callable[[float], Float[Array, "outputs"]], noise: Float[Array, "outputs"]) -> Measured:
@@ -61,27 +65,32 @@ def derivative(f: Callable[[float], Float[Array, "outputs"]], noise: Float[Array
     error = np.full_like(middle, math.inf)
     kinks = False
     for rung in range(_RUNGS):
-        found, found_error = _rung(f, middle, _FIRST_STEP / _SHRINK**rung, noise)
+        found, found_error, kinked = _rung(f, middle, _FIRST_STEP / _SHRINK**rung, noise)
         kinks |= bool(np.isinf(found_error).any())
         better = found_error < error
         value, error = np.where(better, found, value), np.where(better, found_error, error)
         if (error <= _GOAL * (np.abs(value) + np.abs(value).max(initial=0)) + 10 * noise / _FIRST_STEP).all():
             break
     hidden = noise > _TOO_NOISY * np.abs(middle).max(initial=0)
-    return Measured(value, np.where(hidden, math.inf, error), kinks)
+    return Measured(value, np.where(hidden, math.inf, error), kinks, kinked & np.isinf(error))
 
 
-def _rung(f: Callable[[float], Array], middle: Array, h: float, noise: Array) -> tuple[Array, Array]:
+def _rung(f: Callable[[float], Array], middle: Array, h: float, noise: Array) -> tuple[Array, Array, Array]:
+    """The derivative, its error, and whether there is a kink."""
     (d1, _, size), (d2, _, _), (d3, gap3, _), (d4, gap4, _) = (_central(f, middle, h / 2**k) for k in range(4))
+    d5, _, _ = _central(f, middle, _ODD * h)
     e2, e3, e4 = d2 + (d2 - d1) / 3, d3 + (d3 - d2) / 3, d4 + (d4 - d3) / 3
     r3, r4 = e3 + (e3 - e2) / 15, e4 + (e4 - e3) / 15
     rounding = 10 * (noise + _EPS * size) / h  # D(h/8) has 5.7 of it, and weighs 1.5 in R
     error = np.abs(r4 - r3) + rounding
     # A smooth function's differences agree far better with each extrapolation; and its one-sided slopes approach each
-    # other with h, while on a kink they stay apart.
+    # other with h, while on a kink they stay apart (and at a jump grow, to twice as much).
     diverges = np.abs(r4 - r3) > np.abs(e4 - e3) / 2 + 4 * rounding
-    kinked = (gap4 > 0.75 * gap3) & (gap4 > 10 * error)
-    return r4, np.where(diverges | kinked | ~np.isfinite(error), math.inf, error)
+    apart = (gap4 > 0.75 * gap3) & (gap4 > 10 * error)
+    # Of a function whose period all four steps just miss, all four tell the same tale, of another and slower function.
+    aliased = np.abs(d5 - r4) > np.abs(d4 - r4) + 10 * rounding
+    bad = diverges | apart | aliased | ~np.isfinite(error)
+    return r4, np.where(bad, math.inf, error), apart & (gap4 < 1.5 * gap3) & np.isfinite(error)
 
 
 def _central(f: Callable[[float], Array], middle: Array, h: float) -> tuple[Array, Array, Array]:

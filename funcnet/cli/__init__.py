@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from funcnet import __version__
 from funcnet.cli import check, doctor, lab_report, report
-from funcnet.cli.terminal import INTERRUPTED
+from funcnet.cli.terminal import INTERRUPTED, complain, open_missing_streams
 from funcnet.data.dataset import DataError
 
 __all__ = ["main"]
@@ -16,14 +15,15 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    open_missing_streams()
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
     except (DataError, OSError) as error:
-        print(f"funcnet: error: {error}", file=sys.stderr)
+        complain(f"funcnet: error: {error}")
         return 1
     except KeyboardInterrupt:
-        print("funcnet: stopped", file=sys.stderr)
+        complain("funcnet: stopped")
         return INTERRUPTED
     return status
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from funcnet import random
 from funcnet.check.suite import NoShapeError, Subject, subject_of, subjects
 from funcnet.check.verdict import CheckError
-from funcnet.cli.terminal import INTERRUPTED, interruptible, say, whole_number
+from funcnet.cli.terminal import INTERRUPTED, complain, interruptible, say, whole_number
 from funcnet.environment import environment
 from funcnet.random import make_key
 from funcnet.shapes import Shape
@@ -65,10 +65,15 @@ def _shape(text: str) -> Shape:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.in_shape is not None and not options.names:
+        complain(
+            "funcnet: error: --in-shape is the shape of an example for what MODULE:NAME names, and nothing is named"
+        )
+        return 2
     try:
         chosen = [_import(name, options.in_shape) for name in options.names] or list(subjects())
     except _NotFoundError as error:
-        print(f"funcnet: error: {error}", file=sys.stderr)
+        complain(f"funcnet: error: {error}")
         return 2
     machine = dict(environment())
     say(f"funcnet {machine['funcnet']}, NumPy {machine['NumPy']}, {machine['BLAS']}, {machine['processor']}\n")
@@ -86,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
                 say(_indented(outcome.trouble))
     say(_summary(outcomes))
     if interrupted():
-        print(f"Stopped by Ctrl-C; {len(chosen) - len(outcomes)} subjects were not begun.", file=sys.stderr)
+        complain(f"Stopped by Ctrl-C; {len(chosen) - len(outcomes)} subjects were not begun.")
         return INTERRUPTED
     return 1 if any(outcome.trouble for outcome in outcomes) else 0
 

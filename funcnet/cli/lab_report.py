@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +11,12 @@ from pathlib import Path
 import attrs
 from tqdm import tqdm
 
-from funcnet.cli.pages import write_pages
-from funcnet.cli.terminal import INTERRUPTED, interruptible, say, whole_number
+from funcnet.cli.pages import expect_room, write_pages
+from funcnet.cli.terminal import INTERRUPTED, complain, interruptible, say, whole_number
 from funcnet.data.batches import batch_count
 from funcnet.data.dataset import Dataset
 from funcnet.data.registry import NAMES, load
+from funcnet.files import make_folder
 from funcnet.lab import RECIPES, lab_record, run_lab
 from funcnet.record import RunRecord
 from funcnet.step import Evaluation
@@ -58,28 +58,39 @@ def _dataset(text: str) -> str:
 def _run(options: argparse.Namespace) -> int:
     names, out = list(dict.fromkeys(options.datasets)), options.out
     epochs, seed = options.epochs, options.seed
-    out.mkdir(parents=True, exist_ok=True)  # before the training, not after it
+    make_folder(out)  # before the training, not after it
     datasets = [load(name, options.data) for name in names]
+    begun = [
+        lab_record(
+            dataset, RECIPES[dataset.name], seed=seed, epochs=epochs,
+            command=f"funcnet lab-report {dataset.name} --epochs {epochs} --seed {seed}",
+        )
+        for dataset in datasets
+    ]  # fmt: skip
+    expect_room(begun, out)
     from funcnet.report import write_run  # matplotlib, which --help can do without
     from funcnet.report.files import run_file_name
 
     runs: list[RunRecord] = []
     status = 0
     with interruptible() as interrupted:
-        for dataset in datasets:
-            command = f"funcnet lab-report {dataset.name} --epochs {epochs} --seed {seed}"
-            run = lab_record(dataset, RECIPES[dataset.name], seed=seed, epochs=epochs, command=command)
+        for dataset, run in zip(datasets, begun, strict=True):
             # After each epoch: what is done is safe from what happens in the next one.
             keep = functools.partial(write_run, path=out / run_file_name(dataset.name))
-            run, status = _train(dataset, run, epochs, interrupted, keep)
-            if run.epochs:
-                runs.append(run)
+            trained, status = _train(dataset, run, epochs, interrupted, keep)
+            if trained.epochs:
+                runs.append(trained)
+                keep(trained)  # which knows by now why it ended
             if status:
                 break
-    if runs:
+    if not runs:
+        complain(f"No epoch was finished, so there is nothing to report in {out}.")
+        return status
+    try:
         write_pages(runs, out, "Lab report")
-    else:
-        print(f"No epoch was finished, so there is nothing to report in {out}.", file=sys.stderr)
+    except KeyboardInterrupt:
+        complain(f"Stopped by Ctrl-C within the report. `funcnet report {out} --out {out}` makes it of the runs there.")
+        return INTERRUPTED
     return status
 
 
@@ -121,11 +132,11 @@ def _train(
                 bar.set_description(f"epoch {record.epoch + 1}/{epochs}, {_duration(left)} left")
     except KeyboardInterrupt:
         bar.clear()
-        print(f"Stopped by Ctrl-C after {run.epochs} of {epochs} epochs.", file=sys.stderr)
+        complain(f"Stopped by Ctrl-C after {run.epochs} of {epochs} epochs.")
         return attrs.evolve(run, ended="Stopped by Ctrl-C"), INTERRUPTED
     except DivergenceError as error:
         bar.clear()
-        print(f"funcnet: error: {dataset.name}: {error}", file=sys.stderr)
+        complain(f"funcnet: error: {dataset.name}: {error}")
         return attrs.evolve(run, ended=f"Diverged: {error}"), 1
     finally:
         bar.close()

@@ -8,9 +8,34 @@ from pathlib import Path
 from tqdm import tqdm
 
 from funcnet.cli.terminal import say
+from funcnet.data.dataset import DataError
 from funcnet.record import RunRecord
 
-__all__ = ["write_pages"]
+__all__ = ["expect_room", "write_pages"]
+
+
+def expect_room(runs: Sequence[RunRecord], out: Path) -> None:
+    """See that the report on ``runs`` replaces no file of another run.
+
+    Raises:
+        DataError: where it would.
+    """
+    from funcnet.report import read_run  # matplotlib
+    from funcnet.report.document import file_names
+    from funcnet.report.files import run_file_name
+
+    for name, run in zip(file_names(runs), runs, strict=True):
+        if (path := out / run_file_name(name)).exists() and _origin(there := read_run(path)) != _origin(run):
+            raise DataError(
+                f"{path} holds another run (seed {there.seed}, {there.epochs} epochs"
+                f"{f', by {there.command}' if there.command else ''}), which would be lost: choose another folder with "
+                "--out, or move it"
+            )
+
+
+def _origin(run: RunRecord) -> tuple[object, ...]:
+    """What the same run has, made again or further on."""
+    return run.dataset, run.seed, run.command, run.settings, run.planned_epochs
 
 
 def write_pages(runs: Sequence[RunRecord], out: Path, title: str) -> None:

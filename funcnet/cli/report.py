@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from funcnet.cli.pages import write_pages
+from funcnet.cli.pages import expect_room, write_pages
+from funcnet.cli.terminal import complain
 from funcnet.data.dataset import DataError
+from funcnet.files import make_folder
 from funcnet.record import RunRecord
 
 __all__ = ["add_to"]
@@ -36,7 +37,8 @@ def _run(options: argparse.Namespace) -> int:
     runs = list(_read(options.runs))
     if not runs:
         raise DataError("a report needs at least one run with at least one epoch")
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
+    expect_room(runs, options.out)
     write_pages(runs, options.out, options.title)
     return 0
 
@@ -48,12 +50,12 @@ def _read(paths: Sequence[Path]) -> Iterator[RunRecord]:
     for file in dict.fromkeys(file for path in paths for file in _files(path)):
         run = read_run(file)
         if run in seen:
-            print(f"{file}: this run is there already.", file=sys.stderr)
+            complain(f"{file}: this run is there already.")
         elif run.epochs:
             seen.append(run)
             yield run
         else:
-            print(f"{file}: no epoch was finished, so there is nothing to report of it.", file=sys.stderr)
+            complain(f"{file}: no epoch was finished, so there is nothing to report of it.")
 
 
 def _parts(file: Path) -> list[str]:

@@ -8,9 +8,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
-__all__ = ["INTERRUPTED", "interruptible", "say", "whole_number"]
+__all__ = ["INTERRUPTED", "complain", "interruptible", "open_missing_streams", "say", "whole_number"]
 
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
 
@@ -51,7 +53,23 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 def say(text: object) -> None:
     """Print, as long as anybody reads: a closed pipe is no reason to lose a training run."""
+    _print(text, sys.stdout)
+
+
+def complain(text: object) -> None:
+    """The same to the standard error: whoever read both may have gone with the same Ctrl-C."""
+    _print(text, sys.stderr)
+
+
+def _print(text: object, stream: Any) -> None:
     try:
-        print(text, flush=True)
+        print(text, file=stream, flush=True)
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def open_missing_streams() -> None:
+    """Of a program that was started with its output or errors closed, what it says goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115, as long as the program runs

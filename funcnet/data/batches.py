@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import attrs
@@ -77,8 +76,12 @@ def normalization(x: UInt8[Array, "n ..."]) -> Normalization:
 
 
 def batch_count(split: Split, size: int) -> int:
-    """How many batches of ``size`` the split makes, the last one counted though it may be smaller."""
-    return math.ceil(len(split) / size)
+    """How many batches of ``size`` the split makes, the last one counted though it may be smaller.
+
+    Raises:
+        ValueError: for a size below 1.
+    """
+    return -(-len(split) // whole_number("the size of a batch", size, 1))
 
 
 def batches(

@@ -48,6 +48,8 @@ def read_cifar100(path: Path | str, *, mmap: bool = False) -> Split:
 
 def _read(path: Path, kind: str, label_counts: tuple[int, ...], mmap: bool) -> Split:
     record = len(label_counts) + _IMAGE
+    if path.is_dir():
+        raise DataError(f"{path}: expected a file, found a folder")
     try:
         size = path.stat().st_size
         if size == 0 or size % record:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import attrs
+import numpy as np
 
 from funcnet import random
 from funcnet.random import Key
-from funcnet.shapes import Array, Integer, Num, Shape, ShapeError
-from funcnet.tree import readonly_view
+from funcnet.shapes import Array, Integer, Num, Shape, ShapeError, whole_number
+from funcnet.tree import Record, readonly_view
 
 __all__ = ["DataError", "Dataset", "Split", "hold_out", "rows_of"]
 
@@ -22,7 +23,7 @@ def _agree(split: Split, attribute: attrs.Attribute[Array], y: Array) -> None:
 
 
 @attrs.frozen(eq=False)
-class Split:
+class Split(Record):
     """Examples ``x`` (n, ...) and their targets ``y`` (n, ...): labels for classes, or numbers to predict.
 
     Images are uint8 as they were read, channels last, and become floating-point batch by batch. The arrays may be
@@ -49,8 +50,9 @@ class Split:
         Raises:
             ShapeError: where rows are no whole numbers (of a mask, np.flatnonzero makes them).
         """
-        if rows.dtype.kind not in "iu":
-            raise ShapeError("take", "rows of an integer dtype (for a mask: np.flatnonzero(mask))", str(rows.dtype))
+        if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu":
+            given = str(rows.dtype) if isinstance(rows, np.ndarray) else f"a {type(rows).__name__}"
+            raise ShapeError("take", "an array of rows of an integer dtype (for a mask: np.flatnonzero(mask))", given)
         return Split(rows_of(self.x, rows), rows_of(self.y, rows))
 
     def __repr__(self) -> str:
@@ -89,7 +91,7 @@ def hold_out(dataset: Dataset, count: int, key: Key) -> Dataset:
     Raises:
         ValueError: where count leaves no examples on one side.
     """
-    if not 0 < count < len(dataset.train):
+    if not 0 < whole_number("the number of examples to hold out", count, 0) < len(dataset.train):
         raise ValueError(f"can hold out 1 to {len(dataset.train) - 1} of {len(dataset.train)} examples, not {count}")
     order = random.permutation(key, len(dataset.train))
     train, validation = dataset.train.take(order[count:]), dataset.train.take(order[:count])

@@ -14,6 +14,7 @@ such a file takes longer than one over an array.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Iterator
@@ -50,9 +51,14 @@ class MappedRows:
     offset: int
     file: tuple[int, int] | None
 
+    @property
+    def row_bytes(self) -> int:
+        """The bytes of a row. Not its stride, which of an array of one row may be anything."""
+        return math.prod(self.array.shape[1:]) * self.array.itemsize
+
     def ask(self, rows: Integer[Array, "rows"]) -> None:
         """Have the system read the rows into memory, and do not wait for them."""
-        size = self.array.strides[0]
+        size = self.row_bytes
         for row in rows.tolist():
             begin = self.offset + row * size
             if self.file is not None:
@@ -72,7 +78,7 @@ class MappedRows:
             return self.array.take(rows, axis=0)
         descriptor, start = self.file
         taken = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
-        size, memory, first = self.array.strides[0], taken.reshape(-1).view(np.uint8).data, start + self.offset
+        size, memory, first = self.row_bytes, taken.reshape(-1).view(np.uint8).data, start + self.offset
         for place, row in enumerate(rows.tolist()):
             read = os.preadv(descriptor, [memory[place * size : (place + 1) * size]], first + row * size)
             if read != size:
@@ -100,16 +106,19 @@ def mapped_rows(array: Array) -> Iterator[MappedRows | None]:
 def _file_at(address: int) -> tuple[int, int] | None:
     """The file that is mapped at the address, opened, and where in it that is; None where it is not to be found."""
     maps = Path("/proc/self/maps")
-    for line in maps.read_text().splitlines() if maps.exists() else []:
+    for line in maps.read_bytes().split(b"\n")[:-1] if maps.exists() else []:  # paths are bytes, of any kind but this
         span, kind, offset, device, inode, *path = line.split(maxsplit=5)
-        begin, end = (int(place, 16) for place in span.split("-"))
-        if begin <= address < end and path and kind[3] == "s":
+        begin, end = (int(place, 16) for place in span.split(b"-"))
+        if begin <= address < end and path and kind.endswith(b"s"):
             try:
                 file = os.open(path[0], os.O_RDONLY)
             except OSError:
                 return None
             status = os.fstat(file)
-            if (status.st_ino, f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}") == (int(inode), device):
+            if (status.st_ino, b"%02x:%02x" % (os.major(status.st_dev), os.minor(status.st_dev))) == (
+                int(inode),
+                device,
+            ):
                 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
                 return file, int(offset, 16) + address - begin
             os.close(file)

@@ -104,6 +104,7 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
         x = residuals.x
         if not accepts(params, x):
             check(params)
+            check_x(x, params.weight)
         expect(name, "dy", dy, (len(x), width), params.weight.dtype)
         dweight = np.empty_like(params.weight)
         blas.add_product(dweight, 0.0, x.T, dy)
@@ -122,6 +123,7 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
         x = residuals.x
         if not accepts(params, x):
             check(params)
+            check_x(x, params.weight)
         expect(name, "dy", dy, (len(x), width), params.weight.dtype)
         blas.add_product(onto.weight, keep, x.T, dy)
         if onto.bias is not None:

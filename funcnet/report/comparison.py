@@ -38,7 +38,10 @@ def recipes(runs: Sequence[RunRecord]) -> tuple[tuple[str, tuple[RunRecord, ...]
     if len(first) == 1:
         return ((first[0].dataset, tuple(runs)),)
     return tuple(
-        (f"{place}: {', '.join(f'{name} {value}' for name, value in _apart(group[0], first)) or _UNKNOWN}", tuple(group))
+        (
+            f"{place}: {', '.join(f'{name} {value}' for name, value in _apart(group[0], first)) or _UNKNOWN}",
+            tuple(group),
+        )
         for place, group in enumerate(groups, 1)
     )
 

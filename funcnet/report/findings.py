@@ -93,10 +93,14 @@ def verdict(run: RunRecord) -> str:
         else f"{len(found)} finding{'s' if len(found) > 1 else ''} by {len(RULES)} rules"
     )
     first, last = run.train[0], run.train[-1]
-    text = (
-        f"{rules}: over {_epochs(run)}, the {loss_label(run)} went from {_said(first.data_loss)} to "
-        f"{_said(last.data_loss)} in training and ended at {_said(test.data_loss)} in testing"
-    )
+    if run.epochs == 1:
+        text = f"{rules}: after 1 epoch, the {loss_label(run)} is {_said(last.data_loss)} in training and "
+    else:
+        text = (
+            f"{rules}: over {_epochs(run)}, the {loss_label(run)} went from {_said(first.data_loss)} to "
+            f"{_said(last.data_loss)} in training and ended at "
+        )
+    text += f"{_said(test.data_loss)} in testing"
     if math.isnan(test.accuracy):
         return f"{text}."
     low, high = wilson_interval(test.accuracy, test.examples)
@@ -207,8 +211,8 @@ def _over_fitting(run: RunRecord) -> Iterator[Finding]:
         )
     if rose:
         seen.append(
-            f"The {loss_label(run)} in testing rose {_from_to(lowest, last)} since epoch {best + 1}, when it was lowest, "
-            f"while that in training fell {_from_to(run.train[best].data_loss, run.train[-1].data_loss)}."
+            f"The {loss_label(run)} in testing rose {_from_to(lowest, last)} since epoch {best + 1}, when it was "
+            f"lowest, while that in training fell {_from_to(run.train[best].data_loss, run.train[-1].data_loss)}."
         )
     if seen:
         yield Finding(
@@ -317,8 +321,8 @@ def _plateau(run: RunRecord) -> Iterator[Finding]:
             "plateau",
             "Training stands still",
             f"Over the last {quarter} epochs the {loss_label(run)} in training went "
-            f"{_from_to(before.data_loss, last.data_loss)}, never more than {change:.2%} apart, though the learning rate was still "
-            f"{rate:.0%} of its highest: more epochs like these change nothing.",
+            f"{_from_to(before.data_loss, last.data_loss)}, never more than {change:.2%} apart, though the "
+            f"learning rate was still {rate:.0%} of its highest: more epochs like these change nothing.",
             f"a change below {PLATEAU:.0%} over the last quarter of {PLATEAU_EPOCHS} epochs or more, at a rate above "
             f"{PLATEAU_RATE:.0%} of the highest",
         )

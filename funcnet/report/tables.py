@@ -163,7 +163,13 @@ def class_names(run: RunRecord) -> tuple[str, ...]:
 
 
 def history_table(run: RunRecord) -> Table:
-    """Every epoch of the run, in full precision."""
+    """Every epoch of the run, in full precision.
+
+    Raises:
+        ValueError: for a run without epochs.
+    """
+    if not run.epochs:
+        raise ValueError(f"the run on {run.dataset} has no epochs to list")
     sides = [(side, evaluations[0].penalties) for side, evaluations in (("training", run.train), ("testing", run.test))]
     columns = ["epoch"]
     for side, penalties in sides:

@@ -168,3 +168,35 @@ def test_numbers_that_no_blas_has() -> None:
     y = np.ones(3, np.float16)
     blas.add_scaled(y, 2.0, y.copy())
     assert (y.dtype, y.tolist()) == (np.float16, [3, 3, 3])
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f4"])
+def test_the_bytes_of_another_machine_are_numbers_too(dtype: str) -> None:
+    y, x = (numbers(seed, (40, 30), np.float32).astype(dtype) for seed in (0, 1))
+    a, b = numbers(2, (40, 50), np.float32).astype(dtype), numbers(3, (50, 30), np.float32).astype(dtype)
+    wanted = 2 * y + 3 * x + x[0]
+    blas.scale(y, 2.0)
+    blas.add_scaled(y, 3.0, x)
+    blas.add_row(y, x[0].copy())
+    expect_close(y, wanted, 3)
+    blas.add_product(y, 1.0, a, b)
+    expect_close(y, wanted + a @ b, 50)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("m", "k", "other_k", "n", "dtype"), [(64, 200, 100, 64, "f"), (64, 200, 200, 30, "f"), (64, 200, 200, 64, "d")]
+)
+def test_a_product_that_does_not_fit_is_refused_before_anything_is_read(
+    m: int, k: int, other_k: int, n: int, dtype: str
+) -> None:
+    y = np.zeros((64, 64), np.float32)
+    with pytest.raises(ShapeError, match="a product in place: expected matrices"):
+        blas.add_product(y, 0.0, np.ones((m, k), np.float32, order="F"), np.ones((other_k, n), dtype))
+    assert not y.any()
+
+
+def test_blocks_reach_to_the_last_entry() -> None:
+    y, x = np.zeros(151, np.float32), np.ones(151, np.float32)  # three blocks and one
+    blas.add_scaled(y, 2.0, x)
+    assert (y == 2).all()

@@ -32,7 +32,9 @@ def test_kinks_are_kept_away_from(distance: float, side: int) -> None:
     values = lambda t: np.array([abs(side * distance + t)])  # noqa: E731
     found = derivative(values, noise(values))
     assert found.value == pytest.approx([side], rel=1e-6)
-    assert found.kinks == (distance < 54323581 * 2.0**-30)  # the first step
+    assert found.kinks or distance > 54323581 * 2.0**-30 / 4  # within the longest steps, not just within the first
+    assert not found.kinks or distance < 54323581 * 2.0**-30
+    assert not found.on_kink.any()
 
 
 def test_on_a_kink_there_is_no_derivative() -> None:
@@ -40,6 +42,7 @@ def test_on_a_kink_there_is_no_derivative() -> None:
     values = lambda t: np.array([max(t, 0.0), t])  # noqa: E731
     found = derivative(values, noise(values))
     assert found.error[0] == math.inf
+    assert found.on_kink.tolist() == [True, False]
     assert found.value[1] == pytest.approx(1)
 
 
@@ -47,6 +50,15 @@ def test_at_a_jump_there_is_no_derivative() -> None:
     values = lambda t: np.array([float(t > 0)])  # noqa: E731
     found = derivative(values, noise(values))
     assert found.error == [math.inf]
+    assert not found.on_kink.any()
+
+
+@given(st.floats(50, 20_000), points)
+def test_a_fast_function_is_not_taken_for_a_slow_one(frequency: float, x: float) -> None:
+    for w in (frequency, 993.5, 1987.0):  # the last two: all four steps are near a whole number of periods
+        values = lambda t, w=w: np.array([np.sin(w * (x + t))])  # noqa: E731
+        found = derivative(values, noise(values))
+        assert np.abs(found.value - w * np.cos(w * x)) <= 10 * found.error + 1e-12 * w
 
 
 def test_the_noise_of_lower_precision_is_measured() -> None:

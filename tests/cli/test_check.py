@@ -115,3 +115,8 @@ def test_ctrl_c_shows_what_was_done() -> None:
     assert " of 25 refuted or failed" not in output
     assert re.search("Stopped by Ctrl-C; 2[0-9] subjects were not begun", error)
     assert "Traceback" not in error
+
+
+def test_a_shape_of_nothing_that_is_named_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--in-shape", "5"]) == 2
+    assert "--in-shape is the shape of an example for what MODULE:NAME names" in capsys.readouterr().err

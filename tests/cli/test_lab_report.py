@@ -174,3 +174,47 @@ def test_the_real_sets_in_one_epoch(data_folder: Path, tmp_path: Path, monkeypat
         run = read_run(tmp_path / f"run-{name}.json")
         assert (run.dataset, run.epochs) == (name, 1)
         assert run.test[0].accuracy > accuracy
+
+
+def test_another_run_in_the_folder_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["lab-report", "--epochs", "1", "--out", str(tmp_path)]
+    assert main(arguments) == main(arguments) == 0  # the same once more
+    assert main([*arguments, "--seed", "1"]) == 1
+    assert "holds another run (seed 0, 1 epochs, by funcnet lab-report glyphs" in capsys.readouterr().err
+    assert read_run(tmp_path / "run-glyphs.json").seed == 0
+
+
+def test_nobody_hears_why_and_the_report_is_written_all_the_same(tmp_path: Path) -> None:
+    """As after Ctrl-C in: funcnet lab-report 2>&1 | tee log."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "funcnet", "lab-report", "--epochs", "100000", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            if line.startswith("epoch   1:"):
+                break
+        process.stdout.close()
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+    assert process.returncode == 130
+    assert read_run(tmp_path / "run-glyphs.json").ended == "Stopped by Ctrl-C"
+    assert "The run ended early" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell that closes streams")
+def test_without_a_standard_error_training_goes_on(tmp_path: Path) -> None:
+    command = f"exec '{sys.executable}' -m funcnet lab-report --epochs 1 --out '{tmp_path}' 2>&-"
+    assert subprocess.run(["/bin/sh", "-c", command], capture_output=True).returncode == 0
+    assert (tmp_path / "report.pdf").exists()
+
+
+def test_ctrl_c_while_the_report_is_written_says_how_to_make_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab_report, "write_pages", interrupted)
+    assert main(["lab-report", "--epochs", "1", "--out", str(tmp_path)]) == 130
+    assert f"`funcnet report {tmp_path} --out {tmp_path}` makes it" in capsys.readouterr().err
+    assert read_run(tmp_path / "run-glyphs.json").epochs == 1

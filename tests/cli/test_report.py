@@ -100,3 +100,17 @@ def test_an_output_folder_is_asked_for(capsys: pytest.CaptureFixture[str]) -> No
         report("run.json")
     assert stop.value.code == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_the_file_of_another_run_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = whole_run(), attrs.evolve(whole_run(), seed=8)
+    for name, run in (("a", one), ("b", other)):
+        (tmp_path / name).mkdir()
+        write_run(run, tmp_path / name / "run.json")
+    assert report(tmp_path / "a", "--out", tmp_path / "out") == 0
+    assert report(tmp_path / "b", "--out", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "run-cifar-10.json holds another run (seed 7, 3 epochs, by python train.py), which would be lost" in error
+    assert read_run(tmp_path / "out" / "run-cifar-10.json") == one
+    write_run(attrs.evolve(one, history=one.history[:2]), tmp_path / "out" / "run-cifar-10.json")
+    assert report(tmp_path / "a", "--out", tmp_path / "out") == 0  # the same run, further on

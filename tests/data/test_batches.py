@@ -138,3 +138,12 @@ def test_images_of_another_shape_are_not_normalised(shape: tuple[int, ...]) -> N
     assert normalize.scale.shape == normalize.shift.shape == shape
     with pytest.raises(ShapeError, match="normalization: expected x of shape"):
         normalize(np.zeros((2, 4, *shape[1:]), np.uint8))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_batches_of_no_size_cannot_be_counted() -> None:
+    split = Split(np.zeros((50, 1)), np.zeros(50))
+    assert [batch_count(split, size) for size in (1, 49, 50, 51)] == [50, 2, 1, 1]
+    for size in (0, -3, 2.5):
+        with pytest.raises(ValueError, match="the size of a batch is a whole number from 1 up"):
+            batch_count(split, size)

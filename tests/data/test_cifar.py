@@ -77,3 +77,8 @@ def test_wrong_labels_of_cifar100_are_named(tmp_path: Path) -> None:
         read_cifar100(path)
     with pytest.raises(DataError, match="there is no such file"):
         read_cifar100(tmp_path / "nothing.bin")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a file, found a folder"):
+        read_cifar10(tmp_path)

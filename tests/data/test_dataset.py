@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -58,3 +61,32 @@ def test_a_split_cannot_be_written_through() -> None:
     part = Split(mine, np.zeros(3))
     assert not part.x.flags.writeable
     assert mine.flags.writeable
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_lists_are_no_arrays() -> None:
+    with pytest.raises(TypeError, match=r"a record holds NumPy arrays, got list: \[\[1, 2\]\]"):
+        Split([[1, 2]], [1])
+    with pytest.raises(ShapeError, match=r"take: expected an array of rows of an integer dtype .*, got a list"):
+        Split(np.zeros((2, 2)), np.zeros(2)).take([1])
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_examples_are_held_out_in_whole_numbers() -> None:
+    split = Split(np.zeros((4, 2)), np.zeros(4))
+    for count in (2.5, True):
+        with pytest.raises(ValueError, match="the number of examples to hold out is a whole number"):
+            hold_out(Dataset("d", split, split, ()), count, make_key(0))
+
+
+def test_a_split_comes_back_as_read_only_as_before() -> None:
+    split = Split(np.zeros((4, 2)), np.zeros(4))
+    for other in (pickle.loads(pickle.dumps(split)), copy.deepcopy(split)):
+        assert not other.x.flags.writeable
+        assert not other.y.flags.writeable
+
+
+def test_the_parts_are_of_one_dtype() -> None:
+    train, test = (Split(np.zeros((4, 2), dtype), np.zeros(4)) for dtype in (np.uint8, np.float32))
+    with pytest.raises(DataError, match="expected testing examples like those for training, uint8"):
+        Dataset("d", train, test, ())

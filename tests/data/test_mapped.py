@@ -193,3 +193,31 @@ def test_rows_that_do_not_lie_side_by_side_are_not_asked_for(spy: Spy) -> None:
     with mapped_rows(np.ndarray((64, 3000), np.uint8, spy).T) as rows:
         assert rows is None
     assert spy.asked == spy.told == []
+
+
+@pytest.mark.parametrize(
+    "cuts", [(np.s_[::64],), (np.s_[63:64],), (np.s_[::-1], np.s_[:1]), (np.s_[5:6, 10:20],), (np.s_[:, :0],)]
+)
+def test_a_single_row_may_have_any_stride(path: Path, cuts: Any) -> None:
+    images = np.memmap(path, np.uint8, "r", shape=(64, 3000))
+    for cut in cuts:
+        images = images[cut]
+    (batch,) = batches(Split(images, np.zeros(len(images), int)), 64, key=make_key(0))
+    assert sorted(batch.x.tolist()) == sorted(np.array(images).tolist())
+
+
+@pytest.mark.usefixtures("_told_which_file")
+@pytest.mark.parametrize("name", [b"a\rb", "a\u2028b".encode(), b"\xff"])
+def test_the_names_of_other_mapped_files_may_be_anything(tmp_path: Path, path: Path, name: bytes) -> None:
+    other = os.path.join(os.fsencode(tmp_path), name)  # noqa: PTH118, a name that is no text
+    try:
+        with open(other, "wb") as file:  # noqa: PTH123
+            file.write(bytes(PAGE))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    images = np.memmap(path, np.uint8, "r", shape=(64, 3000))
+    with open(other, "rb") as file:  # noqa: PTH123
+        lower = [mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) for _ in range(3)]
+    (batch,) = batches(Split(images, np.zeros(64, int)), 64, key=make_key(0))
+    assert sorted(batch.x.tolist()) == sorted(np.array(images).tolist())
+    del lower

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from funcnet import tree
 from funcnet.check import check_layer
 from funcnet.check.strategies import keys, shapes, sizes
+from funcnet.inplace import twin_of
 from funcnet.layers.initializers import glorot, he
-from funcnet.layers.linear import LinearParams, linear
+from funcnet.layers.linear import LinearParams, LinearResiduals, linear
 from funcnet.random import Key, make_key
 from funcnet.shapes import Shape, ShapeError
 
@@ -137,3 +138,18 @@ def test_lists_are_no_arrays() -> None:
     params, _ = linear(1).init(make_key(0), (1,))
     with pytest.raises(ShapeError, match="expected x as a NumPy array, got a list"):
         linear(1).forward(params, [[1.0]])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("width", "dtype"), [(200, np.float32), (784, np.float64)])
+def test_residuals_of_another_network_are_refused(order: str, width: int, dtype: type) -> None:
+    """Before BLAS reads beyond them."""
+    layer = linear(64)
+    params, _ = layer.init(make_key(0), (784,))
+    residuals = LinearResiduals(np.ones((128, width), dtype, order))
+    dy = np.ones((128, 64), np.float32)
+    with pytest.raises(ShapeError, match=r"linear\(64\): expected x of"):
+        layer.vjp(params, residuals, dy)
+    onto = tree.map(np.zeros_like, params)
+    with pytest.raises(ShapeError, match=r"linear\(64\): expected x of"):
+        twin_of(layer.vjp)(params, residuals, dy, onto, 0.0)

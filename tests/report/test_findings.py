@@ -238,7 +238,9 @@ def test_over_fitting_by_loss(last: float, train: float, expected: bool) -> None
     run = losses([1.0, 0.5, train], [1.2, 1.0, last])
     assert ("over-fitting" in rules(run)) == expected
     if expected:
-        assert "in testing rose from 1.000 to 1.050 since epoch 2, when it was lowest" in found(run, "over-fitting").text
+        assert (
+            "in testing rose from 1.000 to 1.050 since epoch 2, when it was lowest" in found(run, "over-fitting").text
+        )
 
 
 @pytest.mark.parametrize(
@@ -458,9 +460,10 @@ def test_penalties_larger_than_the_total() -> None:
     first, last = evaluation(-1.0, penalties=(2.0, 1.0)), evaluation(-3.0, penalties=(6.0, 1.0))
     assert "the penalties are 7.000 of a total of 4.000" in found(history([first, last]), "penalty dominates").text
     last = evaluation(-8.0, penalties=(7.0, 1.0))
-    assert "penalties are 8.000 of a total of 0.000" in found(
-        history([evaluation(-2.0, penalties=(0.5, 1.0)), last]), "penalty dominates"
-    ).text
+    assert (
+        "penalties are 8.000 of a total of 0.000"
+        in found(history([evaluation(-2.0, penalties=(0.5, 1.0)), last]), "penalty dominates").text
+    )
 
 
 def test_label_imbalance() -> None:

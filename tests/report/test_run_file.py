@@ -107,7 +107,10 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
         (lambda c: c["run"]["examination"]["filters"][0].update(shape=[-2, -6]), "found 12 bytes of shape (-2, -6)"),
         (lambda c: c["run"]["examination"]["answers"]["confusion"][0].insert(0, 10**30), "expected a confusion matrix"),
         (lambda c: c["run"]["examination"]["answers"]["confusion"][0].__setitem__(0, 10**30), "confusion matrix"),
-        (lambda c: c["run"]["examination"]["answers"]["bins"][0].update(count=-5), "expected a count, from 0 up, found -5"),
+        (
+            lambda c: c["run"]["examination"]["answers"]["bins"][0].update(count=-5),
+            "expected a count, from 0 up, found -5",
+        ),
         (lambda c: c["run"]["examination"]["answers"]["bins"][0].update(accuracy=3), "a share from 0 to 1, found 3.0"),
         (
             lambda c: c["run"]["examination"]["answers"]["mistakes"][0].update(confidence=7.0),
