@@ -5,7 +5,7 @@
 #
 #     jupytext --to ipynb --set-kernel python3 --execute reports/ten_lines.py
 #
-# It trains a small network on generated images of letters and digits, proves a derivative, and looks at what happened.
+# It trains a small network on generated images of digits, proves a derivative, and looks at what happened.
 
 # %%
 # %matplotlib inline
@@ -14,7 +14,7 @@ import numpy as np
 
 import funcnet as fn
 from funcnet import report
-from funcnet.check import check_layer
+from funcnet.check import CheckError, check_layer, check_penalty
 from funcnet.report.tables import class_names
 
 # %% [markdown]
@@ -98,7 +98,7 @@ report.overview_figure(run)
 report.parts_figure(run)
 
 # %% [markdown]
-# Which letters and digits are taken for one another?
+# Which digits are taken for one another?
 
 # %%
 assert run.examination is not None
@@ -136,8 +136,13 @@ for finding in report.findings(run):
 report.parts_figure(run)
 
 # %% [markdown]
-# The checker would have said so before any training: `check_penalty(broken, key=fn.make_key(0))` raises an error that
-# shows the gradient beside the right one.
+# The checker would have said so before any training, with the gradient beside the right one:
+
+# %%
+try:
+    check_penalty(broken, (3, 2), key=fn.make_key(0))
+except CheckError as error:
+    print(error)
 
 # %% [markdown]
 # `report.write_report([run], "my-report")` writes all of it, and more, as PDF, HTML, Markdown, LaTeX and CSV, with

@@ -71,7 +71,9 @@ def derivative(f: Callable[[float], Float[Array, "outputs"]], noise: Float[Array
         value, error = np.where(better, found, value), np.where(better, found_error, error)
         if (error <= _GOAL * (np.abs(value) + np.abs(value).max(initial=0)) + 10 * noise / _FIRST_STEP).all():
             break
-    hidden = noise > _TOO_NOISY * np.abs(middle).max(initial=0)
+    # Beside its size near by, too, and beside nothing where it is 0 throughout: rectifiers of zeros are.
+    size = np.fmax(np.abs(middle), np.abs(f(_FIRST_STEP))).max(initial=0)
+    hidden = (noise > _TOO_NOISY * size) & (size > 0)
     return Measured(value, np.where(hidden, math.inf, error), kinks, kinked & np.isinf(error))
 
 

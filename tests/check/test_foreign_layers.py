@@ -8,6 +8,7 @@ import pytest
 from funcnet import random
 from funcnet.check import CheckError, check_layer
 from funcnet.layer import Layer
+from funcnet.layers.activations import leaky_relu, relu
 from funcnet.random import make_key
 from funcnet.shapes import Shape
 
@@ -159,3 +160,43 @@ def test_an_error_on_an_empty_batch_says_so() -> None:
     with pytest.raises(IndexError) as caught:
         check_layer(picky, (3,), key=make_key(0))
     assert "a batch of no examples" in caught.value.__notes__[0]
+
+
+def one_hot(key: Any, shape: Shape) -> np.ndarray:
+    return np.eye(shape[1], dtype=np.float32)[random.randint(key, (shape[0],), 0, shape[1])]
+
+
+def mostly_zeros(key: Any, shape: Shape) -> np.ndarray:
+    a, b = random.split(key)
+    return np.where(random.uniform(a, shape) < 0.8, np.float32(0), random.normal(b, shape))
+
+
+def zeros(key: Any, shape: Shape) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
+@pytest.mark.parametrize("draw", [one_hot, mostly_zeros, zeros])
+@pytest.mark.parametrize("layer", [relu(), leaky_relu(), of(np.abs, np.sign)], ids=str)
+def test_inputs_on_kinks_are_left_out_however_many(layer: Layer[Any, Any], draw: Any) -> None:
+    for seed in range(10):
+        check_layer(layer, (5,), key=make_key(seed), draw=draw)
+
+
+def test_beside_kinks_a_wrong_slope_is_seen() -> None:
+    wrong = of(np.abs, lambda x: -np.sign(x))
+    for seed in range(5):
+        with pytest.raises(CheckError, match="the gradient is not the derivative"):
+            check_layer(wrong, (8,), batch=6, key=make_key(seed), draw=mostly_zeros)
+
+
+def test_jumps_are_no_kinks() -> None:
+    floor = of(lambda x: np.floor(x).astype(x.dtype), lambda x: 0 * x)
+    with pytest.raises(CheckError, match="could not be differentiated where it was tried"):
+        check_layer(floor, (4,), key=make_key(0), draw=lambda k, s: random.randint(k, s, -3, 3).astype(np.float32))
+
+
+@pytest.mark.parametrize("frequency", [993.5, 1000.0, 1987.0])
+def test_a_frequency_that_all_steps_miss_is_not_taken_for_another(frequency: float) -> None:
+    sine = of(lambda x: np.sin(frequency * x), lambda x: frequency * np.cos(frequency * x))
+    for seed in range(10):
+        check_layer(sine, (4,), key=make_key(seed))
