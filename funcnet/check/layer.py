@@ -15,7 +15,7 @@ from funcnet.check.contract import expect_array, expect_finite, expect_like, exp
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
-from funcnet.check.verdict import CheckError, CheckReport, Claim, Property, call_again, expect_key, reproducible
+from funcnet.check.verdict import CheckError, CheckReport, Claim, Property, call_again, expect_subject, reproducible
 from funcnet.layer import AnyLayer, Layer
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, describe, whole_number
@@ -63,11 +63,10 @@ def check_layer(
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
+        TypeError: for what is no layer or no key.
+        ValueError: for a batch below 1.
     """
-    if not isinstance(layer, Layer):
-        hint = " (call it to make the layer)" if callable(layer) else ""
-        raise TypeError(f"check_layer checks a Layer, got a {type(layer).__name__}{hint}")
-    expect_key(key)
+    expect_subject("check_layer", Layer, layer, key)
     batch = whole_number("the batch of a check", batch, 1)
     in_shape = tuple(in_shape)
     options: dict[str, object] = {"draw": draw} if draw is not random.normal else {}

@@ -13,7 +13,7 @@ from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
-from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_key, reproducible
+from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
 from funcnet.losses import Loss
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, Integer, Shape, describe, whole_number
@@ -66,10 +66,12 @@ def check_loss(
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
+        TypeError: for what is no loss or no key.
+        ValueError: for a batch below 1.
     """
+    expect_subject("check_loss", Loss, loss, key)
     batch = whole_number("the batch of a check", batch, 1)
     out_shape = tuple(out_shape)
-    expect_key(key)
     options = {"draw": draw} if draw is not random.normal else {}
     call = call_again("check_loss", loss, out_shape, targets=targets, batch=batch, key=key, **options)
     claim = Claim(loss.name, f"a batch of {batch} x {describe(out_shape)}", key, call)

@@ -12,7 +12,7 @@ from funcnet import random, tree
 from funcnet.check.contract import expect_finite, expect_like, expect_number, path_in
 from funcnet.check.purity import PURITY, call_purely, expect_unshared
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
-from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_key, reproducible
+from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
 from funcnet.layers.linear import LinearParams
 from funcnet.optimizers import Optimizer
 from funcnet.random import Key
@@ -41,8 +41,9 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
+        TypeError: for what is no optimizer or no key.
     """
-    expect_key(key)
+    expect_subject("check_optimizer", Optimizer, optimizer, key)
     again = call_again("check_optimizer", optimizer, key=key, **({} if rule is None else {"rule": rule}))
     claim = Claim(
         optimizer.name,

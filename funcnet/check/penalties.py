@@ -10,7 +10,7 @@ from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared
 from funcnet.check.rounding import Numbers, agree, conditions, float32_agrees, tolerances
-from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_key, reproducible
+from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
 from funcnet.penalties import Penalty
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, describe
@@ -28,8 +28,9 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
+        TypeError: for what is no penalty or no key.
     """
-    expect_key(key)
+    expect_subject("check_penalty", Penalty, penalty, key)
     shape = tuple(shape)
     claim = Claim(
         repr(penalty), f"weights of shape {describe(shape)}", key, call_again("check_penalty", penalty, shape, key=key)

@@ -15,8 +15,8 @@ from funcnet.check.losses import Targets
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits
 from funcnet.check.purity import state as bits
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
-from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_key, reproducible
-from funcnet.layer import AnyLayer
+from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
+from funcnet.layer import AnyLayer, Layer
 from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer
 from funcnet.penalties import Penalty
@@ -60,10 +60,13 @@ def check_step(
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
+        TypeError: for a part that is none, or no key.
+        ValueError: for a batch below 1.
     """
+    for kind, part in ((Layer, net), (Loss, loss), (Optimizer, optimizer)):
+        expect_subject("check_step", kind, part, key)
     batch = whole_number("the batch of a check", batch, 1)
     in_shape = tuple(in_shape)
-    expect_key(key)
     penalised = "".join(f", {penalty} on {path}" for path, penalty in (penalties or {}).items())
     options: dict[str, object] = {"draw": draw} if draw is not random.normal else {}
     call = call_again(

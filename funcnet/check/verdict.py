@@ -8,9 +8,18 @@ from typing import Any
 
 import attrs
 
-from funcnet.random import Key
+from funcnet.random import Key, expect_key
 
-__all__ = ["CheckError", "CheckReport", "Claim", "Property", "Refutation", "call_again", "expect_key", "reproducible"]
+__all__ = [
+    "CheckError",
+    "CheckReport",
+    "Claim",
+    "Property",
+    "Refutation",
+    "call_again",
+    "expect_subject",
+    "reproducible",
+]
 
 
 @attrs.frozen
@@ -152,10 +161,17 @@ def _shown(value: object) -> str:
     return str(getattr(value, "__name__", repr(value)))
 
 
-def expect_key(key: object) -> None:
-    """Raise a TypeError for what is no key."""
-    if not isinstance(key, Key):
-        raise TypeError(f"the key of a check is made by make_key(seed), got {key!r:.40}")
+def expect_subject(check: str, kind: type, subject: object, key: object) -> None:
+    """Require that there is something to prove, and a key to draw the case from.
+
+    Raises:
+        TypeError: where there is not, saying what may have been forgotten.
+    """
+    if not isinstance(subject, kind):
+        hint = f" (call it to make the {kind.__name__.lower()})" if callable(subject) else ""
+        a = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{check} checks {a} {kind.__name__}, got a {type(subject).__name__}{hint}")
+    expect_key(key)
 
 
 @contextmanager

@@ -29,6 +29,8 @@ _ROW = 1 << 14  # so many that a loop over rows costs nothing, and few enough fo
 
 @attrs.frozen(eq=False)
 class ActivationResiduals:
+    """The input or the output, whichever the slope is read off."""
+
     kept: Float[Array, "batch ..."]
 
 

@@ -25,12 +25,16 @@ __all__ = ["LinearParams", "LinearResiduals", "linear"]
 
 @attrs.frozen
 class LinearParams(Record):
+    """The weight matrix, and the bias of a layer that has one; both of one dtype."""
+
     weight: Float[Array, "in out"] = array_field()
     bias: Float[Array, "out"] | None = array_field(default=None)
 
 
 @attrs.frozen(eq=False)
 class LinearResiduals:
+    """What the weight's gradient is made of, beside dy."""
+
     x: Float[Array, "batch in"]
 
 

@@ -19,6 +19,8 @@ __all__ = ["FlattenResiduals", "flatten", "identity"]
 
 @attrs.frozen
 class FlattenResiduals:
+    """The shape to go back to."""
+
     in_shape: Shape  # with the batch axis
 
 

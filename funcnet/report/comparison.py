@@ -17,6 +17,7 @@ from funcnet.training import EpochNumbers
 __all__ = ["comparison_figure", "recipes", "settings_differences"]
 
 _COLUMNS = 4  # of settings, for which a page has room side by side
+_NAMED, _ABREAST = 5, 3  # recipes whose names a legend has room for; of more, how many numbers stand in a line
 _UNKNOWN = "no difference that is recorded"
 
 
@@ -99,24 +100,31 @@ def settings_differences(runs: Sequence[RunRecord]) -> Table:
 
 
 def comparison_figure(runs: Sequence[RunRecord]) -> Figure:
-    """Testing loss, data loss and accuracy of every recipe: the mean over its runs, and the band they lie in."""
+    """Testing loss, data loss and accuracy of every recipe: the mean over its runs, and the band they lie in.
+
+    Many recipes go by their numbers in ``settings_differences``.
+    """
     shown: list[tuple[str, Callable[[Evaluation], float]]] = [
         ("Testing Loss, Total", lambda e: e.loss),
         ("Testing Loss, Without Penalties", lambda e: e.data_loss),
     ]
     if all(has_accuracy(run) for run in runs):
         shown.append(("Testing Accuracy", lambda e: e.accuracy))
-    figure = new_figure(height=2.7 * len(shown) + 0.2 + 0.2 * len(recipes(runs)))
+    count = len(recipes(runs))
+    lines = count if count <= _NAMED else -(-count // _ABREAST)
+    figure = new_figure(height=2.5 * len(shown) + 0.4 + 0.2 * lines)
     places = list(figure.subplots(len(shown), 1, squeeze=False).flat)
     for axes, (title, value) in zip(places, shown, strict=True):
         _draw(axes, runs, value)
         finish(axes, title, "Epochs", title.split()[1].strip(","))
-    legend(places[0], columns=1)
+    legend(places[0], columns=1 if count <= _NAMED else _ABREAST)
     return figure
 
 
 def _draw(axes: Axes, runs: Sequence[RunRecord], value: Callable[[Evaluation], float]) -> None:
-    for place, (label, group) in enumerate(recipes(runs)):
+    groups = recipes(runs)
+    for place, (label, group) in enumerate(groups):
+        name = label if len(groups) <= _NAMED else f"recipe {place + 1}"
         colour, style = PALETTE[place % len(PALETTE)], (SOLID, DASHED, DOTTED)[place // len(PALETTE) % 3]
         curves = [[value(evaluation) for evaluation in run.test] for run in group]
         # As far as all of them got: a mean over fewer would move for no other reason.
@@ -124,7 +132,7 @@ def _draw(axes: Axes, runs: Sequence[RunRecord], value: Callable[[Evaluation], f
         epochs = range(1, len(there) + 1)
         count = f" ({len(group)} runs)" if len(group) > 1 else ""
         axes.plot(
-            epochs, [sum(v) / len(v) for v in there], color=colour, label=f"{plain(label, 70)}{count}",
+            epochs, [sum(v) / len(v) for v in there], color=colour, label=f"{plain(name, 70)}{count}",
             **curve(len(there), style),
         )  # fmt: skip
         if len(group) > 1:

@@ -144,7 +144,7 @@ def test_a_wrong_signature_is_told(functions: dict[str, Any], said: str) -> None
 def test_what_is_no_layer_or_no_key_is_told() -> None:
     with pytest.raises(TypeError, match=r"got a function \(call it to make the layer\)"):
         check_layer(scale, (3,), key=make_key(0))
-    with pytest.raises(TypeError, match=r"made by make_key\(seed\), got 0"):
+    with pytest.raises(TypeError, match=r"expected a key \(make_key\(0\) makes the one of the seed 0\), got 0"):
         check_layer(scale(), (3,), key=0)
 
 

@@ -137,3 +137,4 @@ def test_there_is_room_for_the_names_of_many_recipes() -> None:
     figure = comparison_figure([seeded(k, f"0.{k}") for k in range(1, 33)])
     figure.draw_without_rendering()
     assert min(axes.get_position().height * figure.get_figheight() for axes in figure.axes) > 1.2
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [f"recipe {k}" for k in range(1, 33)]

@@ -349,8 +349,8 @@ def test_a_plateau_says_how_flat_it_is() -> None:
 
 def test_dead_units() -> None:
     run = healthy_run()
-    for dead, expected in ((2, False), (3, True)):  # of 40; the threshold is 2
-        activity = (UnitActivity("[2]", "relu", 40, dead), UnitActivity("[4]", "relu", 0, 0))
+    for dead, units, expected in ((50, 1000, False), (51, 1000, True), (3, 40, True)):
+        activity = (UnitActivity("[2]", "relu", units, dead), UnitActivity("[4]", "relu", 0, 0))
         changed = attrs.evolve(run, examination=attrs.evolve(run.examination, activity=activity))
         assert (rules(changed) == ["dead units"]) == expected
     finding = found(changed, "dead units")
@@ -499,3 +499,9 @@ def everything_wrong() -> list[RunRecord]:
         history([evaluation(1.0, 0.1)] * 2, [evaluation(1.0, 0.9)] * 2),
         each_epoch(healthy_run(), lambda e: {"update_ratios": (("[1].weight", 1e-9),)}),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("end", "expected"), [(0.01 + 0.02 * ABOVE, ["divergence"]), (0.01 + 0.02 * BELOW, [])])
+def test_what_is_negligible_beside_the_highest_loss_is_no_trouble(end: float, expected: list[str]) -> None:
+    """However large beside the lowest."""
+    assert rules(attrs.evolve(losses([1.0, 0.01, end], [1.0, 0.9, 0.8]), examination=None)) == expected
