@@ -226,7 +226,7 @@ def _donating_step(
     def step(state: TrainState, batch: Batch, *, penalty_values: bool = True) -> tuple[TrainState, Evaluation]:
         nonlocal last, torn
         params, opt_state, look = state.params, state.opt_state, last
-        if params is torn:
+        if torn is not None and params is torn:
             raise ValueError(
                 "the update of this state was cut off, and its arrays hold neither the old state nor the new one: go "
                 "on from a copy (copy_state makes one beforehand)"

@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 from pathlib import Path
 from typing import NamedTuple
@@ -194,3 +195,7 @@ def test_arrays_are_finished_again_even_if_the_first_was_all_that_was_opened() -
     with pytest.raises(ValueError, match="cannot set WRITEABLE"), tree.writable(arrays):
         pass
     assert not arrays[0].flags.writeable
+
+
+def test_a_sum_of_squares_beyond_all_numbers_is_infinite() -> None:
+    assert tree.squared_norm(np.full(20_000, 1e154)) == math.inf

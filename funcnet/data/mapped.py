@@ -115,10 +115,8 @@ def _file_at(address: int) -> tuple[int, int] | None:
             except OSError:
                 return None
             status = os.fstat(file)
-            if (status.st_ino, b"%02x:%02x" % (os.major(status.st_dev), os.minor(status.st_dev))) == (
-                int(inode),
-                device,
-            ):
+            opened = b"%02x:%02x" % (os.major(status.st_dev), os.minor(status.st_dev))
+            if (status.st_ino, opened) == (int(inode), device):
                 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
                 return file, int(offset, 16) + address - begin
             os.close(file)
