@@ -15,7 +15,7 @@ from funcnet.data.batches import Normalization, batches
 from funcnet.data.dataset import Split
 from funcnet.layer import AnyLayer
 from funcnet.random import make_key
-from funcnet.shapes import Array, Float, Shape, UInt8
+from funcnet.shapes import Array, Float, Shape, ShapeError, UInt8
 from funcnet.tree import Tree
 
 __all__ = ["Answers", "Bin", "Examination", "LayerFacts", "Mistake", "Picture", "UnitActivity", "describe", "examine"]
@@ -232,7 +232,7 @@ def examine(net: AnyLayer, params: Tree, split: Split, normalize: Normalization 
 
     Raises:
         ValueError: for no examples.
-        ShapeError: where network, parameters and examples do not fit.
+        ShapeError: where network, parameters and examples do not fit, or labels are none of the network's classes.
     """
     if not len(split):
         raise ValueError("there are no examples to examine")
@@ -278,8 +278,12 @@ def _arrays(residuals: Any) -> list[Array]:
 def _answers(prediction: Float[Array, "n ..."], split: Split) -> Answers | None:
     if prediction.ndim != 2 or split.y.ndim != 1 or split.y.dtype.kind not in "iu":
         return None
-    labels, predicted = split.y.astype(np.intp), prediction.argmax(axis=1)
     classes = prediction.shape[1]
+    if split.y.min() < 0 or split.y.max() >= classes:
+        raise ShapeError(
+            "examine", f"labels from 0 to {classes - 1}", f"labels from {split.y.min()} to {split.y.max()}"
+        )
+    labels, predicted = split.y.astype(np.intp), prediction.argmax(axis=1)
     # The softmax at its largest entry, whose exp is 1. What is not a number has no confidence.
     confidence = 1 / np.exp(prediction - prediction.max(axis=1, keepdims=True)).sum(axis=1, dtype=np.float64)
     confidence = np.nan_to_num(confidence, nan=0.0)

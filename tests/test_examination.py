@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from funcnet.data.batches import normalization
 from funcnet.data.dataset import Split
-from funcnet.examination import LayerFacts, describe, examine
+from funcnet.examination import Answers, Bin, LayerFacts, describe, examine
 from funcnet.layer import chain
 from funcnet.layers.activations import relu, tanh
 from funcnet.layers.linear import LinearParams, linear
@@ -197,3 +197,18 @@ def test_an_examination_is_a_value() -> None:
     assert not math.isnan(one.answers.bins[0].accuracy)
     with pytest.raises(ValueError, match="read-only"):
         one.answers.mistakes[0].picture.array[0] = 0
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_beyond_the_classes_are_refused(label: int) -> None:
+    net = linear(3)
+    params, _ = net.init(make_key(0), (2,))
+    split = Split(np.zeros((2, 2), np.float32), np.array([0, label]))
+    with pytest.raises(ShapeError, match="examine: expected labels from 0 to 2, got labels from"):
+        examine(net, params, split)
+
+
+def test_a_confusion_matrix_holds_counts() -> None:
+    for wrong in (((1, -1), (0, 1)), ((1, 0),), ()):
+        with pytest.raises(ValueError, match="expected a confusion matrix"):
+            Answers(wrong, (Bin(1, 0.5, 0.5),), ())

@@ -73,7 +73,7 @@ def _cause_of_factor(factor: float, batch: int, entries: int) -> str:
     for known, what in named.items():
         if math.isclose(factor, known, rel_tol=_CLOSE):
             return what
-        if known > 0 and math.isclose(factor, -known, rel_tol=_CLOSE):
+        if math.isclose(factor, -known, rel_tol=_CLOSE):
             return f"{what}, and a flipped sign"
     return f"a constant factor of {factor:.6g}"
 

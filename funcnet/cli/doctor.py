@@ -1,4 +1,4 @@
-"""``funcnet doctor``: which BLAS does the products here, how fast, and whether the environment holds it back."""
+"""``funcnet doctor``: which BLAS does the products here, whether it can, how fast, and what holds it back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from funcnet.cli.terminal import say
+from funcnet.cli.terminal import complain, say
 from funcnet.environment import environment
 
 __all__ = ["add_to", "product_rate"]
@@ -29,7 +29,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "doctor",
         help="say which BLAS does the products here, how fast, and what holds it back",
         description="Training time is spent in products of matrices. Says which BLAS does them here, with which "
-        "kernels and how many threads, what rate they reach, and whether a setting in the environment holds them back.",
+        "kernels and how many threads, what rate they reach, and whether a setting in the environment holds them back; "
+        "and whether they can be made at all: some BLAS crash with the kernels for some processors.",
     )
     doctor.set_defaults(run=_run)
 
@@ -37,12 +38,25 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _run(options: argparse.Namespace) -> int:
     for name, value in environment():
         say(f"{name + ':':<34} {value}")
+    if not _survives():
+        complain(
+            "funcnet: error: products of a few hundred rows kill a process here: the BLAS is broken with these kernels "
+            "(as in https://github.com/OpenMathLib/OpenBLAS/issues/6026). Unset OPENBLAS_CORETYPE if it is set, or "
+            "install another version of NumPy."
+        )
+        return 1
     rate = product_rate()
     say(f"{f'a float32 product of {_SIZE} cubed:':<34} {rate:.0f} GFLOP/s")
     pinned = [name for name in _PINS if name in os.environ]
     if pinned:
         say(_verdict(pinned, rate, _rate_without(pinned)))
     return 0
+
+
+def _survives() -> bool:
+    """Whether products of either dtype can be made, tried by a process that may be lost."""
+    code = "import numpy as np\nfor dtype in 'fd': np.ones((500, 500), dtype) @ np.ones((500, 10), dtype)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def _verdict(pinned: list[str], rate: float, free: float) -> str:

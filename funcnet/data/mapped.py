@@ -88,7 +88,10 @@ class MappedRows:
 
 @contextmanager
 def mapped_rows(array: Array) -> Iterator[MappedRows | None]:
-    """The rows of an array that is mapped, of which the system is told that they are read in any order; else None."""
+    """The rows of an array that is mapped, of which the system is told that they are read in any order; else None.
+
+    The mapped file is opened, and closed in the end, which gives up what locks (fcntl) the process may hold on it.
+    """
     mapping = _mapping(array)
     if mapping is None or not array.flags.c_contiguous:
         yield None

@@ -1,3 +1,5 @@
+import subprocess
+
 import pytest
 
 from funcnet.cli import doctor, main
@@ -30,6 +32,7 @@ def test_a_pin_is_named_and_weighed(
 ) -> None:
     monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setattr(doctor, "_survives", lambda: True)
     monkeypatch.setattr(doctor, "product_rate", lambda: 100.0)
     monkeypatch.setattr(doctor, "_rate_without", lambda pinned: free)
     assert main(["doctor"]) == 0
@@ -40,3 +43,15 @@ def test_the_rate_without_a_pin_is_that_of_a_process_without_it(monkeypatch: pyt
     """A setting that OpenBLAS would complain about, were it still there."""
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Nonsense")
     assert doctor._rate_without(["OPENBLAS_CORETYPE"]) > 0
+
+
+def test_a_blas_that_crashes_is_told_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess(command, -11)
+
+    monkeypatch.setattr(subprocess, "run", killed)
+    monkeypatch.setattr(doctor, "product_rate", lambda: pytest.fail("it would have been killed"))
+    assert main(["doctor"]) == 1
+    assert "kill a process here: the BLAS is broken with these kernels" in capsys.readouterr().err
