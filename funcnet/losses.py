@@ -156,6 +156,8 @@ def mean_squared_error() -> Loss:
 
 def _expect_examples(name: str, prediction: Array) -> None:
     expect_float(name, "the prediction", prediction)
+    if prediction.dtype == np.float16:
+        raise ShapeError(name, "a prediction of float32 or float64 (sums of float16 overflow)", "float16")
     if prediction.size == 0:
         raise ShapeError(name, "at least one example with an output (the mean over none is undefined)", "none")
 

@@ -135,3 +135,12 @@ def test_labels_and_logits_of_another_kind_are_refused() -> None:
         softmax_cross_entropy()(np.zeros((2, 3), np.float32), [0, 1])
     with pytest.raises(ShapeError, match="logits of shape"):
         softmax_cross_entropy()(np.zeros((2, 3, 4), np.float32), np.zeros(2, int))
+
+
+@pytest.mark.parametrize("loss", [softmax_cross_entropy(), binary_cross_entropy(), mean_squared_error()], ids=str)
+def test_half_precision_is_refused(loss: Loss) -> None:
+    """Its sums over a batch overflow, and the loss would be wrong without a word."""
+    prediction = np.zeros((3, 2), np.float16)
+    target = np.zeros(3, int) if loss.name.startswith("softmax") else prediction
+    with pytest.raises(ShapeError, match=r"float32 or float64 \(sums of float16 overflow\), got float16"):
+        loss(prediction, target)
