@@ -51,6 +51,10 @@ def test_at_a_jump_there_is_no_derivative() -> None:
     found = derivative(values, noise(values))
     assert found.error == [math.inf]
     assert not found.on_kink.any()
+    alone = lambda t: np.array([float(t == 0)])  # noqa: E731, the same to both sides
+    found = derivative(alone, noise(alone))
+    assert found.error == [math.inf]
+    assert not found.on_kink.any()
 
 
 @given(st.floats(50, 20_000), points)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from funcnet.cli import lab_report, main
 from funcnet.data.registry import load
 from funcnet.lab import RECIPES
+from funcnet.record import RunRecord
 from funcnet.report.findings import findings
 from funcnet.report.run_file import read_run
 
@@ -214,7 +216,15 @@ def test_ctrl_c_while_the_report_is_written_says_how_to_make_it(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
+    trained = lab_report._train
+
+    def stopped(*arguments: Any) -> tuple[RunRecord, int]:
+        run, _ = trained(*arguments)
+        return attrs.evolve(run, ended="Stopped by Ctrl-C"), 130
+
+    monkeypatch.setattr(lab_report, "_train", stopped)
     monkeypatch.setattr(lab_report, "write_pages", interrupted)
     assert main(["lab-report", "--epochs", "1", "--out", str(tmp_path)]) == 130
     assert f"`funcnet report {tmp_path} --out {tmp_path}` makes it" in capsys.readouterr().err
-    assert read_run(tmp_path / "run-glyphs.json").epochs == 1
+    run = read_run(tmp_path / "run-glyphs.json")
+    assert (run.epochs, run.ended) == (1, "Stopped by Ctrl-C")
