@@ -55,3 +55,18 @@ def test_a_blas_that_crashes_is_told_before_anything_is_measured(
     monkeypatch.setattr(doctor, "product_rate", lambda: pytest.fail("it would have been killed"))
     assert main(["doctor"]) == 1
     assert "kill a process here: the BLAS is broken with these kernels" in capsys.readouterr().err
+
+
+def test_the_process_without_the_pins_has_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, str] = {}
+
+    def told(command: list[str], *, env: dict[str, str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        seen.update(env)
+        return subprocess.CompletedProcess(command, 0, stdout=b"7.0")
+
+    monkeypatch.setattr(subprocess, "run", told)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OPENBLAS_L2_SIZE", "1")
+    assert doctor._rate_without(["OPENBLAS_CORETYPE"]) == 7
+    assert "OPENBLAS_CORETYPE" not in seen
+    assert seen["OPENBLAS_L2_SIZE"] == "1"

@@ -117,3 +117,8 @@ def test_nothing_to_report(runs: list[RunRecord]) -> None:
 )
 def test_file_names_are_distinct_and_lead_nowhere(names: list[str], expected: list[str]) -> None:
     assert list(file_names([run_record(name) for name in names])) == expected
+
+
+def test_names_that_differ_in_case_alone_are_two_files() -> None:
+    """Also where the file system takes them for one."""
+    assert file_names([run_record("A"), run_record("a")]) == ("A", "a-2")

@@ -311,6 +311,7 @@ def still(change: float, rate: float = 0.1, accuracy: float = 0.5, epochs: int =
     ("run", "expected"),
     [
         (still(0.00999, rate=0.11), True),
+        (still(0.00999, rate=0.11, epochs=12), True),
         (still(0.01001, rate=0.11), False),
         (still(-0.00999, rate=0.11), True),
         (still(-0.0102, rate=0.11), False),

@@ -6,6 +6,7 @@ import attrs
 import pytest
 from runs import run_record, whole_run, with_end
 
+from funcnet.examination import Answers
 from funcnet.record import RunRecord
 from funcnet.report.tables import (
     class_names,
@@ -154,3 +155,10 @@ def test_the_loss_goes_by_its_name() -> None:
 )
 def test_very_large_and_small_numbers_stay_readable(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+def test_of_many_mistakes_the_most_frequent_twelve_are_listed() -> None:
+    run = whole_run()
+    answers = Answers(tuple((5,) * 5 for _ in range(5)), run.examination.answers.bins, ())
+    many = attrs.evolve(run, examination=attrs.evolve(run.examination, answers=answers))
+    assert len(confusions_table(many).rows) == 12
