@@ -14,8 +14,9 @@ from funcnet.aligned import is_own
 from funcnet.data.batches import Normalization, batches
 from funcnet.data.dataset import Split
 from funcnet.layer import AnyLayer
+from funcnet.losses import expect_labels
 from funcnet.random import make_key
-from funcnet.shapes import Array, Float, Shape, ShapeError, UInt8
+from funcnet.shapes import Array, Float, Shape, UInt8
 from funcnet.tree import Tree
 
 __all__ = ["Answers", "Bin", "Examination", "LayerFacts", "Mistake", "Picture", "UnitActivity", "describe", "examine"]
@@ -48,7 +49,7 @@ class LayerFacts:
 
 
 def _fills(picture: Picture, attribute: attrs.Attribute[bytes], pixels: bytes) -> None:
-    if not _is_picture(picture.shape) or min(picture.shape) < 1 or len(pixels) != math.prod(picture.shape):
+    if not _is_picture(picture.shape) or len(pixels) != math.prod(picture.shape):
         raise ValueError(f"expected the pixels of a picture, found {len(pixels)} bytes of shape {picture.shape}")
 
 
@@ -278,12 +279,9 @@ def _arrays(residuals: Any) -> list[Array]:
 def _answers(prediction: Float[Array, "n ..."], split: Split) -> Answers | None:
     if prediction.ndim != 2 or split.y.ndim != 1 or split.y.dtype.kind not in "iu":
         return None
-    classes = prediction.shape[1]
-    if split.y.min() < 0 or split.y.max() >= classes:
-        raise ShapeError(
-            "examine", f"labels from 0 to {classes - 1}", f"labels from {split.y.min()} to {split.y.max()}"
-        )
+    expect_labels("examine", prediction, split.y)
     labels, predicted = split.y.astype(np.intp), prediction.argmax(axis=1)
+    classes = prediction.shape[1]
     # The softmax at its largest entry, whose exp is 1. What is not a number has no confidence.
     confidence = 1 / np.exp(prediction - prediction.max(axis=1, keepdims=True)).sum(axis=1, dtype=np.float64)
     confidence = np.nan_to_num(confidence, nan=0.0)
@@ -316,7 +314,7 @@ def _picture(example: Array) -> Picture | None:
 
 
 def _is_picture(shape: Shape) -> bool:
-    return len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+    return (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) and min(shape) > 0
 
 
 def _filters(params: Tree, in_shape: Shape) -> tuple[Picture, ...]:

@@ -14,9 +14,9 @@ import attrs
 import numpy as np
 
 from funcnet.layers.activations import logistic
-from funcnet.shapes import Array, Float, Integer, Num, ShapeError, describe, expect, expect_float
+from funcnet.shapes import Array, Float, Integer, Num, ShapeError, describe, expect, expect_float, not_an_array
 
-__all__ = ["Loss", "binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]
+__all__ = ["Loss", "binary_cross_entropy", "expect_labels", "mean_squared_error", "softmax_cross_entropy"]
 
 
 @attrs.frozen(repr=False)
@@ -66,7 +66,7 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
     def value_and_grad(
         logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]
     ) -> tuple[float, Float[Array, "batch classes"]]:
-        _expect_labels(name, logits, labels)
+        expect_labels(name, logits, labels)
         batch, classes = logits.shape
         # A row a class, so that whatever goes over the classes runs along the batch: half the time for 10 of them.
         z = np.ascontiguousarray(logits.T)
@@ -87,7 +87,7 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
         return 0.0 - float(np.add.reduce(log_likelihood)) / batch, grad.T  # and of 0, not -0
 
     def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
-        _expect_labels(name, logits, labels)
+        expect_labels(name, logits, labels)
         return int(np.count_nonzero(logits.argmax(axis=1) == labels)) / len(labels)
 
     return Loss(name, value_and_grad, accuracy)
@@ -167,11 +167,16 @@ def _expect_like(name: str, prediction: Array, target: Array) -> None:
     expect(name, "the target", target, prediction.shape, prediction.dtype)
 
 
-def _expect_labels(name: str, logits: Array, labels: Array) -> None:
+def expect_labels(name: str, logits: Array, labels: Array) -> None:
+    """Require labels of these logits, for whom ``name`` asks.
+
+    Raises:
+        ShapeError: for labels of another kind, length or range, saying what may have been meant.
+    """
     _expect_examples(name, logits)
     expect(name, "logits", logits, ("batch", "classes"), logits.dtype)
     if not isinstance(labels, np.ndarray):
-        raise ShapeError(name, "labels as a NumPy array", f"a {type(labels).__name__}")
+        raise not_an_array(name, "labels", labels)
     if labels.dtype.kind not in "iu":
         raise ShapeError(name, "integer labels, one a row of logits", f"dtype {labels.dtype} (labels.astype(int)?)")
     if labels.shape == logits.shape and labels.ndim == 2:

@@ -39,6 +39,7 @@ __all__ = [
     "describe",
     "expect",
     "expect_float",
+    "not_an_array",
     "whole_number",
 ]
 
@@ -81,7 +82,7 @@ def expect(place: str, name: str, array: Array, shape: tuple[int | str, ...], dt
         ShapeError: naming ``place`` and ``name``, before any arithmetic was done.
     """
     if not isinstance(array, np.ndarray):
-        raise _not_an_array(place, name, array)
+        raise not_an_array(place, name, array)
     # Loops and looks at identities first: a step of a small network spends a good part of its time here.
     given = array.shape
     if given != shape:
@@ -105,7 +106,7 @@ def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> No
         ShapeError: naming ``place`` and ``name``.
     """
     if not isinstance(array, np.ndarray):
-        raise _not_an_array(place, name, array)
+        raise not_an_array(place, name, array)
     if array.ndim == 0:
         raise ShapeError(place, f"{name} of shape (batch, ...)", "shape ()")
     if array.dtype.kind not in kinds:
@@ -113,7 +114,8 @@ def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> No
         raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}{hint}")
 
 
-def _not_an_array(place: str, name: str, array: object) -> ShapeError:
+def not_an_array(place: str, name: str, array: object) -> ShapeError:
+    """The error of what is no array at all."""
     return ShapeError(place, f"{name} as a NumPy array", f"a {type(array).__name__}")
 
 

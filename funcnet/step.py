@@ -214,9 +214,9 @@ def _look(state: TrainState, optimizer: Optimizer, penalties: Mapping[str, Penal
 def _donating_step(
     net: AnyLayer, loss: Loss, optimizer: Optimizer, update: Callable[..., None], penalties: Mapping[str, Penalty]
 ) -> Step:
-    # Gradients between two steps, so that their memory is not made again: what they hold then means nothing. A list,
-    # whose pop and append are atomic, keeps two threads apart that use one step.
-    spares: list[Tree] = []
+    # Gradients between two steps, each with its arrays, so that their memory is not made again: what they hold then
+    # means nothing. A list, whose pop and append are atomic, keeps two threads apart that use one step.
+    spares: list[tuple[Tree, list[Array]]] = []
     # The last state comes back in the next step, and so does what was found in it: to walk through its records again
     # would cost a network of six small layers a tenth of the step.
     last: _Look | None = None
@@ -244,12 +244,13 @@ def _donating_step(
                 yield weight, gradient
 
         def alone() -> Iterator[tuple[Array, Array]]:
-            spare = spares.pop() if spares else None
-            if spare is None or not _alike(tree.leaves(spare), look.arrays.values()):
+            spare, arrays = spares.pop() if spares else (None, [])
+            if spare is None or not _alike(arrays, look.arrays.values()):
                 spare = tree.map(aligned.empty_like, params)
-            with tree.writable(tree.leaves(spare)):
+                arrays = tree.leaves(spare)
+            with tree.writable(arrays):
                 yield from onto(spare, 0.0)
-            spares.append(spare)
+            spares.append((spare, arrays))
 
         torn = params
         with tree.writable(look.own):

@@ -83,20 +83,22 @@ def settings_differences(runs: Sequence[RunRecord]) -> Table:
     groups = recipes(runs)
     first = [group[0] for _, group in groups]
     names = dict.fromkeys(name for run in first for name, _ in _apart(run, first))
-    if len(names) > _COLUMNS:
-        said = (", ".join(f"{name} {value or '-'}" for name, value in _apart(run, first)) for run in first)
-        seeds = (", ".join(str(run.seed) for run in group) for _, group in groups)
-        cells = tuple((f"recipe {place}", *row) for place, row in enumerate(zip(seeds, said, strict=True), 1))
-        return Table("Recipes", ("", "Seeds", "What sets it apart"), cells, text=3)
+    columns = tuple(names) if len(names) <= _COLUMNS else ("What sets it apart",)
+
+    def cells(run: RunRecord) -> tuple[str, ...]:
+        if len(names) <= _COLUMNS:
+            return tuple(_settings(run).get(name) or "-" for name in names)
+        return (", ".join(f"{name} {value or '-'}" for name, value in _apart(run, first)),)
+
     rows = tuple(
         (
             f"recipe {place}",
             ", ".join(str(run.seed) for run in group),
-            *(_settings(group[0]).get(name) or "-" for name in names),
+            *cells(group[0]),
         )
         for place, (_, group) in enumerate(groups, 1)
     )
-    return Table("Recipes", ("", "Seeds", *names), rows, text=len(names) + 2)
+    return Table("Recipes", ("", "Seeds", *columns), rows, text=len(columns) + 2)
 
 
 def comparison_figure(runs: Sequence[RunRecord]) -> Figure:
@@ -110,19 +112,21 @@ def comparison_figure(runs: Sequence[RunRecord]) -> Figure:
     ]
     if all(has_accuracy(run) for run in runs):
         shown.append(("Testing Accuracy", lambda e: e.accuracy))
-    count = len(recipes(runs))
+    groups = recipes(runs)
+    count = len(groups)
     lines = count if count <= _NAMED else -(-count // _ABREAST)
     figure = new_figure(height=2.5 * len(shown) + 0.4 + 0.2 * lines)
     places = list(figure.subplots(len(shown), 1, squeeze=False).flat)
     for axes, (title, value) in zip(places, shown, strict=True):
-        _draw(axes, runs, value)
+        _draw(axes, groups, value)
         finish(axes, title, "Epochs", title.split()[1].strip(","))
     legend(places[0], columns=1 if count <= _NAMED else _ABREAST)
     return figure
 
 
-def _draw(axes: Axes, runs: Sequence[RunRecord], value: Callable[[Evaluation], float]) -> None:
-    groups = recipes(runs)
+def _draw(
+    axes: Axes, groups: Sequence[tuple[str, tuple[RunRecord, ...]]], value: Callable[[Evaluation], float]
+) -> None:
     for place, (label, group) in enumerate(groups):
         name = label if len(groups) <= _NAMED else f"recipe {place + 1}"
         colour, style = PALETTE[place % len(PALETTE)], (SOLID, DASHED, DOTTED)[place // len(PALETTE) % 3]
