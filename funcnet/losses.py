@@ -16,7 +16,7 @@ import numpy as np
 from funcnet.layers.activations import logistic
 from funcnet.shapes import Array, Float, Integer, Num, ShapeError, describe, expect, expect_float, not_an_array
 
-__all__ = ["Loss", "binary_cross_entropy", "expect_labels", "mean_squared_error", "softmax_cross_entropy"]
+__all__ = ["Loss", "binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]
 
 
 @attrs.frozen(repr=False)
