@@ -13,10 +13,13 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from funcnet.layers.activations import logistic
+from funcnet.layers.activations import log1p_of
+from funcnet.rows import all_of, by_rows
 from funcnet.shapes import Array, Float, Integer, Num, ShapeError, describe, expect, expect_float, not_an_array
 
 __all__ = ["Loss", "binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]
+
+_MANY = 1 << 10  # classes
 
 
 @attrs.frozen(repr=False)
@@ -72,7 +75,7 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
         z = np.ascontiguousarray(logits.T)
         log_p = z - np.maximum.reduce(z, axis=0)
         grad = np.exp(log_p)
-        total = np.add.reduce(grad, axis=0)
+        total = sum_of_classes(grad)
         log_total = np.log(total)
         answers = np.multiply(labels, batch, dtype=np.intp)  # where they stand in the rows, laid end to end
         answers += np.arange(batch)
@@ -80,11 +83,16 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
         total *= batch
         grad /= total
         if label_smoothing:
-            mean = np.add.reduce(log_p, axis=0) / classes - log_total
+            mean = sum_of_classes(log_p) / classes - log_total
             log_likelihood = (1 - label_smoothing) * log_likelihood + label_smoothing * mean
             grad -= label_smoothing / (classes * batch)
         grad.reshape(-1)[answers] -= (1 - label_smoothing) / batch
         return 0.0 - float(np.add.reduce(log_likelihood)) / batch, grad.T  # and of 0, not -0
+
+    def sum_of_classes(rows: Float[Array, "classes batch"]) -> Float[Array, "batch"]:
+        # NumPy adds row after row: of many, that is off by what rounds at each.
+        many = len(rows) > _MANY
+        return np.add.reduce(rows, axis=0, dtype=np.float64 if many else rows.dtype).astype(rows.dtype, copy=False)
 
     def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
         expect_labels(name, logits, labels)
@@ -109,24 +117,32 @@ def binary_cross_entropy() -> Loss:
 
     def check(logits: Array, targets: Array) -> None:
         _expect_like(name, logits, targets)
-        if not ((targets >= 0) & (targets <= 1)).all():
+        if not (targets.min() >= 0 and targets.max() <= 1):  # neither is so where one is not a number
             raise ShapeError(name, "targets from 0 to 1", f"{targets.min():g} to {targets.max():g}")
 
     def value_and_grad(
         logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]
     ) -> tuple[float, Float[Array, "batch *shape"]]:
         check(logits, targets)
-        losses = np.log1p(np.exp(-np.abs(logits)))
-        losses += np.maximum(logits, 0) * (1 - targets)
-        losses += np.maximum(-logits, 0) * targets
-        grad = logistic(logits)
-        grad -= targets
+        losses, grad = np.empty_like(logits), np.empty_like(logits)
+        by_rows(of_each, logits, targets, losses, grad)
         grad /= logits.size
         return float(losses.mean()), grad
 
+    def of_each(z: Array, t: Array, losses: Array, grad: Array) -> None:
+        e = np.exp(-np.abs(z))
+        log1p_of(e, losses)
+        above = np.maximum(z, all_of(0, z))
+        losses += (1 - t) * above
+        losses += t * (above - z)
+        # The sigmoid, 1 / (1 + e) of a positive z and e / (1 + e) of another.
+        np.maximum((z > 0).astype(z.dtype), e, out=grad)
+        grad /= 1 + e
+        grad -= t
+
     def accuracy(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> float:
         check(logits, targets)
-        return float(np.mean((logits > 0) == (targets > 0.5)))
+        return int(np.count_nonzero((logits > 0) == (targets > 0.5))) / logits.size
 
     return Loss(name, value_and_grad, accuracy)
 

@@ -144,3 +144,29 @@ def test_half_precision_is_refused(loss: Loss) -> None:
     target = np.zeros(3, int) if loss.name.startswith("softmax") else prediction
     with pytest.raises(ShapeError, match=r"float32 or float64 \(sums of float16 overflow\), got float16"):
         loss(prediction, target)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_fifty_thousand_classes_are_summed_as_well_as_ten(smoothing: float) -> None:
+    """One after the other in float32, the sum of so many is off by 5e-4."""
+    logits = np.random.default_rng(0).standard_normal((3, 50_000)).astype(np.float32)
+    labels = np.array([1, 2, 3])
+    loss = softmax_cross_entropy(label_smoothing=smoothing)
+    value, gradient = loss(logits, labels)
+    wanted, wanted_gradient = loss(logits.astype(np.float64), labels)
+    assert gradient.dtype == np.float32
+    assert value == pytest.approx(wanted, rel=2e-7)
+    np.testing.assert_allclose(gradient, wanted_gradient, rtol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_binary_cross_entropy_of_large_arrays_is_that_of_their_parts(dtype: type) -> None:
+    draw = np.random.default_rng(0)
+    logits = (5 * draw.standard_normal((30, 700))).astype(dtype)
+    targets = draw.random((30, 700)).astype(dtype)
+    loss = binary_cross_entropy()
+    value, gradient = loss(logits, targets)
+    parts = [loss(logits[i : i + 1], targets[i : i + 1]) for i in range(30)]
+    assert value == pytest.approx(np.mean([part for part, _ in parts]), rel=1e-6)
+    wanted = np.concatenate([part for _, part in parts]) / 30
+    np.testing.assert_allclose(gradient, wanted, rtol=8 * np.finfo(dtype).eps)

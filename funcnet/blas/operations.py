@@ -21,7 +21,7 @@ spin after one library's work slow the other down. Three products and the update
     SciPy's BLAS for the update     1.75  2.18  1.93
     this                            1.14  1.18  1.07
 
-Where that library is none that can be called so, NumPy does the same in blocks that fit a cache.
+Where that library is none that can be called so, NumPy does the same in rows that fit a cache.
 
 The order in memory counts too. Kernels copy what they multiply into an order of their own, and do so fastest where the
 shorter axis of a matrix runs along memory: 32 x 512 times 512 x 512 takes 0.69 times as long as row by row. Only a
@@ -37,13 +37,13 @@ import numpy as np
 
 from funcnet.blas.parts import PART, in_parts, read
 from funcnet.blas.routines import COLUMN_MAJOR, Routines, routines
+from funcnet.rows import alike, by_rows
 from funcnet.shapes import Array, Float, Num, ShapeError, describe, expect
 from funcnet.tree import freeze
 
 __all__ = ["add_product", "add_row", "add_scaled", "fast_order", "keep_and_add", "product", "scale", "sum_of_rows"]
 
-_BLOCK = 1 << 15  # entries: several arrays of that many fit a core's own cache
-_SMALL = 1 << 12  # below, a call costs more than it saves
+_SMALL = 1 << 12  # entries: below, a call costs more than it saves
 
 
 def scale(y: Float[Array, "*shape"], factor: float) -> None:
@@ -65,14 +65,15 @@ def add_scaled(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape
     """
     expect("a sum in place", "what is added", x, y.shape, y.dtype)
     factor, size = float(factor), y.size  # a NumPy float64 would turn float32 into float64
-    if size <= _SMALL or not _alike(y, x):
-        y += factor * x
-    elif (called := _routines(y)) is not None:
+    called = _routines(y) if size > _SMALL and alike((y, x)) else None
+    if called is not None:
         called.axpy(size, factor, called.memory(x), 1, called.memory(y, True), 1)
-    else:
-        flat_y, flat_x = y.ravel(order="K"), x.ravel(order="K")
-        for begin in range(0, size, _BLOCK):
-            flat_y[begin : begin + _BLOCK] += factor * flat_x[begin : begin + _BLOCK]
+        return
+
+    def add(y: Array, x: Array) -> None:
+        y += factor * x
+
+    by_rows(add, y, x)
 
 
 def add_row(y: Float[Array, "m n"], row: Float[Array, "n"]) -> None:
@@ -177,8 +178,3 @@ def add_product(y: Float[Array, "m n"], keep: float, a: Float[Array, "m k"], b: 
 def _routines(y: Array) -> Routines | None:
     """NumPy's own routines for the dtype of y, where it is in this machine's order of bytes."""
     return routines(y.dtype.char) if y.dtype.isnative else None
-
-
-def _alike(y: Array, x: Array) -> bool:
-    """Whether both lie without gaps and in the same order."""
-    return bool((y.flags.c_contiguous and x.flags.c_contiguous) or (y.flags.f_contiguous and x.flags.f_contiguous))

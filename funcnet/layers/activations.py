@@ -3,19 +3,13 @@
     y = f(x),    dx = f'(x) dy
 
 Each keeps for the vjp what f' is read off: the output where that will do, else the input.
-
-An array of a layer's outputs is larger than a core's own cache, and so is whatever is made on the way to f of it. So
-functions that make much on their way go through it in rows that do fit. Forward and vjp of 256 x 1,024 outputs so,
-over those that make whole arrays (AMD EPYC, Zen 4, NumPy 2.5):
-
-    FIGURES
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import attrs
 import numpy as np
@@ -23,13 +17,11 @@ import numpy as np
 from funcnet.inplace import fresh, with_over
 from funcnet.layer import Layer
 from funcnet.random import Key
+from funcnet.rows import all_of, by_rows, in_rows
 from funcnet.shapes import Array, Float, Num, Shape, expect, expect_float
 from funcnet.tree import freeze
 
 __all__ = ["ActivationResiduals", "gelu", "leaky_relu", "logistic", "relu", "sigmoid", "softplus", "tanh"]
-
-_SMALL = 1 << 12  # entries: fewer are done before a loop has begun
-_ROW = 1 << 14  # so many that a loop over rows costs nothing, and few enough for a core's own cache
 
 
 @attrs.frozen(eq=False)
@@ -58,7 +50,7 @@ def _activation(
 
     def made_in(x: Array, y: Array) -> tuple[Array, ActivationResiduals]:
         others = [np.empty_like(y) for _ in range(beside)]
-        _by_rows(f, x, y, *others)
+        by_rows(f, x, y, *others)
         return freeze(y), ActivationResiduals((x if keep_input else y, *map(freeze, others)))
 
     def forward(
@@ -91,54 +83,12 @@ def _activation(
     )
 
 
-def _by_rows(f: Callable[..., object], *arrays: Float[Array, "*shape"]) -> None:
-    """f(*arrays), a function of their entries that writes to some of them, in rows."""
-    size = arrays[0].size
-    if size <= _SMALL or not _alike(arrays):
-        f(*arrays)
-        return
-    flat = [array.ravel(order="K") for array in arrays]
-    for begin in range(0, size, _ROW):
-        f(*[array[begin : begin + _ROW] for array in flat])
-
-
-def _alike(arrays: Sequence[Array]) -> bool:
-    """Whether all lie without gaps and in the same order."""
-    flags = [array.flags for array in arrays]
-    return False not in [f.c_contiguous for f in flags] or False not in [f.f_contiguous for f in flags]
-
-
-def _in_rows(f: Callable[..., object]) -> Callable[..., Float[Array, "*shape"]]:
-    """The function that makes y of some arrays, fresh and in rows, as ``f(*arrays, y)`` makes it in y."""
-
-    def made(*arrays: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        y = np.empty_like(arrays[0])
-        _by_rows(f, *arrays, y)
-        return y
-
-    return made
-
-
-def _all(number: float, x: Float[Array, "*shape"]) -> Float[Array, "..."]:
-    """A row of one number, as long as x where that is a row.
-
-    NumPy takes the larger of x and a single number two to four times as long as that of x and a row.
-    """
-    row = _row(number, x.dtype)
-    return row[: x.size] if x.ndim == 1 and x.size <= _ROW else row[:1]
-
-
-@functools.lru_cache(16)
-def _row(number: float, dtype: np.dtype) -> Array:
-    return freeze(np.full(_ROW, number, dtype))
-
-
 def relu() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = max(x, 0), with slope 0 at the kink x = 0.
 
     Nair & Hinton, "Rectified linear units improve restricted Boltzmann machines" (ICML 2010).
     """
-    return _activation("relu", lambda x, y: np.maximum(x, _all(0, x), out=y), lambda y: y > 0)
+    return _activation("relu", lambda x, y: np.maximum(x, all_of(0, x), out=y), lambda y: y > 0)
 
 
 def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResiduals]:
@@ -153,15 +103,11 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResid
         raise ValueError(f"the negative slope of a leaky ReLU lies in [0, 1), got {negative_slope}")
     negative_slope = float(negative_slope)  # a NumPy float64 would turn float32 into float64
 
-    @_in_rows
+    @in_rows
     def slope(y: Array, result: Array) -> None:
-        np.maximum((y > 0).astype(y.dtype), _all(negative_slope, y), out=result)
+        np.maximum((y > 0).astype(y.dtype), all_of(negative_slope, y), out=result)
 
-    return _activation(
-        f"leaky_relu({negative_slope:g})",
-        lambda x, y: np.maximum(x, negative_slope * x, out=y),
-        slope,
-    )
+    return _activation(f"leaky_relu({negative_slope:g})", lambda x, y: np.maximum(x, negative_slope * x, out=y), slope)
 
 
 def tanh() -> Layer[tuple[()], ActivationResiduals]:
@@ -169,9 +115,16 @@ def tanh() -> Layer[tuple[()], ActivationResiduals]:
     return _activation("tanh", lambda x, y: np.tanh(x, out=y), lambda y: 1 - y * y)
 
 
+def logistic(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """1 / (1 + exp(-x)), without overflow and exact to rounding in both tails."""
+    y = np.empty_like(x)
+    by_rows(_logistic, x, y)
+    return y
+
+
 def _logistic(x: Array, y: Array) -> None:
     np.negative(x, out=y)
-    np.minimum(y, _all(_largest_exponent(y.dtype), y), out=y)
+    np.minimum(y, all_of(_largest_exponent(y.dtype), y), out=y)
     np.exp(y, out=y)
     y += 1
     np.reciprocal(y, out=y)
@@ -179,11 +132,8 @@ def _logistic(x: Array, y: Array) -> None:
 
 @functools.cache
 def _largest_exponent(dtype: np.dtype) -> float:
-    """Nearly the largest number whose exp does not overflow: e to its negative is 0 to the last digit beside a 1."""
+    """Nearly the largest number whose exp does not overflow; 1 over that is the smallest that logistic gives."""
     return 0.99 * math.log(np.finfo(dtype).max)
-
-
-logistic = _in_rows(_logistic)
 
 
 def sigmoid() -> Layer[tuple[()], ActivationResiduals]:
@@ -194,21 +144,28 @@ def sigmoid() -> Layer[tuple[()], ActivationResiduals]:
 def softplus() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = log(1 + exp x), f' = 1 / (1 + exp(-x)).
 
-    Computed as max(x, 0) + log(1 + e) with e = exp(-|x|), so that exp cannot overflow. What is lost of a small e in
-    u = 1 + e is added again, to first order: log(1 + e) = log u + (e - (u - 1)) / u. (NumPy's log1p takes three times
-    as long.)
+    Computed as max(x, 0) + log(1 + e) with e = exp(-|x|), so that exp cannot overflow.
 
     Dugas et al., "Incorporating second-order functional knowledge for better option pricing" (NIPS 2000).
     """
 
     def f(x: Array, y: Array) -> None:
-        e = np.exp(np.minimum(x, -x))  # -|x|, but analytic
-        u = 1 + e
-        np.log(u, out=y)
-        y += (e - (u - 1)) / u
-        y += np.maximum(x, _all(0, x))
+        e = np.minimum(x, -x)  # -|x|, but analytic
+        np.exp(e, out=e)
+        log1p_of(e, y)
+        y += np.maximum(x, all_of(0, x))
 
     return _activation("softplus", f, logistic, keep_input=True)
+
+
+def log1p_of(e: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> None:
+    """y <- log(1 + e) for e in [0, 1], exact to rounding, in half the time that NumPy's log1p takes or less.
+
+    What is lost of a small e in u = 1 + e is added again, to first order: log u + (e - (u - 1)) / u.
+    """
+    u = 1 + e
+    np.log(u, out=y)
+    y += (e - (u - 1)) / u
 
 
 def gelu() -> Layer[tuple[()], ActivationResiduals]:
@@ -230,7 +187,7 @@ def gelu() -> Layer[tuple[()], ActivationResiduals]:
         _logistic(s, s)
         np.multiply(x, s, out=y)
 
-    @_in_rows
+    @in_rows
     def slope(x: Array, s: Array, result: Array) -> None:
         np.multiply(x, x, out=result)
         result *= 3 * scale * cubic

@@ -1,0 +1,73 @@
+"""Functions of the entries of large arrays, in rows that fit a core's own cache.
+
+    by_rows(f, *arrays)    f(*arrays), which writes to some of them, row by row
+    in_rows(f)             what makes y fresh, as f(*arrays, y) makes it in y
+    all_of(number, x)      a row of one number, to take the smaller or the larger of it and x
+    alike(arrays)          whether arrays lie without gaps and in one order
+
+An array of a layer's outputs is larger than a core's own cache, and so is all that NumPy makes on the way to a function
+of it: each goes out to memory and comes back, and the system clears pages for it. FIGURES
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from funcnet.shapes import Array, Float
+from funcnet.tree import freeze
+
+__all__ = ["alike", "all_of", "by_rows", "in_rows"]
+
+_SMALL = 1 << 12  # entries: fewer are done before a loop has begun
+_ROW = 1 << 14  # so many that a loop over rows costs nothing, and few enough for several such rows in a cache
+
+
+def by_rows(f: Callable[..., object], *arrays: Float[Array, "*shape"]) -> None:
+    """f(*arrays), row by row: f writes to some of the arrays, to each entry what it makes of the others' same entry.
+
+    All have one shape. Where they are small, or do not lie alike, f has them whole and as they are.
+    """
+    size = arrays[0].size
+    if size <= _SMALL or not alike(arrays):
+        f(*arrays)
+        return
+    flat = [array.ravel(order="K") for array in arrays]
+    for begin in range(0, size, _ROW):
+        f(*[array[begin : begin + _ROW] for array in flat])
+
+
+def in_rows(f: Callable[..., object]) -> Callable[..., Float[Array, "*shape"]]:
+    """The function that makes y fresh of some arrays, row by row, as ``f(*arrays, y)`` makes it in y.
+
+    y has shape, dtype and order of the first.
+    """
+
+    def made(*arrays: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        y = np.empty_like(arrays[0])
+        by_rows(f, *arrays, y)
+        return y
+
+    return made
+
+
+def all_of(number: float, x: Float[Array, "*shape"]) -> Float[Array, "..."]:
+    """An array of one number for ``np.maximum`` and ``np.minimum``, as long as x where x is a row.
+
+    Against a single number they take three times as long.
+    """
+    row = _row(number, x.dtype)
+    return row[: x.size] if x.ndim == 1 and x.size <= _ROW else row[:1]
+
+
+@functools.lru_cache(16)
+def _row(number: float, dtype: np.dtype) -> Array:
+    return freeze(np.full(_ROW, number, dtype))
+
+
+def alike(arrays: Sequence[Array]) -> bool:
+    """Whether all lie without gaps and in the same order, by rows or by columns."""
+    flags = [array.flags for array in arrays]
+    return False not in [f.c_contiguous for f in flags] or False not in [f.f_contiguous for f in flags]

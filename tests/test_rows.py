@@ -1,0 +1,84 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnet.rows import alike, all_of, by_rows, in_rows
+from funcnet.shapes import Array
+
+SHAPES: list[tuple[int, ...]] = [
+    (),
+    (0,),
+    (1,),
+    (4096,),
+    (4097,),
+    (3, 1366),
+    (16384,),
+    (16385,),
+    (7, 5001),
+    (4, 5, 1000),
+]
+LAYS: dict[str, Any] = {
+    "by rows": np.ascontiguousarray,
+    "by columns": np.asfortranarray,
+    "with gaps": lambda x: np.repeat(x, 2, axis=-1)[..., ::2] if x.ndim else x,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("lay_x", LAYS)
+@pytest.mark.parametrize("lay_z", LAYS)
+def test_every_entry_is_made_once_of_its_own(shape: tuple[int, ...], lay_x: str, lay_z: str) -> None:
+    draw = np.random.default_rng(0)
+    x, z = (LAYS[lay](draw.standard_normal(shape)) for lay in (lay_x, lay_z))
+    total, calls = LAYS[lay_z](np.ones(shape)), LAYS[lay_x](np.zeros(shape))
+
+    def f(x: Array, z: Array, total: Array, calls: Array) -> None:
+        total += x * z
+        calls += 1
+
+    before = x.copy(), z.copy()
+    by_rows(f, x, z, total, calls)
+    np.testing.assert_array_equal(total, 1 + x * z)
+    np.testing.assert_array_equal(calls, 1)
+    np.testing.assert_array_equal((x, z), before)
+
+
+def test_large_arrays_that_lie_alike_go_by_rows_and_others_whole() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def look(x: Array, y: Array) -> None:
+        seen.append(x.shape)
+
+    by_rows(look, np.zeros((4, 1024)), np.zeros((4, 1024)))
+    by_rows(look, np.zeros((3, 12000)), np.zeros((3, 12000)))
+    by_rows(look, np.zeros((3, 12000)), np.zeros((12000, 3)).T)
+    assert seen == [(4, 1024), (16384,), (16384,), (3232,), (3, 12000)]
+
+
+@pytest.mark.parametrize("lay", LAYS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_made_fresh_lies_as_the_first_does(lay: str, dtype: type) -> None:
+    x = LAYS[lay](np.random.default_rng(0).standard_normal((7, 5001)).astype(dtype))
+    square = in_rows(lambda x, z, y: np.multiply(x, z, out=y))
+    y = square(x, x)
+    assert (y.dtype, y.strides) == (x.dtype, np.empty_like(x).strides)
+    np.testing.assert_array_equal(y, x * x)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_all_of_one_number_against_arrays_of_every_size(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    smaller = np.minimum(x, all_of(0.5, x))
+    assert smaller.dtype == np.float32
+    np.testing.assert_array_equal(smaller, np.where(x < 0.5, x, np.float32(0.5)))
+    assert not all_of(0.5, x).flags.writeable
+
+
+def test_what_lies_alike() -> None:
+    x = np.zeros((3, 4))
+    assert alike((x, x, np.zeros((3, 4))))
+    assert alike((x.T, x.T))
+    assert alike((np.zeros((1, 4)), np.asfortranarray(np.zeros((1, 4)))))
+    assert not alike((x, np.asfortranarray(x)))
+    assert not alike((x[:, ::2], x[:, ::2]))
