@@ -24,7 +24,6 @@ def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(operations, "_SMALL", 0)
     else:
         monkeypatch.setattr(operations, "routines", lambda char: None)
-        monkeypatch.setattr(operations, "_BLOCK", 50)
 
 
 def numbers(seed: int, shape: tuple[int, ...], dtype: type, order: str = "C") -> np.ndarray:
@@ -194,9 +193,3 @@ def test_a_product_that_does_not_fit_is_refused_before_anything_is_read(
     with pytest.raises(ShapeError, match="a product in place: expected matrices"):
         blas.add_product(y, 0.0, np.ones((m, k), np.float32, order="F"), np.ones((other_k, n), dtype))
     assert not y.any()
-
-
-def test_blocks_reach_to_the_last_entry() -> None:
-    y, x = np.zeros(151, np.float32), np.ones(151, np.float32)  # three blocks and one
-    blas.add_scaled(y, 2.0, x)
-    assert (y == 2).all()
