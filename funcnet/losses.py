@@ -8,13 +8,14 @@ never added in here.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import attrs
 import numpy as np
 
 from funcnet.layers.activations import log1p_of
-from funcnet.rows import all_of, by_rows
+from funcnet.rows import by_rows
 from funcnet.shapes import Array, Float, Integer, Num, ShapeError, describe, expect, expect_float, not_an_array
 
 __all__ = ["Loss", "binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]
@@ -90,9 +91,10 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
         return 0.0 - float(np.add.reduce(log_likelihood)) / batch, grad.T  # and of 0, not -0
 
     def sum_of_classes(rows: Float[Array, "classes batch"]) -> Float[Array, "batch"]:
-        # NumPy adds row after row: of many, that is off by what rounds at each.
-        many = len(rows) > _MANY
-        return np.add.reduce(rows, axis=0, dtype=np.float64 if many else rows.dtype).astype(rows.dtype, copy=False)
+        if len(rows) <= _MANY:
+            return np.asarray(np.add.reduce(rows, axis=0))
+        # NumPy adds row after row, and what each addition rounds off adds up.
+        return np.add.reduce(rows, axis=0, dtype=np.float64).astype(rows.dtype)
 
     def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
         expect_labels(name, logits, labels)
@@ -104,7 +106,7 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
 def binary_cross_entropy() -> Loss:
     """Cross-entropy of the sigmoid of logits against targets in [0, 1] of the same shape and dtype.
 
-        loss = mean of log(1 + exp z) - t z = mean of log(1 + exp -|z|) + (1 - t) max(z, 0) + t max(-z, 0)
+        loss = mean of log(1 + exp z) - t z = mean of log(1 + exp -|z|) + |z| |[z > 0] - t|
         dz   = (sigmoid(z) - t) / number of entries
 
     Taken in the second form, in which nothing overflows, and nothing cancels where an answer is sure and right. It is
@@ -124,21 +126,24 @@ def binary_cross_entropy() -> Loss:
         logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]
     ) -> tuple[float, Float[Array, "batch *shape"]]:
         check(logits, targets)
-        losses, grad = np.empty_like(logits), np.empty_like(logits)
-        by_rows(of_each, logits, targets, losses, grad)
-        grad /= logits.size
-        return float(losses.mean()), grad
+        grad, sums = np.empty_like(logits), list[float]()
 
-    def of_each(z: Array, t: Array, losses: Array, grad: Array) -> None:
-        e = np.exp(-np.abs(z))
-        log1p_of(e, losses)
-        above = np.maximum(z, all_of(0, z))
-        losses += (1 - t) * above
-        losses += t * (above - z)
-        # The sigmoid, 1 / (1 + e) of a positive z and e / (1 + e) of another.
-        np.maximum((z > 0).astype(z.dtype), e, out=grad)
-        grad /= 1 + e
-        grad -= t
+        def of_row(z: Array, t: Array, grad: Array) -> None:
+            size = np.abs(z)
+            above = (z > 0).astype(z.dtype)
+            e = np.exp(-size)
+            # The sigmoid: 1 / (1 + e) above 0, and e / (1 + e) below.
+            np.maximum(above, e, out=grad)
+            grad /= 1 + e
+            grad -= t
+            losses = log1p_of(e)
+            above -= t
+            losses += size * np.abs(above)
+            sums.append(float(losses.sum()))
+
+        by_rows(of_row, logits, _laid_like(targets, logits), grad)
+        grad /= logits.size
+        return math.fsum(sums) / logits.size, grad
 
     def accuracy(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> float:
         check(logits, targets)
@@ -162,7 +167,7 @@ def mean_squared_error() -> Loss:
         prediction: Float[Array, "batch *shape"], target: Float[Array, "batch *shape"]
     ) -> tuple[float, Float[Array, "batch *shape"]]:
         _expect_like(name, prediction, target)
-        difference = prediction - target
+        difference = prediction - _laid_like(target, prediction)
         value = float(np.mean(difference * difference))
         difference *= 2 / prediction.size
         return value, difference
@@ -181,6 +186,11 @@ def _expect_examples(name: str, prediction: Array) -> None:
 def _expect_like(name: str, prediction: Array, target: Array) -> None:
     _expect_examples(name, prediction)
     expect(name, "the target", target, prediction.shape, prediction.dtype)
+
+
+def _laid_like(target: Array, prediction: Array) -> Array:
+    """The target in the prediction's order in memory: to go over two that lie otherwise takes thrice as long."""
+    return np.asarray(target, order="F" if prediction.flags.fnc else "C")
 
 
 def expect_labels(name: str, logits: Array, labels: Array) -> None:

@@ -22,7 +22,7 @@ from funcnet.tree import freeze
 __all__ = ["alike", "all_of", "by_rows", "in_rows"]
 
 _SMALL = 1 << 12  # entries: fewer are done before a loop has begun
-_ROW = 1 << 14  # so many that a loop over rows costs nothing, and few enough for several such rows in a cache
+_ROW = 1 << 15  # so many that a loop over rows costs nothing, and few enough for several such rows in a cache
 
 
 def by_rows(f: Callable[..., object], *arrays: Float[Array, "*shape"]) -> None:

@@ -152,20 +152,23 @@ def softplus() -> Layer[tuple[()], ActivationResiduals]:
     def f(x: Array, y: Array) -> None:
         e = np.minimum(x, -x)  # -|x|, but analytic
         np.exp(e, out=e)
-        log1p_of(e, y)
-        y += np.maximum(x, all_of(0, x))
+        np.maximum(x, all_of(0, x), out=y)
+        y += log1p_of(e)
 
     return _activation("softplus", f, logistic, keep_input=True)
 
 
-def log1p_of(e: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> None:
-    """y <- log(1 + e) for e in [0, 1], exact to rounding, in half the time that NumPy's log1p takes or less.
+def log1p_of(e: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """log(1 + e) for e in [0, 1], exact to rounding; NumPy's log1p takes three times as long without AVX-512.
 
     What is lost of a small e in u = 1 + e is added again, to first order: log u + (e - (u - 1)) / u.
     """
     u = 1 + e
-    np.log(u, out=y)
-    y += (e - (u - 1)) / u
+    lost = u - 1
+    np.subtract(e, lost, out=lost)
+    lost /= u
+    lost += np.log(u, out=u)
+    return lost
 
 
 def gelu() -> Layer[tuple[()], ActivationResiduals]:
