@@ -199,6 +199,32 @@ def expect_labels(name: str, logits: Array, labels: Array) -> None:
     Raises:
         ShapeError: for labels of another kind, length or range, saying what may have been meant.
     """
+    if not _are_labels(logits, labels):
+        _expect_kinds(name, logits, labels)
+    classes = logits.shape[1]
+    # Read as unsigned, a negative number is a large one: one sweep finds labels on either side.
+    if np.maximum.reduce(labels.view(_unsigned(labels.dtype))) >= classes:
+        low, high = int(labels.min()), int(labels.max())
+        hint = " (do they count from 1? labels - 1)" if (low, high) == (1, classes) else ""
+        raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")
+
+
+def _are_labels(logits: Array, labels: Array) -> bool:
+    """Whether kinds and shapes are as they nearly always are, in one look."""
+    return (
+        isinstance(logits, np.ndarray)
+        and isinstance(labels, np.ndarray)
+        and logits.dtype.char in "fd"
+        and labels.dtype.kind in "iu"
+        and logits.ndim == 2
+        and labels.ndim == 1
+        and len(labels) == len(logits)
+        and logits.size > 0
+    )
+
+
+def _expect_kinds(name: str, logits: Array, labels: Array) -> None:
+    """Require kinds and shapes one by one, so as to say which is wrong."""
     _expect_examples(name, logits)
     expect(name, "logits", logits, ("batch", "classes"), logits.dtype)
     if not isinstance(labels, np.ndarray):
@@ -211,12 +237,6 @@ def expect_labels(name: str, logits: Array, labels: Array) -> None:
             name, f"labels of shape {describe(labels.shape[:1])}", f"shape {describe(labels.shape)} ({hint})"
         )
     expect(name, "labels", labels, (len(logits),), labels.dtype)
-    classes = logits.shape[1]
-    # Read as unsigned, a negative number is a large one: one sweep finds labels on either side.
-    if np.maximum.reduce(labels.view(_unsigned(labels.dtype))) >= classes:
-        low, high = int(labels.min()), int(labels.max())
-        hint = " (do they count from 1? labels - 1)" if (low, high) == (1, classes) else ""
-        raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")
 
 
 @functools.cache
