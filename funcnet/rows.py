@@ -6,7 +6,15 @@
     alike(arrays)          whether arrays lie without gaps and in one order
 
 An array of a layer's outputs is larger than a core's own cache, and so is all that NumPy makes on the way to a function
-of it: each goes out to memory and comes back, and the system clears pages for it. FIGURES
+of it: each goes out to memory and comes back, and the system clears pages for it. A step so, over one that makes whole
+arrays (AMD EPYC, Zen 4 with AVX2 alone, 2 cores, NumPy 2.5; of softplus and the loss, a part is ``log1p_of``):
+
+    784-256-10, batch 128     sigmoid 0.88    softplus 0.74    gelu 0.91    leaky_relu 0.97
+    784-1024-10, batch 256    sigmoid 0.84    softplus 0.74    gelu 0.96    leaky_relu 0.85
+    784-256-784, batch 128    binary cross-entropy 0.62
+
+Two threads that shared the rows took 0.99 to 1.07 times as long as one: they wait for each other, and BLAS's own for
+them.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import attrs
 from matplotlib.figure import Figure
 from peers import PEERS
 from turns import Point, Timing, ratio, results_folder, round_count, take_turns
-from workloads import INFERENCE, TRAINING, Workload
+from workloads import ACTIVATIONS, INFERENCE, TRAINING, Workload
 
 from funcnet.environment import environment
 from funcnet.files import write_whole
@@ -30,6 +30,8 @@ from funcnet.table import Table, to_markdown
 
 RESULTS = Path(__file__).parents[2] / "reports"
 BASELINES = ("products", "products_laid_out")
+# Those that have every activation.
+FRAMEWORKS = ("torch_eager", "torch_compile", "jax_jit")
 # So many steps show that all compute the same: the losses agree to 2e-7 on every workload. After a hundred, a ReLU that
 # one rounding switched on may have changed the deepest network's by 1 in 400.
 _SHORT, _ROUNDING = 10, 1e-5
@@ -100,14 +102,20 @@ def plot(rows: Sequence[Row], peers: Sequence[str]) -> Figure:
     return figure
 
 
-def page(rows: Sequence[Row], peers: Sequence[str], rounds: int, imports: tuple[float, float]) -> str:
-    """The results as Markdown."""
+def table_of_times(title: str, rows: Sequence[Row], peers: Sequence[str]) -> Table:
+    """A row a workload, a column a peer: its time over funcnet's, and the quartiles."""
     columns = ("", *(peer.replace("_", " ") for peer in peers))
-    times = Table(
-        "Time of a peer over funcnet's",
-        columns,
-        tuple((row.name, *(f"{m:.2f} ({a:.2f} to {b:.2f})" for m, a, b in row.ratios(peers))) for row in rows),
-    )
+    cells = ((row.name, *(f"{m:.2f} ({a:.2f} to {b:.2f})" for m, a, b in row.ratios(peers))) for row in rows)
+    return Table(title, columns, tuple(cells))
+
+
+def page(
+    rows: Sequence[Row], activations: Sequence[Row], peers: Sequence[str], rounds: int, imports: tuple[float, float]
+) -> str:
+    """The results as Markdown."""
+    times = table_of_times("Time of a peer over funcnet's", rows, peers)
+    frameworks = [peer for peer in peers if peer in FRAMEWORKS]
+    others = table_of_times("With other activations", activations, frameworks)
     limits = []
     for row in rows:
         if row.kind == "epoch":
@@ -123,14 +131,15 @@ def page(rows: Sequence[Row], peers: Sequence[str], rounds: int, imports: tuple[
     )
     memory = Table(
         "Peak memory of a peer's process over that of funcnet's",
-        (*columns, "funcnet, MiB"),
+        (*times.columns, "funcnet, MiB"),
         tuple(
             (row.workload.name, *(f"{row.timings[peer].peak / row.timings['funcnet'].peak:.2f}" for peer in peers),
              f"{row.timings['funcnet'].peak / 2**20:.0f}")
             for row in rows if row.kind != "steps"
         ),
     )  # fmt: skip
-    libraries = {timing.point.peer: (timing.version, timing.pools) for row in rows for timing in row.timings.values()}
+    timings = [timing for row in (*rows, *activations) for timing in row.timings.values()]
+    libraries = {timing.point.peer: (timing.version, timing.pools) for timing in timings}
     versions = Table("Libraries", ("", "version", "thread pools"), tuple((k, *v) for k, v in libraries.items()), text=3)
     machine = Table("Measured on", ("", ""), environment(), text=2)
     return (
@@ -140,6 +149,7 @@ def page(rows: Sequence[Row], peers: Sequence[str], rounds: int, imports: tuple[
         "funcnet is faster. *products* are the bare matrix products of the steps, by NumPy, of arrays that lie row by "
         "row; *products laid out* the same in the orders in memory that funcnet makes them in.\n\n"
         f"{to_markdown(times)}\n![Times of the peers over funcnet's](benchmarks.png)\n\n{to_markdown(beside)}\n"
+        f"{to_markdown(others)}\n"
         f"{to_markdown(memory)}\n`import funcnet` takes {imports[0]:.2f} times as long as `import numpy`, since "
         "nothing is imported before it is asked for; with the names that a training script asks for, and NumPy with "
         f"them, it takes {imports[1]:.2f} times as long.\n\n{to_markdown(versions)}\n{to_markdown(machine)}"
@@ -154,29 +164,35 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only the workloads whose names have this in them")
     parser.add_argument("--out", type=results_folder, default=RESULTS, help="where benchmarks.md and benchmarks.png go")
     options = parser.parse_args()
-    names = [workload.name for workload in (*TRAINING, *INFERENCE)]
-    if not any(options.only in name for name in names):
+    chosen = {
+        kinds: [workload for workload in workloads if options.only in workload.name]
+        for kinds, workloads in ((("epoch", "steps"), TRAINING), (("predict",), INFERENCE), (("steps",), ACTIVATIONS))
+    }
+    if not any(chosen.values()):
+        names = [workload.name for workload in (*TRAINING, *INFERENCE, *ACTIVATIONS)]
         parser.error(f"no workload has {options.only!r} in its name; they are {'; '.join(names)}")
     peers = list(dict.fromkeys([*BASELINES, "funcnet", *options.peers]))
-    others = [peer for peer in peers if peer != "funcnet"]
     rows: list[Row] = []
-    for kinds, workloads in ((("epoch", "steps"), TRAINING), (("predict",), INFERENCE)):
+    for kinds, workloads in chosen.items():
         for workload in workloads:
-            if options.only not in workload.name:
-                continue
-            if "epoch" in kinds:
+            some = [peer for peer in peers if peer in ("funcnet", *FRAMEWORKS)] if workload in ACTIVATIONS else peers
+            if kinds != ("predict",):
                 short = attrs.evolve(workload, examples=_SHORT * workload.batch)
-                expect_one_arithmetic(take_turns([Point(peer, short) for peer in peers], ["epoch"], 0))
-            timings = take_turns([Point(peer, workload) for peer in peers], kinds, options.rounds)
-            by_peer = {timing.point.peer: timing for timing in timings}
+                expect_one_arithmetic(take_turns([Point(peer, short) for peer in some], ["epoch"], 0))
+            timings = take_turns([Point(peer, workload) for peer in some], kinds, options.rounds)
             for kind in kinds:
-                rows.append(Row(kind, workload, by_peer))
+                rows.append(Row(kind, workload, {timing.point.peer: timing for timing in timings}))
+                others = [peer for peer in some if peer != "funcnet"]
                 found = zip(others, rows[-1].ratios(others), strict=True)
                 print(f"{rows[-1].name}:", *(f"{peer} {m:.2f} ({a:.2f}-{b:.2f})" for peer, (m, a, b) in found))
             sys.stdout.flush()
-    text = page(rows, others, options.rounds, import_ratios(options.rounds))
+    others = [peer for peer in peers if peer != "funcnet"]
+    activations = [row for row in rows if row.workload in ACTIVATIONS]
+    rows = [row for row in rows if row not in activations]
+    text = page(rows, activations, others, options.rounds, import_ratios(options.rounds))
     write_whole(options.out / "benchmarks.md", text)
-    plot(rows, others).savefig(options.out / "benchmarks.png", dpi=200)
+    if rows:
+        plot(rows, others).savefig(options.out / "benchmarks.png", dpi=200)
     print(text)
 
 

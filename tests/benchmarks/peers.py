@@ -1,6 +1,6 @@
 """Every library as its users would write the same training: one process each.
 
-    python peers.py PEER SIZES BATCH EXAMPLES ROUND [ROUND]
+    python peers.py PEER SIZES BATCH EXAMPLES ACTIVATION ROUND [ROUND]
 
 answers every line on standard input, the name of a round, with that round, and its seconds on standard output. Rounds
 are
@@ -52,7 +52,7 @@ def funcnet(w: Workload, p: Problem) -> Peer:
     from funcnet.layers.linear import LinearParams
     from funcnet.step import copy_state
 
-    hidden = [layer for width in w.sizes[1:-1] for layer in (fn.linear(width), fn.relu())]
+    hidden = [layer for width in w.sizes[1:-1] for layer in (fn.linear(width), getattr(fn, w.activation)())]
     net = fn.chain(*hidden, fn.linear(w.sizes[-1]))
     params: list[object] = []
     for weight, bias in p.params:
@@ -137,7 +137,11 @@ def _torch(w: Workload, p: Problem, *, compiled: bool) -> Peer:
     import torch
     from torch import nn
 
-    hidden = [m for a, b in zip(w.sizes, w.sizes[1:-1], strict=False) for m in (nn.Linear(a, b), nn.ReLU())]
+    activation = {
+        "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus,
+        "gelu": lambda: nn.GELU("tanh"),
+    }[w.activation]  # fmt: skip
+    hidden = [m for a, b in zip(w.sizes, w.sizes[1:-1], strict=False) for m in (nn.Linear(a, b), activation())]
     model = nn.Sequential(*hidden, nn.Linear(*w.sizes[-2:]))
     linears = [m for m in model if isinstance(m, nn.Linear)]
     with torch.no_grad():
@@ -202,9 +206,11 @@ def jax_jit(w: Workload, p: Problem) -> Peer:
     import jax
     import jax.numpy as jnp
 
+    activation = getattr(jax.nn, w.activation)  # its gelu is the tanh form
+
     def forward(params, x):  # type: ignore[no-untyped-def]
         for weight, bias in params[:-1]:
-            x = jax.nn.relu(x @ weight + bias)
+            x = activation(x @ weight + bias)
         return x @ params[-1][0] + params[-1][1]
 
     def loss_of(params, x, y):  # type: ignore[no-untyped-def]
@@ -374,8 +380,8 @@ def _peak() -> int:
 
 def main() -> None:
     """One peer, until its input ends."""
-    name, sizes, batch, examples, *kinds = sys.argv[1:]
-    workload = Workload(tuple(map(int, sizes.split("-"))), int(batch), int(examples))
+    name, sizes, batch, examples, activation, *kinds = sys.argv[1:]
+    workload = Workload(tuple(map(int, sizes.split("-"))), int(batch), int(examples), activation)
     peer = PEERS[name](workload, Problem(workload))
     rounds: dict[str, Callable[[], object]] = {"epoch": peer.epoch, "steps": peer.steps, "predict": peer.predict}
     _forget_peak()

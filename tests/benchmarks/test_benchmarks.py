@@ -24,7 +24,7 @@ def test_a_comparison_from_processes_to_page() -> None:
     assert all(timing.peak > 10 * 2**20 for timing in timings)
     assert math.isfinite(timings[-1].loss)
     rows = [Row(kind, SMALL, {timing.point.peer: timing for timing in timings}) for kind in ("epoch", "steps")]
-    text = page(rows, peers[:2], 2, (0.1, 1.5))
+    text = page(rows, [], peers[:2], 2, (0.1, 1.5))
     assert "| epoch: 6-5-3, batch 4 |" in text
     assert "takes 1.50 times as long" in text
     assert len(plot(rows, peers[:2]).axes) == 1

@@ -132,7 +132,8 @@ def take_turns(points: Sequence[Point], kinds: Sequence[str], rounds: int) -> li
         for point in points:
             w = point.workload
             sizes = "-".join(map(str, w.sizes))
-            process = stack.enter_context(running("peers.py", point.peer, sizes, str(w.batch), str(w.examples), *kinds))
+            arguments = (point.peer, sizes, str(w.batch), str(w.examples), w.activation, *kinds)
+            process = stack.enter_context(running("peers.py", *arguments))
             processes.append(process)
             said.append([answer(process) for _ in range(4)])
         seconds: list[dict[str, list[float]]] = [{kind: [] for kind in kinds} for _ in points]

@@ -1,4 +1,4 @@
-"""What is measured: networks with one kind of layer and many sizes, on data that no cache holds."""
+"""What is measured: fully connected networks of many sizes, on data that no cache holds."""
 
 from __future__ import annotations
 
@@ -26,24 +26,26 @@ def normalization(inputs: int) -> Normalization:
 
 @attrs.frozen
 class Workload:
-    """A fully connected ReLU network, the data it is trained on, and how.
+    """A fully connected network, the data it is trained on, and how.
 
     Attributes:
         sizes: the widths from the inputs to the outputs.
         batch: examples a step.
         examples: how many there are.
+        activation: what stands between its linear layers.
     """
 
     sizes: tuple[int, ...]
     batch: int
     examples: int
+    activation: str = "relu"
 
     @property
     def name(self) -> str:
-        """``784-256-10, batch 128``."""
+        """``784-256-10, batch 128``; an activation that is no ReLU comes first."""
         layers = len(self.sizes) - 1
         shape = "-".join(map(str, self.sizes)) if layers < 4 else f"{layers} layers of {self.sizes[1]}"
-        return f"{shape}, batch {self.batch}"
+        return f"{shape}, batch {self.batch}" if self.activation == "relu" else f"{self.activation}, {shape}"
 
     @property
     def steps(self) -> int:
@@ -57,6 +59,11 @@ TRAINING = (
     Workload((3072, 512, 100), 128, 6_400),
     Workload((784, 1024, 10), 256, 12_800),
     Workload((512, 512, 512, 512, 512, 512, 10), 32, 3_200),
+)
+ACTIVATIONS = tuple(
+    Workload(*of, activation)
+    for activation in ("tanh", "sigmoid", "softplus", "gelu", "leaky_relu")
+    for of in (((784, 256, 10), 128, 12_800), ((784, 1024, 10), 256, 12_800))
 )
 INFERENCE = (Workload((784, 256, 10), 1, 5_000), Workload((784, 256, 10), 1024, 10_240))
 
