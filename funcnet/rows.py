@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from funcnet.shapes import Array, Float
+from funcnet.shapes import Array, Float, Shape
 from funcnet.tree import freeze
 
 __all__ = ["alike", "all_of", "by_rows", "in_rows"]
@@ -66,13 +66,14 @@ def all_of(number: float, x: Float[Array, "*shape"]) -> Float[Array, "..."]:
 
     Against a single number they take three times as long.
     """
-    row = _row(number, x.dtype)
-    return row[: x.size] if x.ndim == 1 and x.size <= _ROW else row[:1]
+    if x.ndim != 1 or x.size > _ROW:
+        return _full((), number, x.dtype)
+    return _full((_ROW,), number, x.dtype)[: x.size]
 
 
-@functools.lru_cache(16)
-def _row(number: float, dtype: np.dtype) -> Array:
-    return freeze(np.full(_ROW, number, dtype))
+@functools.lru_cache(32)
+def _full(shape: Shape, number: float, dtype: np.dtype) -> Array:
+    return freeze(np.full(shape, number, dtype))
 
 
 def alike(arrays: Sequence[Array]) -> bool:

@@ -49,9 +49,11 @@ def _activation(
         return (), in_shape
 
     def made_in(x: Array, y: Array) -> tuple[Array, ActivationResiduals]:
-        others = [np.empty_like(y) for _ in range(beside)]
+        others = [np.empty_like(y) for _ in range(beside)] if beside else ()
         by_rows(f, x, y, *others)
-        return freeze(y), ActivationResiduals((x if keep_input else y, *map(freeze, others)))
+        for made in (y, *others):
+            freeze(made)
+        return y, ActivationResiduals((x if keep_input else y, *others))
 
     def forward(
         params: tuple[()], x: Float[Array, "batch *shape"]
