@@ -8,7 +8,6 @@ never added in here.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 import attrs
@@ -143,7 +142,7 @@ def binary_cross_entropy() -> Loss:
 
         by_rows(of_row, logits, _laid_like(targets, logits), grad)
         grad /= logits.size
-        return math.fsum(sums) / logits.size, grad
+        return sum(sums) / logits.size, grad
 
     def accuracy(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> float:
         check(logits, targets)

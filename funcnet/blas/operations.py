@@ -65,15 +65,12 @@ def add_scaled(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape
     """
     expect("a sum in place", "what is added", x, y.shape, y.dtype)
     factor, size = float(factor), y.size  # a NumPy float64 would turn float32 into float64
-    called = _routines(y) if size > _SMALL and alike((y, x)) else None
-    if called is not None:
-        called.axpy(size, factor, called.memory(x), 1, called.memory(y, True), 1)
-        return
-
-    def add(y: Array, x: Array) -> None:
+    if size <= _SMALL or not alike((y, x)):
         y += factor * x
-
-    by_rows(add, y, x)
+    elif (called := _routines(y)) is not None:
+        called.axpy(size, factor, called.memory(x), 1, called.memory(y, True), 1)
+    else:
+        by_rows(lambda y, x: np.add(y, factor * x, out=y), y, x)
 
 
 def add_row(y: Float[Array, "m n"], row: Float[Array, "n"]) -> None:

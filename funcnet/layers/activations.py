@@ -59,7 +59,7 @@ def _activation(
         params: tuple[()], x: Float[Array, "batch *shape"]
     ) -> tuple[Float[Array, "batch *shape"], ActivationResiduals]:
         expect_float(name, "x", x, kinds="fc")
-        return made_in(x, np.empty_like(x))
+        return made_in(x, np.empty_like(x, x.dtype.newbyteorder("=")))
 
     def forward_over(
         params: tuple[()], x: Float[Array, "batch *shape"]

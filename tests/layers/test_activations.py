@@ -135,3 +135,11 @@ def test_over_memory_that_is_given_up_all_is_the_same(layer: AnyLayer, dtype: ty
         assert np.array_equal(found, wanted)
     with pytest.raises(ShapeError, match=r"expected dy of shape \(7, 5\), got shape \(7, 4\)"):
         over_of(layer.vjp)((), residuals, dy[:, 1:].copy())
+
+
+@pytest.mark.parametrize("layer", ALL, ids=str)
+def test_the_bytes_of_another_machine_become_those_of_this_one(layer: AnyLayer) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 2000)).astype(np.float32)
+    y, _ = layer.forward((), x.astype(">f4"))
+    assert y.dtype.isnative
+    np.testing.assert_array_equal(y, layer.forward((), x)[0])
