@@ -129,6 +129,7 @@ def test_over_memory_that_is_given_up_all_is_the_same(layer: AnyLayer, dtype: ty
     _, dx = layer.vjp((), residuals, dy)
     over_y, over_residuals = over_of(layer.forward)((), x.copy())
     kept = [array.copy() for array in over_residuals.kept]
+    assert not any(array.flags.writeable for array in over_residuals.kept[1:])
     _, over_dx = over_of(layer.vjp)((), over_residuals, dy.copy())
     for found, wanted in ((over_y, y), (over_dx, dx), *zip(over_residuals.kept, kept, strict=True)):
         assert found.dtype == dtype
