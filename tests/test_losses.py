@@ -94,7 +94,7 @@ def test_wrong_labels_are_refused(labels: list[int], message: str) -> None:
 def test_wrong_targets_are_refused() -> None:
     with pytest.raises(ShapeError, match="targets from 0 to 1, got -1 to 2"):
         binary_cross_entropy()(np.zeros((1, 2)), np.array([[-1.0, 2]]))
-    with pytest.raises(ShapeError, match="targets from 0 to 1, got -1 to 0.5"):
+    with pytest.raises(ShapeError, match=r"targets from 0 to 1, got -1 to 0\.5"):
         binary_cross_entropy()(np.zeros((1, 2)), np.array([[-1.0, 0.5]]))
     with pytest.raises(ShapeError, match="targets from 0 to 1, got nan"):
         binary_cross_entropy()(np.zeros((1, 2)), np.array([[0, math.nan]]))
