@@ -119,9 +119,7 @@ def tanh() -> Layer[tuple[()], ActivationResiduals]:
 
 def logistic(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """1 / (1 + exp(-x)), without overflow and exact to rounding in both tails."""
-    y = np.empty_like(x)
-    by_rows(_logistic, x, y)
-    return y
+    return in_rows(_logistic)(x)
 
 
 def _logistic(x: Array, y: Array) -> None:

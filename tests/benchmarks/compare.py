@@ -164,31 +164,37 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only the workloads whose names have this in them")
     parser.add_argument("--out", type=results_folder, default=RESULTS, help="where benchmarks.md and benchmarks.png go")
     options = parser.parse_args()
-    chosen = {
-        kinds: [workload for workload in workloads if options.only in workload.name]
-        for kinds, workloads in ((("epoch", "steps"), TRAINING), (("predict",), INFERENCE), (("steps",), ACTIVATIONS))
-    }
-    if not any(chosen.values()):
+    peers = list(dict.fromkeys([*BASELINES, "funcnet", *options.peers]))
+    frameworks = [peer for peer in peers if peer in ("funcnet", *FRAMEWORKS)]
+    sweeps = [
+        (kinds, workload, some)
+        for kinds, workloads, some in (
+            (("epoch", "steps"), TRAINING, peers),
+            (("predict",), INFERENCE, peers),
+            (("steps",), ACTIVATIONS, frameworks),
+        )
+        for workload in workloads
+        if options.only in workload.name
+    ]
+    if not sweeps:
         names = [workload.name for workload in (*TRAINING, *INFERENCE, *ACTIVATIONS)]
         parser.error(f"no workload has {options.only!r} in its name; they are {'; '.join(names)}")
-    peers = list(dict.fromkeys([*BASELINES, "funcnet", *options.peers]))
     rows: list[Row] = []
-    for kinds, workloads in chosen.items():
-        for workload in workloads:
-            some = [peer for peer in peers if peer in ("funcnet", *FRAMEWORKS)] if workload in ACTIVATIONS else peers
-            if kinds != ("predict",):
-                short = attrs.evolve(workload, examples=_SHORT * workload.batch)
-                expect_one_arithmetic(take_turns([Point(peer, short) for peer in some], ["epoch"], 0))
-            timings = take_turns([Point(peer, workload) for peer in some], kinds, options.rounds)
-            for kind in kinds:
-                rows.append(Row(kind, workload, {timing.point.peer: timing for timing in timings}))
-                others = [peer for peer in some if peer != "funcnet"]
-                found = zip(others, rows[-1].ratios(others), strict=True)
-                print(f"{rows[-1].name}:", *(f"{peer} {m:.2f} ({a:.2f}-{b:.2f})" for peer, (m, a, b) in found))
-            sys.stdout.flush()
+    for kinds, workload, some in sweeps:
+        if "predict" not in kinds:
+            short = attrs.evolve(workload, examples=_SHORT * workload.batch)
+            expect_one_arithmetic(take_turns([Point(peer, short) for peer in some], ["epoch"], 0))
+        timings = take_turns([Point(peer, workload) for peer in some], kinds, options.rounds)
+        by_peer = {timing.point.peer: timing for timing in timings}
+        others = [peer for peer in some if peer != "funcnet"]
+        for kind in kinds:
+            rows.append(Row(kind, workload, by_peer))
+            found = zip(others, rows[-1].ratios(others), strict=True)
+            print(f"{rows[-1].name}:", *(f"{peer} {m:.2f} ({a:.2f}-{b:.2f})" for peer, (m, a, b) in found))
+        sys.stdout.flush()
     others = [peer for peer in peers if peer != "funcnet"]
     activations = [row for row in rows if row.workload in ACTIVATIONS]
-    rows = [row for row in rows if row not in activations]
+    rows = [row for row in rows if row.workload not in ACTIVATIONS]
     text = page(rows, activations, others, options.rounds, import_ratios(options.rounds))
     write_whole(options.out / "benchmarks.md", text)
     if rows:

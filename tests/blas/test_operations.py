@@ -193,3 +193,10 @@ def test_a_product_that_does_not_fit_is_refused_before_anything_is_read(
     with pytest.raises(ShapeError, match="a product in place: expected matrices"):
         blas.add_product(y, 0.0, np.ones((m, k), np.float32, order="F"), np.ones((other_k, n), dtype))
     assert not y.any()
+
+
+@pytest.mark.parametrize("size", [151, 2 * (1 << 15) + 1])
+def test_sums_reach_to_the_last_entry(size: int) -> None:
+    y, x = np.zeros(size, np.float32), np.ones(size, np.float32)  # NumPy alone goes by rows: two of them and one entry
+    blas.add_scaled(y, 2.0, x)
+    assert (y == 2).all()

@@ -87,6 +87,23 @@ def test_only_floating_point_enters(layer: AnyLayer) -> None:
 LAYS: list[Any] = [np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=1)[:, ::2]]
 
 
+@pytest.mark.parametrize("shape", [(1, 5), (7, 5001), (300, 257)])
+@pytest.mark.parametrize("lay", LAYS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_relu_of_every_size_and_order_in_memory(shape: tuple[int, int], lay: Any, dtype: type) -> None:
+    """Large arrays go by parts: each entry is still that of the definition, and what is no number stays none."""
+    x = lay(np.random.default_rng(0).standard_normal(shape).astype(dtype))
+    x[0, 0], x[-1, -1], x[0, 2], x[-1, 1] = math.nan, -math.inf, math.inf, -0.0
+    y, _ = relu().forward((), x)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, np.where(x > 0, x, 0) + np.where(np.isnan(x), math.nan, 0))
+    given_up = x.copy(order="K") if x.flags.forc else lay(x)
+    over, residuals = over_of(relu().forward)((), given_up)
+    assert over is given_up is residuals.kept[0]
+    assert not over.flags.writeable
+    np.testing.assert_array_equal(over, y)
+
+
 @pytest.mark.parametrize("layer", ALL, ids=str)
 @pytest.mark.parametrize("shape", [(7, 5001), (300, 257)])
 @pytest.mark.parametrize("lay", LAYS)
