@@ -6,6 +6,7 @@ from .data.registry import load as load
 from .examination import examine as examine
 from .layer import Layer as Layer
 from .layer import chain as chain
+from .layer import make_predict as make_predict
 from .layers.activations import gelu as gelu
 from .layers.activations import leaky_relu as leaky_relu
 from .layers.activations import relu as relu

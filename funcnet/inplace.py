@@ -1,5 +1,6 @@
-"""How a pure function says what it would do in place, for a caller that may.
+"""How a pure function says what it would do in place, or once for many calls, for a caller that may.
 
+    with_bound(f, g)   f(params, x), and g(params)(x) does the same, keeping nothing
     with_twin(f, g)    f, and g does the same onto memory that it is given
     with_over(f, g)    f, and g does the same over its last array, which its caller gives up
     fresh(f)           f, whose first array is its caller's alone: it holds it nowhere, and nothing else does
@@ -19,11 +20,26 @@ All is bound to the function, not to the record that holds it: a function that t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-__all__ = ["fresh", "is_fresh", "over_of", "twin_of", "with_over", "with_twin"]
+__all__ = ["bind_of", "fresh", "is_fresh", "over_of", "twin_of", "with_bound", "with_over", "with_twin"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+Bind: TypeAlias = Callable[[Any, bool], Callable[[Any], Any]]
+
+
+def with_bound(function: F, bind: Bind) -> F:
+    """The forward function itself, with what binds it to params: ``bind(params, over)``, a function of x alone.
+
+    The params, which do not change, are checked when they are bound. With ``over``, its caller gives x up.
+    """
+    return _say(function, "bind", bind)
+
+
+def bind_of(function: Callable[..., Any]) -> Bind | None:
+    """What binds a forward function to params, if it says so."""
+    bind: Bind | None = _said(function, "bind")
+    return bind
 
 
 def with_twin(function: F, twin: Callable[..., Any]) -> F:

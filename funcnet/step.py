@@ -13,7 +13,7 @@ import attrs
 
 from funcnet import aligned, tree
 from funcnet.inplace import twin_of
-from funcnet.layer import AnyLayer, add_vjp
+from funcnet.layer import AnyLayer, add_vjp, make_predict
 from funcnet.losses import Loss
 from funcnet.optimizers import Gradient, Optimizer
 from funcnet.penalties import Penalty, add_grad
@@ -347,9 +347,10 @@ def evaluate(
     penalties = checked(loss, penalties)
     arrays = dict(tree.named_leaves(params))
     _expect_paths(penalties, arrays)
+    predict = make_predict(net, params)
     losses, accuracies, examples = [], [], 0
     for batch in batches:
-        prediction, _ = net.forward(params, batch.x)
+        prediction = predict(batch.x)
         losses.append(loss(prediction, batch.y)[0] * len(batch))
         accuracies.append(_accuracy(loss, prediction, batch.y) * len(batch))
         examples += len(batch)

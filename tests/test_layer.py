@@ -1,19 +1,21 @@
+import tracemalloc
 from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from funcnet import tree
 from funcnet.check import check_layer
 from funcnet.check.strategies import chains, keys, shapes, sizes
 from funcnet.inplace import is_fresh
-from funcnet.layer import AnyLayer, Layer, add_vjp, chain
+from funcnet.layer import AnyLayer, Layer, add_vjp, chain, make_predict
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten, identity
-from funcnet.random import Key, make_key
+from funcnet.random import Key, make_key, normal
 from funcnet.shapes import Shape, ShapeError
 
 
@@ -132,6 +134,78 @@ def test_in_memory_that_is_given_up_a_chain_computes_the_same(order: str) -> Non
     assert np.array_equal(dy, before[1])
 
 
+@given(chains(), shapes(), sizes(), st.sampled_from([np.float32, np.float64]), st.sampled_from("CF"), keys())
+def test_predictions_are_what_forward_returns_first(
+    net: AnyLayer, shape: Shape, batch: int, dtype: type, order: str, key: Key
+) -> None:
+    """Bit for bit, dtype and memory's order with it; x is not written to, and a second call gives the same."""
+    params, _ = net.init(key, shape)
+    params = tree.map(lambda array: array.astype(dtype), params)
+    x = np.asarray(normal(key, (batch, *shape)), dtype, order=order)
+    before = x.copy()
+    predict, (wanted, _) = make_predict(net, params), net.forward(params, x)
+    for y in (predict(x), predict(x)):
+        assert y.dtype == wanted.dtype
+        assert y.strides == wanted.strides
+        assert np.array_equal(y, wanted)
+    assert np.array_equal(x, before)
+    assert predict(x[:0]).shape == (0, *wanted.shape[1:])
+
+
+def test_predictions_of_large_arrays_are_those_of_forward() -> None:
+    """Where activations go by rows, and products in parts: what lies between the layers may be written over."""
+    hidden = [layer for f in (relu, leaky_relu, tanh, sigmoid, softplus, gelu) for layer in (linear(300), f())]
+    net = chain(relu(), *hidden, chain(sigmoid(), identity(), tanh()), gelu(), linear(3))
+    params, _ = net.init(make_key(0), (200,))
+    x = normal(make_key(1), (400, 200)).astype(np.float32)
+    before = x.copy()
+    assert np.array_equal(make_predict(net, params)(x), net.forward(params, x)[0])
+    assert np.array_equal(x, before)
+
+
+def test_predictions_keep_nothing() -> None:
+    """Of a deep network, no more than two layers' outputs are held at once."""
+    net = chain(*[layer for _ in range(10) for layer in (linear(256), relu())])
+    params, _ = net.init(make_key(0), (256,))
+    x = np.ones((1024, 256), np.float32)
+    predict = make_predict(net, params)
+    predict(x)
+    tracemalloc.start()
+    try:
+        predict(x)
+        assert tracemalloc.get_traced_memory()[1] < 3.5 * x.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_forward_put_in_place_of_another_is_the_one_that_predicts() -> None:
+    doubled = attrs.evolve(relu(), forward=lambda params, x: (2 * x, None))
+    net = chain(linear(3, bias=False), doubled)
+    params, _ = net.init(make_key(0), (2,))
+    x = np.ones((1, 2), np.float32)
+    assert np.array_equal(make_predict(net, params)(x), 2 * (x @ params[0].weight))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_predictions_name_what_does_not_fit() -> None:
+    net = chain(flatten(), chain(linear(3), relu(), linear(2)))
+    params, _ = net.init(make_key(0), (2, 2))
+    predict = make_predict(net, params)
+    expected = r"^chain\[1\]\.chain\[0\]\.linear\(3\): expected x of "
+    with pytest.raises(ShapeError, match=expected + r"shape \(batch, 4\), got shape \(1, 6\)$"):
+        predict(np.zeros((1, 2, 3), np.float32))
+    with pytest.raises(ShapeError, match=expected + "dtype float32, got dtype float64"):
+        predict(np.zeros((1, 2, 2)))
+    with pytest.raises(ShapeError, match=r"is the batch axis missing\? x\[None\] is a batch of one"):
+        make_predict(net.parts[1], params[1])(np.zeros(4, np.float32))
+    with pytest.raises(ShapeError, match=r"^chain\[1\]\.chain\[2\]\.linear\(2\): expected LinearParams, got a tuple"):
+        make_predict(net, (params[0], (params[1][0], (), ())))
+    with pytest.raises(ShapeError, match="for each of its 2 layers, got a tuple of 3"):
+        make_predict(net, params[1])
+    with pytest.raises(TypeError, match="make_predict takes a layer, such as a chain, and its params; got <function"):
+        make_predict(linear, params)
+
+
 def test_a_layer_that_does_not_call_its_result_fresh_keeps_it() -> None:
     """One of somebody's own, say, that keeps its y, and whose vjp returns an array that it has elsewhere."""
     slopes = np.full((2, 3), 3, np.float32)
@@ -145,6 +219,7 @@ def test_a_layer_that_does_not_call_its_result_fresh_keeps_it() -> None:
         return kept[0], None
 
     net = chain(relu(), attrs.evolve(mine, forward=forward), relu())
+    make_predict(net, ((), (), ()))(np.zeros((2, 3), np.float32))
     y, residuals = net.forward(((), (), ()), np.zeros((2, 3), np.float32))
     assert (y == 0).all()
     assert (kept[0] == -1).all()

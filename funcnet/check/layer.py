@@ -16,13 +16,14 @@ from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckError, CheckReport, Claim, Property, call_again, expect_subject, reproducible
-from funcnet.layer import AnyLayer, Layer
+from funcnet.layer import AnyLayer, Layer, make_predict
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, describe, whole_number
 from funcnet.tree import Tree, freeze
 
 __all__ = ["check_layer"]
 
+_OTHER_WAY = "what is bound to params (with_bound) computes otherwise, or writes over what others hold"
 _HIDDEN_STATE = "hidden state: vjp reads something that forward left behind outside its residuals"
 
 
@@ -40,7 +41,8 @@ def check_layer(
     What is proven, in this order:
 
     - purity: arguments and captured arrays stay as they are, bit for bit; the same call gives the same bits, also after
-      calls with other inputs; no global random state is touched; no writable result shares memory with anything.
+      calls with other inputs; no global random state is touched; no writable result shares memory with anything; and
+      what ``make_predict`` makes of the layer gives the same bits as forward.
     - shapes and dtypes: init's out_shape is what forward makes; float32 in gives float32 out, and so does float64;
       gradients are trees like the parameters, and the same with ``need_dx=False``.
     - the vjp against extrapolated central differences in float64, each with an estimate of its own error, entry by
@@ -206,6 +208,8 @@ def _prove_purity(case: _Case) -> Property:
         called = call_purely(claim, "forward", layer.forward, arguments)
         y, residuals = expect_pair(claim, "forward", called, "(y, residuals)")
         expect_array(claim, "y", y, part.dy.shape, part.x.dtype)
+        predicted = call_purely(claim, "predict", make_predict(layer, part.params), {"x": part.x})
+        same_bits(claim, "predict gives other bits than forward", state({"y": y}), state({"y": predicted}), _OTHER_WAY)
         vjp_arguments = {"params": part.params, "residuals": residuals, "dy": part.dy}
         called = call_purely(claim, "vjp", layer.vjp, vjp_arguments)
         dparams, dx = expect_pair(claim, "vjp", called, "(dparams, dx)")
@@ -226,7 +230,7 @@ def _prove_purity(case: _Case) -> Property:
         except Exception as error:  # the same call went well before
             raise claim.refuted(broken, detail=f"{type(error).__name__}: {error}", cause=_HIDDEN_STATE) from error
         same_bits(claim, broken, kept, state({"y": y, "dparams": dparams, "dx": dx}), _HIDDEN_STATE)
-        calls += 8
+        calls += 10
     return Property(PURITY, calls)
 
 
@@ -235,6 +239,7 @@ def _expect_unshared(case: _Case) -> None:
     y, residuals = case.layer.forward(case.params, case.x)
     arguments = {"params": case.params, "x": case.x, "residuals": residuals}
     expect_unshared(case.claim, "forward", {"y": y}, arguments)
+    expect_unshared(case.claim, "predict", {"y": make_predict(case.layer, case.params)(case.x)}, arguments)
     dparams, dx = case.layer.vjp(case.params, residuals, case.dy)
     expect_unshared(case.claim, "vjp", {"dparams": dparams, "dx": dx}, {**arguments, "dy": case.dy, "y": y})
 

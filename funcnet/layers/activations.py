@@ -14,7 +14,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from funcnet.inplace import fresh, with_over
+from funcnet.inplace import fresh, with_bound, with_over
 from funcnet.layer import Layer
 from funcnet.random import Key
 from funcnet.rows import all_of, by_rows, in_rows
@@ -67,6 +67,18 @@ def _activation(
         expect_float(name, "x", x, kinds="fc")
         return made_in(x, x)
 
+    def bind(params: tuple[()], over: bool) -> Callable[[Array], Array]:
+        return functools.partial(alone, over)
+
+    def alone(over: bool, x: Float[Array, "batch *shape"]) -> Float[Array, "batch *shape"]:
+        expect_float(name, "x", x, kinds="fc")
+        y = x if over else np.empty_like(x, x.dtype.newbyteorder("="))
+        by_rows(f_alone if beside else f, x, y)
+        return y
+
+    def f_alone(x: Array, y: Array) -> None:
+        f(x, y, *[np.empty_like(y) for _ in range(beside)])
+
     def vjp(
         params: tuple[()], residuals: ActivationResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
     ) -> tuple[tuple[()], Float[Array, "batch *shape"] | None]:
@@ -80,9 +92,9 @@ def _activation(
         dy *= slope(*residuals.kept)
         return (), dy
 
-    return Layer(
-        name, init, forward if keep_input else with_over(forward, forward_over), fresh(with_over(vjp, vjp_over))
-    )
+    if not keep_input:
+        forward = with_over(forward, forward_over)
+    return Layer(name, init, with_bound(forward, bind), fresh(with_over(vjp, vjp_over)))
 
 
 def relu() -> Layer[tuple[()], ActivationResiduals]:

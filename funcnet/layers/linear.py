@@ -9,11 +9,14 @@ section 2.2; Goodfellow, Bengio & Courville, Deep Learning (2016), section 6.5.4
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import attrs
 import numpy as np
 
 from funcnet import blas
-from funcnet.inplace import fresh, with_twin
+from funcnet.inplace import fresh, with_bound, with_twin
 from funcnet.layer import Layer
 from funcnet.layers.initializers import Initializer, he
 from funcnet.random import Key
@@ -89,14 +92,26 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
             return not bias
         return bias and b.ndim == 1 and len(b) == width and b.dtype is dtype  # what b.shape says, in half the time
 
+    def affine(x: Array, params: LinearParams) -> Array:
+        y = blas.product(x, params.weight)
+        if params.bias is not None:
+            blas.add_row(y, params.bias)
+        return y
+
     def forward(params: LinearParams, x: Float[Array, "batch in"]) -> tuple[Float[Array, "batch out"], LinearResiduals]:
         if not accepts(params, x):
             check(params)
             check_x(x, params.weight)
-        y = blas.product(x, params.weight)
-        if params.bias is not None:
-            blas.add_row(y, params.bias)
-        return y, LinearResiduals(x)
+        return affine(x, params), LinearResiduals(x)
+
+    def bind(params: LinearParams, over: bool) -> Callable[[Array], Array]:
+        check(params)
+        return partial(forward_of_checked, params, len(params.weight), params.weight.dtype)
+
+    def forward_of_checked(params: LinearParams, inputs: int, dtype: np.dtype, x: Array) -> Array:
+        if x.__class__ is not np.ndarray or x.ndim != 2 or x.shape[1] != inputs or x.dtype is not dtype:
+            check_x(x, params.weight)
+        return affine(x, params)
 
     def dx_of(params: LinearParams, x: Array, dy: Array) -> Array:
         # In the order in memory of x: whatever made x multiplies the two, entry by entry.
@@ -137,4 +152,4 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
     def multiply_adds(params: LinearParams, in_shape: Shape) -> int:
         return params.weight.size
 
-    return Layer(name, init_params, fresh(forward), fresh(with_twin(vjp, add_vjp)), multiply_adds)
+    return Layer(name, init_params, fresh(with_bound(forward, bind)), fresh(with_twin(vjp, add_vjp)), multiply_adds)

@@ -179,14 +179,14 @@ OF_VALUES: dict[str, tuple[Callable[..., Any], str]] = {
 
 
 @pytest.mark.parametrize("mistake", OF_VALUES)
-@pytest.mark.parametrize(("loss", "draw"), LOSSES, ids=str)
+@pytest.mark.parametrize(("loss", "draw"), LOSSES, ids=[str(loss) for loss, _ in LOSSES])
 def test_a_wrong_loss(loss: Loss, draw: Any, mistake: str) -> None:
     change, said = OF_VALUES[mistake]
     wrong = attrs.evolve(loss, value_and_grad=lambda z, t: change(*loss.value_and_grad(z, t)))
     refuses(lambda: check_loss(wrong, (4,), targets=draw, key=KEY), said)
 
 
-@pytest.mark.parametrize(("loss", "draw"), LOSSES, ids=str)
+@pytest.mark.parametrize(("loss", "draw"), LOSSES, ids=[str(loss) for loss, _ in LOSSES])
 def test_an_impure_loss(loss: Loss, draw: Any) -> None:
     def in_place(z: np.ndarray, t: np.ndarray) -> Any:
         z += 1

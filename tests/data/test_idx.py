@@ -82,7 +82,9 @@ def test_a_wrong_file_is_named(tmp_path: Path, name: str, mmap: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(idx_bytes(IMAGES))[:-9], b"not gzip", b"\x1f\x8b\x08\x00" + b"x" * 40]
+    "content",
+    [gzip.compress(idx_bytes(IMAGES))[:-9], b"not gzip", b"\x1f\x8b\x08\x00" + b"x" * 40],
+    ids=["truncated", "not gzip", "damaged"],
 )
 def test_a_damaged_archive_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "images.gz"
