@@ -1,7 +1,6 @@
 """Functions of the entries of large arrays, in rows that fit a core's own cache.
 
     by_rows(f, *arrays)    f(*arrays), which writes to some of them, row by row
-    in_rows(f)             what makes y fresh, as f(*arrays, y) makes it in y
     all_of(number, x)      a row of one number, to take the smaller or the larger of it and x
     alike(arrays)          whether arrays lie without gaps and in one order
 
@@ -27,7 +26,7 @@ import numpy as np
 from funcnet.shapes import Array, Float, Shape
 from funcnet.tree import freeze
 
-__all__ = ["alike", "all_of", "by_rows", "in_rows"]
+__all__ = ["alike", "all_of", "by_rows"]
 
 _SMALL = 1 << 12  # entries: fewer are done before a loop has begun
 _ROW = 1 << 15  # so many that a loop over rows costs nothing, and few enough for several such rows in a cache
@@ -45,20 +44,6 @@ def by_rows(f: Callable[..., object], *arrays: Float[Array, "*shape"]) -> None:
     flat = [array.ravel(order="K") for array in arrays]
     for begin in range(0, size, _ROW):
         f(*[array[begin : begin + _ROW] for array in flat])
-
-
-def in_rows(f: Callable[..., object]) -> Callable[..., Float[Array, "*shape"]]:
-    """The function that makes y fresh of some arrays, row by row, as ``f(*arrays, y)`` makes it in y.
-
-    y has shape, dtype and order of the first.
-    """
-
-    def made(*arrays: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        y = np.empty_like(arrays[0])
-        by_rows(f, *arrays, y)
-        return y
-
-    return made
 
 
 def all_of(number: float, x: Float[Array, "*shape"]) -> Float[Array, "..."]:

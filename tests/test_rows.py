@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnet.rows import alike, all_of, by_rows, in_rows
+from funcnet.rows import alike, all_of, by_rows
 from funcnet.shapes import Array
 
 SHAPES: list[tuple[int, ...]] = [
@@ -54,16 +54,6 @@ def test_large_arrays_that_lie_alike_go_by_rows_and_others_whole() -> None:
     by_rows(look, np.zeros((3, 12000)), np.zeros((3, 12000)))
     by_rows(look, np.zeros((3, 12000)), np.zeros((12000, 3)).T)
     assert seen == [(4, 1024), (32768,), (3232,), (3, 12000)]
-
-
-@pytest.mark.parametrize("lay", LAYS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_is_made_fresh_lies_as_the_first_does(lay: str, dtype: type) -> None:
-    x = LAYS[lay](np.random.default_rng(0).standard_normal((7, 5001)).astype(dtype))
-    square = in_rows(lambda x, z, y: np.multiply(x, z, out=y))
-    y = square(x, x)
-    assert (y.dtype, y.strides) == (x.dtype, np.empty_like(x).strides)
-    np.testing.assert_array_equal(y, x * x)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

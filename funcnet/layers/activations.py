@@ -2,7 +2,8 @@
 
     y = f(x),    dx = f'(x) dy
 
-Each keeps for the vjp what f' is read off: the output where that will do, else the input.
+Each keeps one array for the vjp: the output where f' can be read off it, else f' itself, which costs least while what
+f was made of is at hand. So neither needs the input any more, and y may be made over it.
 """
 
 from __future__ import annotations
@@ -17,43 +18,43 @@ import numpy as np
 from funcnet.inplace import fresh, with_bound, with_over
 from funcnet.layer import Layer
 from funcnet.random import Key
-from funcnet.rows import all_of, by_rows, in_rows
+from funcnet.rows import all_of, by_rows
 from funcnet.shapes import Array, Float, Num, Shape, expect, expect_float
 from funcnet.tree import freeze
 
-__all__ = ["ActivationResiduals", "gelu", "leaky_relu", "logistic", "relu", "sigmoid", "softplus", "tanh"]
+__all__ = ["ActivationResiduals", "gelu", "leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
 
 
 @attrs.frozen(eq=False)
 class ActivationResiduals:
-    """What the slope is read off: the output or the input, and what was made beside the output."""
+    """What the slope is read off: the output, or the slope itself."""
 
-    kept: tuple[Float[Array, "batch ..."], ...]
+    kept: Float[Array, "batch ..."]
 
 
 def _activation(
     name: str,
-    f: Callable[..., object],
-    slope: Callable[..., Num[Array, "..."]],
+    f: Callable[[Array, Array], object],
     *,
-    keep_input: bool = False,
-    beside: int = 0,
+    slope: Callable[[Array], Num[Array, "..."]] = lambda kept: kept,
+    f_and_slope: Callable[[Array, Array, Array], object] | None = None,
 ) -> Layer[tuple[()], ActivationResiduals]:
-    """The layer of f, which ``f(x, y)`` makes in y, and of its ``slope``, a function of what is kept.
+    """The layer of f, which ``f(x, y)`` makes in y, maybe over x, and of its slope.
 
-    That is y, so that y may be made over x; or x, if ``keep_input`` says so. As many further arrays as ``beside`` says
-    are made beside y, by ``f(x, y, ...)``, and kept too.
+    That is ``slope(y)`` or, where it cannot be read off y, what ``f_and_slope(x, y, slope)`` makes beside y.
     """
 
     def init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
         return (), in_shape
 
     def made_in(x: Array, y: Array) -> tuple[Array, ActivationResiduals]:
-        others = [np.empty_like(y) for _ in range(beside)] if beside else ()
-        by_rows(f, x, y, *others)
-        for made in (y, *others):
-            freeze(made)
-        return y, ActivationResiduals((x if keep_input else y, *others))
+        kept = y
+        if f_and_slope is None:
+            by_rows(f, x, y)
+        else:
+            kept = np.empty_like(y)
+            by_rows(f_and_slope, x, y, kept)
+        return freeze(y), ActivationResiduals(freeze(kept))
 
     def forward(
         params: tuple[()], x: Float[Array, "batch *shape"]
@@ -73,28 +74,32 @@ def _activation(
     def alone(over: bool, x: Float[Array, "batch *shape"]) -> Float[Array, "batch *shape"]:
         expect_float(name, "x", x, kinds="fc")
         y = x if over else np.empty_like(x, x.dtype.newbyteorder("="))
-        by_rows(f_alone if beside else f, x, y)
+        by_rows(f, x, y)
         return y
 
-    def f_alone(x: Array, y: Array) -> None:
-        f(x, y, *[np.empty_like(y) for _ in range(beside)])
+    def dx_of(kept: Array, dy: Array, dx: Array) -> None:
+        np.multiply(slope(kept), dy, out=dx)
 
     def vjp(
         params: tuple[()], residuals: ActivationResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
     ) -> tuple[tuple[()], Float[Array, "batch *shape"] | None]:
-        expect(name, "dy", dy, residuals.kept[0].shape, residuals.kept[0].dtype)
-        return (), slope(*residuals.kept) * dy if need_dx else None
+        kept = residuals.kept
+        expect(name, "dy", dy, kept.shape, kept.dtype)
+        if not need_dx:
+            return (), None
+        dx = np.empty_like(kept)
+        by_rows(dx_of, kept, dy, dx)
+        return (), dx
 
     def vjp_over(
         params: tuple[()], residuals: ActivationResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
     ) -> tuple[tuple[()], Float[Array, "batch *shape"] | None]:
-        expect(name, "dy", dy, residuals.kept[0].shape, residuals.kept[0].dtype)
-        dy *= slope(*residuals.kept)
+        kept = residuals.kept
+        expect(name, "dy", dy, kept.shape, kept.dtype)
+        by_rows(dx_of, kept, dy, dy)
         return (), dy
 
-    if not keep_input:
-        forward = with_over(forward, forward_over)
-    return Layer(name, init, with_bound(forward, bind), fresh(with_over(vjp, vjp_over)))
+    return Layer(name, init, with_bound(with_over(forward, forward_over), bind), fresh(with_over(vjp, vjp_over)))
 
 
 def relu() -> Layer[tuple[()], ActivationResiduals]:
@@ -102,7 +107,7 @@ def relu() -> Layer[tuple[()], ActivationResiduals]:
 
     Nair & Hinton, "Rectified linear units improve restricted Boltzmann machines" (ICML 2010).
     """
-    return _activation("relu", lambda x, y: np.maximum(x, all_of(0, x), out=y), lambda y: y > 0)
+    return _activation("relu", lambda x, y: np.maximum(x, all_of(0, x), out=y), slope=lambda y: y > 0)
 
 
 def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResiduals]:
@@ -117,24 +122,22 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResid
         raise ValueError(f"the negative slope of a leaky ReLU lies in [0, 1), got {negative_slope}")
     negative_slope = float(negative_slope)  # a NumPy float64 would turn float32 into float64
 
-    @in_rows
-    def slope(y: Array, result: Array) -> None:
-        np.maximum((y > 0).astype(y.dtype), all_of(negative_slope, y), out=result)
+    def slope(y: Array) -> Array:
+        above = (y > 0).astype(y.dtype)
+        return np.asarray(np.maximum(above, all_of(negative_slope, y), out=above))
 
-    return _activation(f"leaky_relu({negative_slope:g})", lambda x, y: np.maximum(x, negative_slope * x, out=y), slope)
+    return _activation(
+        f"leaky_relu({negative_slope:g})", lambda x, y: np.maximum(x, negative_slope * x, out=y), slope=slope
+    )
 
 
 def tanh() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = tanh x, f' = 1 - y^2."""
-    return _activation("tanh", lambda x, y: np.tanh(x, out=y), lambda y: 1 - y * y)
-
-
-def logistic(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """1 / (1 + exp(-x)), without overflow and exact to rounding in both tails."""
-    return in_rows(_logistic)(x)
+    return _activation("tanh", lambda x, y: np.tanh(x, out=y), slope=lambda y: 1 - y * y)
 
 
 def _logistic(x: Array, y: Array) -> None:
+    """1 / (1 + exp(-x)) in y, without overflow and exact to rounding in both tails."""
     np.negative(x, out=y)
     np.minimum(y, all_of(_largest_exponent(y.dtype), y), out=y)
     np.exp(y, out=y)
@@ -150,24 +153,34 @@ def _largest_exponent(dtype: np.dtype) -> float:
 
 def sigmoid() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = 1 / (1 + exp(-x)), f' = y (1 - y)."""
-    return _activation("sigmoid", _logistic, lambda y: y * (1 - y))
+    return _activation("sigmoid", _logistic, slope=lambda y: y * (1 - y))
 
 
 def softplus() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = log(1 + exp x), f' = 1 / (1 + exp(-x)).
 
-    Computed as max(x, 0) + log(1 + e) with e = exp(-|x|), so that exp cannot overflow.
+    Computed with e = exp(-|x|), which cannot overflow: f = max(x, 0) + log(1 + e), f' = max([x > 0], e) / (1 + e).
 
     Dugas et al., "Incorporating second-order functional knowledge for better option pricing" (NIPS 2000).
     """
 
     def f(x: Array, y: Array) -> None:
-        e = np.minimum(x, -x)  # -|x|, but analytic
-        np.exp(e, out=e)
+        e = exp_of_size(x)
         np.maximum(x, all_of(0, x), out=y)
         y += log1p_of(e)
 
-    return _activation("softplus", f, logistic, keep_input=True)
+    def f_and_slope(x: Array, y: Array, slope: Array) -> None:
+        e = exp_of_size(x)
+        np.maximum((x > 0).astype(x.dtype), e, out=slope)
+        slope /= 1 + e
+        np.maximum(x, all_of(0, x), out=y)
+        y += log1p_of(e)
+
+    def exp_of_size(x: Array) -> Array:
+        e = np.minimum(x, -x)  # -|x|, but analytic
+        return np.exp(e, out=e)
+
+    return _activation("softplus", f, f_and_slope=f_and_slope)
 
 
 def log1p_of(e: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -186,7 +199,7 @@ def log1p_of(e: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def gelu() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = x (1 + tanh u) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3), the tanh form of the GELU.
 
-    Computed as f = x s with s = 1 / (1 + exp(-2u)), the same without cancellation where tanh u is near -1. s is kept:
+    Computed as f = x s with s = 1 / (1 + exp(-2u)), the same without cancellation where tanh u is near -1, and
 
         f' = s (1 + x (1 - s) 2u'),    2u' = 2 sqrt(2/pi) (1 + 0.134145 x^2)
 
@@ -194,22 +207,23 @@ def gelu() -> Layer[tuple[()], ActivationResiduals]:
     """
     scale, cubic = 2 * math.sqrt(2 / math.pi), 0.044715
 
-    def f(x: Array, y: Array, s: Array) -> None:
-        np.multiply(x, x, out=s)
+    def gate(x: Array) -> Array:
+        s = x * x
         s *= scale * cubic
         s += scale
         s *= x
         _logistic(s, s)
+        return s
+
+    def f_and_slope(x: Array, y: Array, slope: Array) -> None:
+        s = gate(x)
+        np.multiply(x, x, out=slope)
+        slope *= 3 * scale * cubic
+        slope += scale
+        slope *= x
+        slope *= 1 - s
+        slope += 1
+        slope *= s
         np.multiply(x, s, out=y)
 
-    @in_rows
-    def slope(x: Array, s: Array, result: Array) -> None:
-        np.multiply(x, x, out=result)
-        result *= 3 * scale * cubic
-        result += scale
-        result *= x
-        result *= 1 - s
-        result += 1
-        result *= s
-
-    return _activation("gelu", f, slope, keep_input=True, beside=1)
+    return _activation("gelu", lambda x, y: np.multiply(x, gate(x), out=y), f_and_slope=f_and_slope)

@@ -142,13 +142,14 @@ def page(
     libraries = {timing.point.peer: (timing.version, timing.pools) for timing in timings}
     versions = Table("Libraries", ("", "version", "thread pools"), tuple((k, *v) for k, v in libraries.items()), text=3)
     machine = Table("Measured on", ("", ""), environment(), text=2)
+    picture = "![Times of the peers over funcnet's](benchmarks.png)\n\n" if rows else ""
     return (
         "# Benchmarks\n\nMade by `python tests/benchmarks/compare.py`: whole epochs (shuffled, gathered, normalised), "
         f"steps on a batch at hand, and logits in batches; {rounds} rounds in turns, each library in a process of its "
         "own. Stated is the median of the rounds' ratios to funcnet's time, and in brackets their quartiles; above 1, "
         "funcnet is faster. *products* are the bare matrix products of the steps, by NumPy, of arrays that lie row by "
         "row; *products laid out* the same in the orders in memory that funcnet makes them in.\n\n"
-        f"{to_markdown(times)}\n![Times of the peers over funcnet's](benchmarks.png)\n\n{to_markdown(beside)}\n"
+        f"{to_markdown(times)}\n{picture}{to_markdown(beside)}\n"
         f"{to_markdown(others)}\n"
         f"{to_markdown(memory)}\n`import funcnet` takes {imports[0]:.2f} times as long as `import numpy`, since "
         "nothing is imported before it is asked for; with the names that a training script asks for, and NumPy with "

@@ -122,9 +122,9 @@ def test_a_slope_that_is_forgotten_or_taken_at_the_wrong_place() -> None:
     layer = tanh()
     forgotten = attrs.evolve(layer, vjp=lambda params, residuals, dy, need_dx=True: ((), dy.copy()))
     refuses(lambda: check_layer(forgotten, (4,), key=KEY), "the layer's own slope is missing")
-    # The slope of softplus is a function of its input; its output is as long, and no error of shape tells.
+    # A slope may be a function of the output or of the input, which are as long: no error of shape tells.
     wrong_place = attrs.evolve(
-        layer, vjp=lambda params, residuals, dy, need_dx=True: ((), (1 - np.tanh(residuals.kept[0]) ** 2) * dy)
+        layer, vjp=lambda params, residuals, dy, need_dx=True: ((), (1 - np.tanh(residuals.kept) ** 2) * dy)
     )
     refuses(lambda: check_layer(wrong_place, (4,), key=KEY), "the gradient is not the derivative")
 

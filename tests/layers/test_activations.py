@@ -9,7 +9,7 @@ from funcnet.check import check_layer
 from funcnet.check.strategies import keys, shapes, sizes
 from funcnet.inplace import over_of
 from funcnet.layer import AnyLayer
-from funcnet.layers.activations import gelu, leaky_relu, logistic, relu, sigmoid, softplus, tanh
+from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, ShapeError
 
@@ -57,9 +57,10 @@ def test_far_out_nothing_overflows(layer: AnyLayer, dtype: type) -> None:
     assert np.isfinite(dx).all()
 
 
-def test_logistic_is_exact_in_both_tails() -> None:
-    x = np.array([-700.0, -40, 0, 40])
-    np.testing.assert_allclose(logistic(x), [np.exp(-700.0), np.exp(-40.0), 0.5, 1], rtol=1e-15)
+def test_sigmoid_and_the_slope_of_softplus_are_exact_in_both_tails() -> None:
+    x = [-700.0, -40, 0, 40]
+    for found in (both(sigmoid(), x)[0], both(softplus(), x)[1]):
+        np.testing.assert_allclose(found, [np.exp(-700.0), np.exp(-40.0), 0.5, 1], rtol=1e-15)
 
 
 @pytest.mark.usefixtures("as_users_run")
@@ -99,7 +100,7 @@ def test_relu_of_every_size_and_order_in_memory(shape: tuple[int, int], lay: Any
     np.testing.assert_array_equal(y, np.where(x > 0, x, 0) + np.where(np.isnan(x), math.nan, 0))
     given_up = x.copy(order="K") if x.flags.forc else lay(x)
     over, residuals = over_of(relu().forward)((), given_up)
-    assert over is given_up is residuals.kept[0]
+    assert over is given_up is residuals.kept
     assert not over.flags.writeable
     np.testing.assert_array_equal(over, y)
 
@@ -126,14 +127,18 @@ def test_every_size_and_order_in_memory(layer: AnyLayer, shape: tuple[int, int],
         np.testing.assert_allclose(found, wanted, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
 
 
-@pytest.mark.parametrize("layer", [relu(), leaky_relu(), tanh(), sigmoid()], ids=str)
+@pytest.mark.parametrize("layer", ALL, ids=str)
 @pytest.mark.parametrize("lay", LAYS)
-def test_what_keeps_its_output_writes_it_over_an_input_that_is_given_up(layer: AnyLayer, lay: Any) -> None:
+def test_an_input_that_is_given_up_is_written_over(layer: AnyLayer, lay: Any) -> None:
+    """By the output, which is what is kept or stands beside it."""
     x = np.random.default_rng(0).standard_normal((7, 5001))
     wanted, given_up = layer.forward((), lay(x))[0], lay(x)
     y, residuals = over_of(layer.forward)((), given_up)
-    assert y is given_up is residuals.kept[0]
+    assert y is given_up
     assert not y.flags.writeable
+    assert not residuals.kept.flags.writeable
+    kept_apart = layer.name in ("softplus", "gelu")
+    assert np.shares_memory(residuals.kept, y) != kept_apart
     np.testing.assert_array_equal(y, wanted)
 
 
@@ -145,10 +150,10 @@ def test_over_memory_that_is_given_up_all_is_the_same(layer: AnyLayer, dtype: ty
     y, residuals = layer.forward((), x)
     _, dx = layer.vjp((), residuals, dy)
     over_y, over_residuals = over_of(layer.forward)((), x.copy())
-    kept = [array.copy() for array in over_residuals.kept]
-    assert not any(array.flags.writeable for array in over_residuals.kept[1:])
+    kept = over_residuals.kept.copy()
+    assert not over_residuals.kept.flags.writeable
     _, over_dx = over_of(layer.vjp)((), over_residuals, dy.copy())
-    for found, wanted in ((over_y, y), (over_dx, dx), *zip(over_residuals.kept, kept, strict=True)):
+    for found, wanted in ((over_y, y), (over_dx, dx), (over_residuals.kept, kept), (kept, residuals.kept)):
         assert found.dtype == dtype
         assert np.array_equal(found, wanted)
     with pytest.raises(ShapeError, match=r"expected dy of shape \(7, 5\), got shape \(7, 4\)"):
