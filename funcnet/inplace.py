@@ -1,6 +1,6 @@
 """How a pure function says what it would do in place, or once for many calls, for a caller that may.
 
-    with_bound(f, g)   f(params, x), and g(params)(x) does the same, keeping nothing
+    with_bound(f, g)   f(params, x), and g(params, over)(x) does the same, keeping nothing
     with_twin(f, g)    f, and g does the same onto memory that it is given
     with_over(f, g)    f, and g does the same over its last array, which its caller gives up
     fresh(f)           f, whose first array is its caller's alone: it holds it nowhere, and nothing else does
