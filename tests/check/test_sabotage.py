@@ -22,6 +22,7 @@ from funcnet.check import (
     real_numbers,
     shares,
 )
+from funcnet.inplace import with_bound
 from funcnet.layer import AnyLayer, chain
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.linear import LinearParams, linear
@@ -127,6 +128,19 @@ def test_a_slope_that_is_forgotten_or_taken_at_the_wrong_place() -> None:
         layer, vjp=lambda params, residuals, dy, need_dx=True: ((), (1 - np.tanh(residuals.kept) ** 2) * dy)
     )
     refuses(lambda: check_layer(wrong_place, (4,), key=KEY), "the gradient is not the derivative")
+
+
+def test_predictions_that_are_not_those_of_forward() -> None:
+    def predicting(predict: Callable[[np.ndarray], np.ndarray]) -> AnyLayer:
+        def forward(params: tuple[()], x: np.ndarray) -> Any:
+            return tanh().forward(params, x)
+
+        return attrs.evolve(tanh(), forward=with_bound(forward, lambda params, over: predict))
+
+    rounded_otherwise = predicting(lambda x: np.sinh(x) / np.cosh(x))
+    refuses(lambda: check_layer(rounded_otherwise, (4,), key=KEY), "predict gives other bits than forward")
+    in_place = predicting(lambda x: np.tanh(x, out=x))
+    refuses(lambda: check_layer(in_place, (4,), key=KEY), "predict writes to an argument")
 
 
 def test_parameters_read_in_the_order_of_memory() -> None:
