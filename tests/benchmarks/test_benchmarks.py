@@ -27,6 +27,8 @@ def test_a_comparison_from_processes_to_page() -> None:
     text = page(rows, [], peers[:2], 2, (0.1, 1.5))
     assert "| epoch: 6-5-3, batch 4 |" in text
     assert "takes 1.50 times as long" in text
+    assert "(benchmarks.png)" in text
+    assert "(benchmarks.png)" not in page([], rows[1:], peers[:2], 2, (0.1, 1.5))  # which is drawn of no rows
     assert len(plot(rows, peers[:2]).axes) == 1
 
 

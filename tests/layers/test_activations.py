@@ -122,6 +122,8 @@ def test_every_size_and_order_in_memory(layer: AnyLayer, shape: tuple[int, int],
     wanted_y, wanted_dx = (np.concatenate(parts).reshape(shape) for parts in zip(*small, strict=True))
     y, dx = both_of(lay(x), lay(dy))
     mixed = both_of(lay(x), dy)[1]
+    for made in (y, dx):
+        assert made.strides == np.empty_like(lay(x)).strides
     for found, wanted in ((y, wanted_y), (dx, wanted_dx), (mixed, wanted_dx)):
         assert found.dtype == dtype
         np.testing.assert_allclose(found, wanted, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
@@ -138,6 +140,7 @@ def test_an_input_that_is_given_up_is_written_over(layer: AnyLayer, lay: Any) ->
     assert not y.flags.writeable
     assert not residuals.kept.flags.writeable
     kept_apart = layer.name in ("softplus", "gelu")
+    assert (residuals.kept is y) != kept_apart
     assert np.shares_memory(residuals.kept, y) != kept_apart
     np.testing.assert_array_equal(y, wanted)
 
