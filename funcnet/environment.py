@@ -10,14 +10,15 @@ import numpy as np
 
 from funcnet.version import __version__
 
-__all__ = ["environment"]
+__all__ = ["PINS", "environment"]
 
-_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# What chooses a BLAS's kernels, its use of the cache and its threads in place of the BLAS itself.
+PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def environment() -> tuple[tuple[str, str], ...]:
     """The (name, value) pairs that tell one machine's results and speed from another's."""
-    pins = ", ".join(f"{name}={os.environ[name]}" for name in _PINS if name in os.environ)
+    pins = ", ".join(f"{name}={os.environ[name]}" for name in PINS if name in os.environ)
     return (
         ("funcnet", __version__),
         ("Python", platform.python_version()),

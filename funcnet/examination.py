@@ -228,8 +228,13 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
     return tuple(facts)
 
 
-def examine(net: AnyLayer, params: Tree, split: Split, normalize: Normalization | None = None) -> Examination:
+def examine(
+    net: AnyLayer, params: Tree, split: Split, normalize: Normalization | None = None, *, classified: bool = True
+) -> Examination:
     """How the network does on ``split``, in one pass over it.
+
+    Whole numbers, one an example, are taken for the labels of classes that the network's outputs stand for, unless
+    ``classified`` says that they are none, but counts, say.
 
     Raises:
         ValueError: for no examples.
@@ -255,7 +260,7 @@ def examine(net: AnyLayer, params: Tree, split: Split, normalize: Normalization 
             for path, layer, _ in parts
             if path in active
         ),
-        _answers(np.concatenate(predictions), split),
+        _answers(np.concatenate(predictions), split) if classified else None,
         _filters(params, split.in_shape),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import threading
@@ -16,7 +17,10 @@ def make_folder(path: Path) -> None:
     Raises:
         OSError: where they cannot, naming the folder.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
     try:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:

@@ -95,7 +95,13 @@ def add_vjp(
     if [path for path, _ in totals] != [path for path, _ in gradients]:
         raise ShapeError(layer.name, "a gradient that is a tree like params", f"a {type(dparams).__name__}")
     for (path, total), (_, gradient) in zip(totals, gradients, strict=True):
-        expect(layer.name, f"the gradient of params{path and '.'}{path}", gradient, total.shape, total.dtype)
+        expect(
+            layer.name,
+            f"the gradient of params{'' if path[:1] in ('', '[') else '.'}{path}",
+            gradient,
+            total.shape,
+            total.dtype,
+        )
         blas.keep_and_add(total, keep, gradient)
     return dx
 

@@ -193,7 +193,7 @@ def _laid_like(target: Array, prediction: Array) -> Array:
 
 
 def expect_labels(name: str, logits: Array, labels: Array) -> None:
-    """Require labels of these logits, for whom ``name`` asks.
+    """Require valid labels for these logits; messages name ``name`` as the one who asks.
 
     Raises:
         ShapeError: for labels of another kind, length or range, saying what may have been meant.
@@ -201,8 +201,9 @@ def expect_labels(name: str, logits: Array, labels: Array) -> None:
     if not _are_labels(logits, labels):
         _expect_kinds(name, logits, labels)
     classes = logits.shape[1]
-    # Read as unsigned, a negative number is a large one: one sweep finds labels on either side.
-    if np.maximum.reduce(labels.view(_unsigned(labels.dtype))) >= classes:
+    # Read as unsigned, a negative number lies beyond the dtype's largest: one sweep finds labels on either side.
+    unsigned, largest = _unsigned(labels.dtype)
+    if np.maximum.reduce(labels.view(unsigned)) > min(classes - 1, largest):
         low, high = int(labels.min()), int(labels.max())
         hint = " (do they count from 1? labels - 1)" if (low, high) == (1, classes) else ""
         raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")
@@ -239,5 +240,6 @@ def _expect_kinds(name: str, logits: Array, labels: Array) -> None:
 
 
 @functools.cache
-def _unsigned(dtype: np.dtype) -> np.dtype:
-    return np.dtype(f"{dtype.byteorder}u{dtype.itemsize}")
+def _unsigned(dtype: np.dtype) -> tuple[np.dtype, int]:
+    """The unsigned dtype of the same size, and the largest number of the dtype itself."""
+    return np.dtype(f"{dtype.byteorder}u{dtype.itemsize}"), int(np.iinfo(dtype).max)

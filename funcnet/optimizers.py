@@ -47,7 +47,7 @@ class Optimizer:
 
 @attrs.frozen
 class Gradient:
-    """A gradient that is not there yet, for updates in place: the twins of ``update``, which take it for ``grads``.
+    """A gradient still to be computed, for updates in place: the twins of ``update``, which take it for ``grads``.
 
     Both go through the arrays of the parameters, and add an array's penalty just before it is its turn: its update
     then finds it in the cache.
@@ -62,6 +62,16 @@ class Gradient:
     alone: Callable[[], Iterator[tuple[Array, Array]]]
 
 
+def expect_optimizer(optimizer: object) -> None:
+    """Require an optimizer.
+
+    Raises:
+        TypeError: for anything else, saying how one is made.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"an optimizer is made by a call, such as momentum(0.1); got {optimizer!r:.80}")
+
+
 def sgd(learning_rate: float | Schedule) -> Optimizer:
     """Stochastic gradient descent: w <- w - rate g.
 
@@ -73,7 +83,8 @@ def sgd(learning_rate: float | Schedule) -> Optimizer:
     rate = _schedule(learning_rate)
 
     def update(grads: Tree, opt_state: tuple[()], params: Tree, step: int) -> tuple[Tree, tuple[()]]:
-        return tree.map(lambda w, g: _add_scaled(w, -rate(step), g), params, grads), ()
+        current = rate(step)
+        return tree.map(lambda w, g: _add_scaled(w, -current, g), params, grads), ()
 
     def update_in_place(gradient: Gradient, opt_state: tuple[()], step: int) -> None:
         current = rate(step)
@@ -159,7 +170,8 @@ def _with_velocity(
 def one_cycle(peak: float, steps: int, *, warmup: float = 0.3) -> Schedule:
     """A rate that climbs from peak/25 to ``peak`` over the first ``warmup`` of the steps, then falls to peak/250,000.
 
-    Both ways along half a cosine. Past the last step the rate stays where it ended.
+    Both ways along half a cosine; the last step is on the way down, however long the warm-up, and a single step is
+    made at the peak. Past the last step the rate stays where it ended.
 
     Smith & Topin, "Super-convergence: very fast training of neural networks using large learning rates" (2018), with
     the cosine of Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts" (ICLR 2017), eq. 5.
@@ -170,13 +182,14 @@ def one_cycle(peak: float, steps: int, *, warmup: float = 0.3) -> Schedule:
     peak, steps = _positive(peak), whole_number("the number of steps of a cycle", steps, 1)
     if not 0 < warmup < 1:
         raise ValueError(f"the warm-up is a share of the steps between 0 and 1, got {warmup}")
-    start, end, turn, last = peak / 25, peak / 250_000, warmup * steps, steps - 1
+    start, end, last = peak / 25, peak / 250_000, steps - 1
+    turn = max(0.0, min(warmup * steps, last - 1))
 
     def rate(step: int) -> float:
         step = min(step, last)
-        if step <= turn:
+        if step <= turn and turn > 0:
             return _half_cosine(start, peak, step / turn)
-        return _half_cosine(peak, end, (step - turn) / (last - turn))
+        return _half_cosine(peak, end, (step - turn) / max(last - turn, 1))
 
     return rate
 

@@ -57,7 +57,13 @@ def make_key(seed: int) -> Key:
 
 
 def fold_in(key: Key, number: int) -> Key:
-    """The key's ``number``-th child: another key for every number from 0 to 2**64 - 1."""
+    """The key's ``number``-th child: another key for every number from 0 to 2**64 - 1.
+
+    Raises:
+        ValueError: for any other number.
+    """
+    if whole_number("the number of a child of a key", number, 0) >= _WORD:
+        raise ValueError(f"the number of a child of a key is at most 2**64 - 1, got {number}")
     high, low = _philox(key, _KEYS, number).random_raw(2).tolist()
     return Key(high, low)
 

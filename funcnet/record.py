@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -65,8 +65,12 @@ def _one_run(run: RunRecord, attribute: attrs.Attribute[Any], history: tuple[Epo
     for place, epoch in enumerate(history, 1):
         if epoch.epoch != place:
             raise ValueError(f"expected the epochs of a run from 1 on, found {epoch.epoch} in place {place}")
-        for side, first in ((epoch.train, history[0].train), (epoch.test, history[0].train)):
-            if [(p.path, p.name) for p in side.penalties] != [(p.path, p.name) for p in first.penalties]:
+        measured = dict(epoch.gradient_norms + epoch.data_gradient_norms + epoch.parameter_norms + epoch.update_ratios)
+        measured |= {"learning rate": epoch.learning_rate, "time": epoch.seconds, "speed": epoch.examples_per_second}
+        if below := [name for name, value in measured.items() if value < 0]:
+            raise ValueError(f"expected norms, rates and times from 0 up, found a negative {below[0]} in epoch {place}")
+        for side in (epoch.train, epoch.test):
+            if [(p.path, p.name) for p in side.penalties] != [(p.path, p.name) for p in history[0].train.penalties]:
                 raise ValueError(f"expected the same penalties in every epoch, found others in epoch {place}")
             if side.examples < 1 or not (math.isnan(side.accuracy) or 0 <= side.accuracy <= 1):
                 raise ValueError(
@@ -75,8 +79,11 @@ def _one_run(run: RunRecord, attribute: attrs.Attribute[Any], history: tuple[Epo
                 )
 
 
-def _texts(settings: Iterable[Sequence[object]]) -> tuple[tuple[str, str], ...]:
-    return tuple((str(name), str(value)) for name, value in settings)
+def _texts(settings: Mapping[str, object] | Iterable[Sequence[object]]) -> tuple[tuple[str, str], ...]:
+    pairs = tuple(settings.items() if isinstance(settings, Mapping) else settings)
+    if wrong := [pair for pair in pairs if isinstance(pair, str) or len(pair) != 2]:
+        raise TypeError(f"settings are pairs of a name and a value, or a mapping; found {wrong[0]!r:.40}")
+    return tuple((str(name), str(value)) for name, value in pairs)
 
 
 def _whole(value: object) -> int:
@@ -143,16 +150,22 @@ class RunRecord:
         return tuple(epoch.test for epoch in self.history)
 
     def and_epoch(self, record: EpochRecord) -> RunRecord:
-        """The run with one more epoch.
+        """The run with one more epoch, and with what that was trained with, where ``settings`` do not say it already.
 
         Raises:
             ValueError: where that epoch is not the next one.
         """
         if record.epoch != self.epochs + 1:
             raise ValueError(f"a run of {self.epochs} epochs cannot go on with epoch {record.epoch}")
+        named = dict(self.settings)
+        settings = (*self.settings, *(pair for pair in record.settings if pair[0] not in named))
         numbers = EpochNumbers(*(getattr(record, field.name) for field in attrs.fields(EpochNumbers)))
         return attrs.evolve(
-            self, loss_name=record.loss_name, history=(*self.history, numbers), examination=record.examination
+            self,
+            settings=settings,
+            loss_name=record.loss_name,
+            history=(*self.history, numbers),
+            examination=record.examination,
         )
 
     def _repr_markdown_(self) -> str:
@@ -167,7 +180,7 @@ def new_run(
     dataset: Dataset,
     *,
     seed: int,
-    settings: tuple[tuple[str, str], ...] = (),
+    settings: Mapping[str, object] | Iterable[Sequence[object]] = (),
     command: str = "",
     epochs: int | None = None,
 ) -> RunRecord:
@@ -177,7 +190,7 @@ def new_run(
         net: the network to be trained.
         dataset: what on.
         seed: the seed of all randomness.
-        settings: what else the run is made with, as (name, value) to be printed.
+        settings: what else the run is made with, to be printed: a mapping, or pairs of a name and a value.
         command: the command that makes the run.
         epochs: how many epochs there are to be.
 

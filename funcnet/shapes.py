@@ -114,6 +114,18 @@ def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> No
         raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}{hint}")
 
 
+def expect_no_params(place: str, params: object) -> None:
+    """Require the params of a layer that has none: the empty tuple.
+
+    Raises:
+        ShapeError: for any others, which are another layer's.
+    """
+    if params.__class__ is not tuple or params:
+        raise ShapeError(
+            place, "no params, the empty tuple", f"a {type(params).__name__} (the params of another network?)"
+        )
+
+
 def not_an_array(place: str, name: str, array: object) -> ShapeError:
     """The error of what is no array at all."""
     return ShapeError(place, f"{name} as a NumPy array", f"a {type(array).__name__}")

@@ -15,7 +15,7 @@ from funcnet import aligned, tree
 from funcnet.inplace import twin_of
 from funcnet.layer import AnyLayer, add_vjp, make_predict
 from funcnet.losses import Loss
-from funcnet.optimizers import Gradient, Optimizer
+from funcnet.optimizers import Gradient, Optimizer, expect_optimizer
 from funcnet.penalties import Penalty, add_grad
 from funcnet.random import Key, expect_key
 from funcnet.shapes import Array, Float, Num, ShapeError, expect
@@ -125,8 +125,9 @@ def start(params: Tree, optimizer: Optimizer, key: Key) -> TrainState:
     """The state before the first step.
 
     Raises:
-        TypeError: for a key that is none.
+        TypeError: for an optimizer or a key that is none.
     """
+    expect_optimizer(optimizer)
     expect_key(key)
     return TrainState(params, optimizer.init(params), key)
 
@@ -160,6 +161,7 @@ def make_step(
         ValueError: by the step, for a penalty on a path that the parameters do not have; with ``donate=True`` for a
             state whose arrays are not its own, that is none of the optimizer's, or whose last update was cut off.
     """
+    expect_optimizer(optimizer)
     in_place = twin_of(optimizer.update)
     if donate and in_place is not None:
         return _donating_step(net, loss, optimizer, in_place, checked(loss, penalties))
@@ -168,6 +170,7 @@ def make_step(
     def step(state: TrainState, batch: Batch, *, penalty_values: bool = True) -> tuple[TrainState, Evaluation]:
         metrics, grads = grad(state.params, batch, penalty_values=penalty_values)
         params, opt_state = optimizer.update(grads, state.opt_state, state.params, state.step)
+        _expect_like_params(f"{optimizer.name}'s update", "", params, state.params)
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
     return step
@@ -220,13 +223,13 @@ def _donating_step(
     # The last state comes back in the next step, and so does what was found in it: to walk through its records again
     # would cost a network of six small layers a tenth of the step.
     last: _Look | None = None
-    # The parameters that are being written over; those of an update that Ctrl-C or an error cut off stay here.
-    torn: Tree = None
+    # The parameters that are being written over, by their ids; those of an update that Ctrl-C or an error cut off stay.
+    torn: dict[int, Tree] = {}
 
     def step(state: TrainState, batch: Batch, *, penalty_values: bool = True) -> tuple[TrainState, Evaluation]:
-        nonlocal last, torn
+        nonlocal last
         params, opt_state, look = state.params, state.opt_state, last
-        if torn is not None and params is torn:
+        if id(params) in torn:
             raise ValueError(
                 "the update of this state was cut off, and its arrays hold neither the old state nor the new one: go "
                 "on from a copy (copy_state makes one beforehand)"
@@ -252,10 +255,10 @@ def _donating_step(
                 yield from onto(spare, 0.0)
             spares.append((spare, arrays))
 
-        torn = params
+        torn[id(params)] = params
         with tree.writable(look.own):
             update(Gradient(onto, alone), opt_state, state.step)
-        torn = None
+        del torn[id(params)]
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
     return step
@@ -304,7 +307,7 @@ def make_grad(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None
         _expect_paths(penalties, arrays)
         metrics, residuals, dprediction = _forward(net, loss, penalties, params, arrays, batch, penalty_values)
         grads, _ = net.vjp(params, residuals, dprediction, need_dx=False)
-        _expect_like_params(grads, params)
+        _expect_like_params("the network's vjp", "the gradient of ", grads, params)
         return metrics, add_penalty_grads(penalties, params, grads)
 
     return grad
@@ -380,14 +383,18 @@ def checked(loss: Loss, penalties: Mapping[str, Penalty] | None) -> dict[str, Pe
     return dict(penalties or {})
 
 
-def _expect_like_params(grads: Tree, params: Tree) -> None:
-    """What layers of one's own may get wrong: a sum over the batch forgotten, a float64 slipped in."""
-    for (path, grad), (_, param) in zip(tree.named_leaves(grads), tree.named_leaves(params), strict=True):
-        if grad.shape != param.shape or grad.dtype != param.dtype:
+def _expect_like_params(place: str, what: str, made_tree: Tree, params: Tree) -> None:
+    """What layers and optimizers of one's own may get wrong: a sum over the batch forgotten, a float64 slipped in."""
+    made, wanted = tree.named_leaves(made_tree), tree.named_leaves(params)
+    if [path for path, _ in made] != [path for path, _ in wanted]:
+        given, expected = (", ".join(path for path, _ in named) or "no arrays" for named in (made, wanted))
+        raise ShapeError(place, f"a tree like params, with {expected}", given)
+    for (path, array), (_, param) in zip(made, wanted, strict=True):
+        if array.shape != param.shape or array.dtype != param.dtype:
             raise ShapeError(
-                f"the gradient of {path}",
-                f"{param.dtype} of shape {param.shape}",
-                f"{grad.dtype} of shape {grad.shape}",
+                place,
+                f"{what}{path or 'params'} as {param.dtype} of shape {param.shape}",
+                f"{array.dtype} of shape {array.shape}",
             )
 
 

@@ -16,7 +16,7 @@ from funcnet.data.dataset import Dataset, Split
 from funcnet.examination import Examination, examine
 from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
-from funcnet.optimizers import Optimizer
+from funcnet.optimizers import Optimizer, expect_optimizer
 from funcnet.penalties import Penalty
 from funcnet.shapes import whole_number
 from funcnet.step import (
@@ -97,17 +97,20 @@ class EpochRecord(EpochNumbers):
 
     Attributes:
         loss_name: the name of the data loss.
+        settings: what else it was trained with, as (name, value).
         examination: how the network at the epoch's end answers the testing set.
         state: the state at the epoch's end; training goes on from here, and ``state.params`` is the network trained.
     """
 
     loss_name: str
+    settings: tuple[tuple[str, str], ...]
     examination: Examination = attrs.field(repr=False)
     state: TrainState = attrs.field(repr=False)
 
     def __str__(self) -> str:
         training, testing = (
-            f"loss {part.loss:.3f} (data {part.data_loss:.3f}), accuracy {part.accuracy:.3f}"
+            f"loss {part.loss:.3f} (data {part.data_loss:.3f})"
+            f"{'' if math.isnan(part.accuracy) else f', accuracy {part.accuracy:.3f}'}"
             for part in (self.train, self.test)
         )
         return f"epoch {self.epoch:3d}: {training}; testing {testing}"
@@ -151,10 +154,14 @@ def train(
     Raises:
         ValueError: for a number of epochs or a batch size below 1, no examples, or a state from within an epoch or of
             another kind of optimizer.
-        TypeError: for a loss or penalties that are none.
+        TypeError: for a state, data set, loss, optimizer or penalties that are none.
         DivergenceError: when the loss of a batch, or of the training set at an epoch's end, is not finite.
         ShapeError: where network, parameters and data do not fit.
     """
+    expect_optimizer(optimizer)
+    for kind, name, given in ((TrainState, "start(...)", state), (Dataset, "load(...)", dataset)):
+        if not isinstance(given, kind):
+            raise TypeError(f"train takes a {kind.__name__}, such as {name} makes; got {given!r:.80}")
     epochs, batch_size = whole_number("the number of epochs", epochs, 1), whole_number("the batch size", batch_size, 1)
     if not (len(dataset.train) and len(dataset.test)):
         raise ValueError(f"{dataset.name} has {len(dataset.train)} training and {len(dataset.test)} testing examples")
@@ -185,6 +192,7 @@ def _epochs(
     data_grad = make_grad(net, loss)
     # Not the first ones: a set may be sorted.
     some = dataset.train.take(np.array(_evenly_spaced(_EVALUATION_BATCH, len(dataset.train))))
+    settings = _settings(optimizer, penalties, batch_size)
     sampled = _evenly_spaced(_SAMPLED_STEPS, batch_count(dataset.train, batch_size))
     for epoch in epochs:
         key = random.fold_in(state.key, epoch)
@@ -222,9 +230,15 @@ def _epochs(
             seconds=seconds,
             examples_per_second=len(dataset.train) / seconds,
             loss_name=loss.name,
-            examination=examine(net, state.params, dataset.test, normalize),
+            settings=settings,
+            examination=examine(net, state.params, dataset.test, normalize, classified=loss.accuracy is not None),
             state=copy_state(state),
         )
+
+
+def _settings(optimizer: Optimizer, penalties: Mapping[str, Penalty], batch_size: int) -> tuple[tuple[str, str], ...]:
+    on = ", ".join(f"{penalty} on {path}" for path, penalty in penalties.items())
+    return ("optimizer", f"{optimizer}, batches of {batch_size}"), ("penalties", on or "none")
 
 
 def _evaluation_batches(split: Split, normalize: Normalization | None) -> Iterator[Batch]:

@@ -27,7 +27,6 @@ __all__ = [
     "Record",
     "Tree",
     "array_field",
-    "byte_count",
     "equal",
     "expect_own",
     "freeze",
@@ -81,6 +80,8 @@ def readonly(array: object) -> Array:
     Raises:
         TypeError: for anything but an array.
     """
+    if isinstance(array, np.generic):  # an operation on an array of no axes made it
+        return freeze(np.asarray(array))
     if not isinstance(array, np.ndarray):
         raise _no_array(array)
     base = array.base
@@ -124,16 +125,26 @@ class Record:
 
     __slots__ = ()
 
-    def __reduce__(self) -> tuple[type[Record], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # NumPy's pickles forget that an array was read-only; the record's own constructor makes it so again.
         record: type = type(self)
-        return record, tuple(getattr(self, name) for name in _field_names(record) or ())
+        return _record_of, (record, tuple(getattr(self, name) for name in _field_names(record) or ()))
 
 
 @functools.cache
 def _field_names(record: type) -> tuple[str, ...] | None:
     """The names of the fields of an attrs record; None for another type."""
     return tuple(field.name for field in attrs.fields(record)) if attrs.has(record) else None
+
+
+def _record_of(record: Any, values: Iterable[Any]) -> Any:
+    """The record with these values of its fields, in order; by name, since it may take them so alone."""
+    return record(**dict(zip(_arguments(record), values, strict=True)))
+
+
+@functools.cache
+def _arguments(record: type) -> tuple[str, ...]:
+    return tuple(field.alias for field in attrs.fields(record))
 
 
 def _children(node: Tree, path: str) -> list[tuple[str, Tree]]:
@@ -177,7 +188,9 @@ def _map(f: Callable[..., Array], path: str, node: Tree, others: tuple[Tree, ...
         return node
     columns = [_children(n, path) for n in (node, *others)]
     children = [_map(f, row[0][0], row[0][1], tuple(c for _, c in row[1:])) for row in zip(*columns, strict=True)]
-    return tuple(children) if type(node) is tuple else type(node)(*children)
+    if isinstance(node, tuple):
+        return tuple(children) if type(node) is tuple else type(node)(*children)
+    return _record_of(type(node), children)
 
 
 def _finished(result: Any, given: tuple[Array, ...]) -> Array:
@@ -276,9 +289,4 @@ def squared_norm(array: Array) -> float:
     flat = array.ravel(order="K")
     # By blocks, which are added up in float64: one sum of millions of float32 is off by a thousandth.
     blocks = (flat[begin : begin + _BLOCK] for begin in range(0, flat.size, _BLOCK))
-    return float(builtins.sum(float(np.vdot(block, block)) for block in blocks))
-
-
-def byte_count(tree: Tree) -> int:
-    """The memory the leaves take, in bytes."""
-    return builtins.sum(leaf.nbytes for leaf in leaves(tree))
+    return float(sum(float(np.vdot(block, block)) for block in blocks))

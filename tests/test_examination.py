@@ -199,6 +199,22 @@ def test_an_examination_is_a_value() -> None:
         one.answers.mistakes[0].picture.array[0] = 0
 
 
+def test_whole_numbers_that_are_no_labels() -> None:
+    """Counts, say: a regression's."""
+    net = linear(1)
+    params, _ = net.init(make_key(0), (2,))
+    split = Split(np.zeros((2, 2), np.float32), np.array([0, 5]))
+    assert examine(net, params, split, classified=False).answers is None
+
+
+def test_the_largest_weight_may_be_negative() -> None:
+    net = chain(flatten(), linear(1))
+    weight = np.array([[-2.0], [1], [0], [0]], np.float32)
+    params = (net.init(make_key(0), (2, 2))[0][0], LinearParams(weight, np.zeros(1, np.float32)))
+    (picture,) = examine(net, params, split(3, classes=1), normalization(split(3).x)).filters
+    assert picture.array.ravel().tolist() == [0, 191, 128, 128]
+
+
 @pytest.mark.parametrize("label", [-1, 3])
 def test_labels_beyond_the_classes_are_refused(label: int) -> None:
     net = linear(3)

@@ -70,6 +70,8 @@ def test_accuracy() -> None:
     z = np.array([[1.0, 2], [4, 3], [5, 6]])
     assert softmax_cross_entropy().accuracy(z, np.array([1, 0, 0])) == pytest.approx(2 / 3)
     assert binary_cross_entropy().accuracy(z - 3, np.array([[0.0, 1], [1, 0], [1, 1]])) == pytest.approx(5 / 6)
+    # Undecided, which is not above a half.
+    assert binary_cross_entropy().accuracy(np.array([[-1.0, 1]]), np.array([[0.5, 0.5]])) == 0.5
     assert mean_squared_error().accuracy is None
 
 
@@ -88,6 +90,23 @@ def test_wrong_labels_are_refused(labels: list[int], message: str) -> None:
         with pytest.raises(ShapeError, match=message) as caught:
             use(np.zeros((2, 3)), np.array(labels))
         assert caught.value.place == "softmax cross-entropy"
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"), [(np.array([-1, 0], np.int8), 300), (np.array([-1, 0], np.int16), 70_000)]
+)
+def test_a_negative_label_is_refused_where_there_are_more_classes_than_its_dtype_has_numbers(
+    labels: np.ndarray, classes: int
+) -> None:
+    with pytest.raises(ShapeError, match=f"labels from 0 to {classes - 1}, got labels from -1 to 0"):
+        softmax_cross_entropy()(np.zeros((2, classes), np.float32), labels)
+    loss, _ = softmax_cross_entropy()(np.zeros((2, classes), np.float32), np.abs(labels))
+    assert loss == pytest.approx(math.log(classes))
+
+
+def test_labels_that_lie_on_both_sides_do_not_count_from_1() -> None:
+    with pytest.raises(ShapeError, match=r"got labels from -1 to 3$"):
+        softmax_cross_entropy()(np.zeros((2, 3)), np.array([-1, 3]))
 
 
 @pytest.mark.usefixtures("as_users_run")

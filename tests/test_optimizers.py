@@ -98,6 +98,28 @@ def test_one_cycle_is_sound_for_any_length(steps: int, warmup: float) -> None:
     assert all(0 < r <= 1 for r in rates)
 
 
+@given(st.integers(2, 12), st.floats(0.01, 0.99))
+def test_the_last_step_of_a_cycle_is_on_the_way_down(steps: int, warmup: float) -> None:
+    rate = one_cycle(1.0, steps, warmup=warmup)
+    rates = [rate(step) for step in range(steps)]
+    assert rates[-1] == pytest.approx(1 / 250_000)
+    assert max(rates) > 0.05  # well above where it began, however few the steps
+
+
+def test_a_cycle_of_few_steps_has_its_peak() -> None:
+    assert [one_cycle(1.0, 1)(step) for step in range(3)] == [1, 1, 1]
+    assert [one_cycle(1.0, 2)(step) for step in range(2)] == pytest.approx([1, 1 / 250_000])
+    assert [one_cycle(1.0, 3, warmup=0.9)(step) for step in range(3)] == pytest.approx([1 / 25, 1, 1 / 250_000])
+
+
+def test_a_schedule_is_asked_once_an_update() -> None:
+    asked = []
+    optimizer = sgd(lambda step: asked.append(step) or 0.1)
+    params = record(make_key(0))
+    optimizer.update(params, (), params, 7)
+    assert asked == [7]
+
+
 @pytest.mark.usefixtures("as_users_run")
 def test_numpy_numbers_do_not_turn_float32_into_float64() -> None:
     """As in a sweep over np.logspace(...)."""

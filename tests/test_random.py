@@ -17,8 +17,20 @@ def test_the_bits_never_change() -> None:
     assert key == Key(high=6312158256571094726, low=10634814581434429480)
     assert random.uniform(key, (3,)).tolist() == [0.6246216297149658, 0.9797680377960205, 0.39197322726249695]
     assert random.normal(key, (3,)).tolist() == [0.3176417648792267, 2.0489814281463623, -0.2741797864437103]
+    assert random.normal(key, (3,), np.float64).tolist() == [
+        0.31764176533792826,
+        2.048981341346413,
+        -0.27417979608918586,
+    ]
     assert random.randint(key, (8,), 0, 10).tolist() == [6, 9, 3, 2, 1, 8, 2, 9]
     assert random.permutation(key, 8).tolist() == [4, 6, 3, 2, 0, 5, 7, 1]
+
+
+@pytest.mark.parametrize("number", [-1, 2**64, 0.5])
+@pytest.mark.usefixtures("as_users_run")
+def test_a_child_has_a_number_that_fits(number: float) -> None:
+    with pytest.raises(ValueError, match="the number of a child of a key is"):
+        random.fold_in(make_key(0), number)
 
 
 @given(keys())

@@ -107,7 +107,7 @@ def test_what_a_file_could_not_hold_is_made_fit_for_it_or_refused() -> None:
     run = RunRecord("d", seed=np.int64(3), planned_epochs=np.int32(2), settings=[["rate", 0.1]])
     assert run == RunRecord("d", seed=3, planned_epochs=2, settings=(("rate", "0.1"),))
     assert type(run.seed) is type(run.planned_epochs) is int
-    for changes in ({"seed": 1.5}, {"seed": "0"}, {"seed": 0, "planned_epochs": 2.5}):
+    for changes in ({"seed": 1.5}, {"seed": "0"}, {"seed": True}, {"seed": 0, "planned_epochs": 2.5}):
         with pytest.raises(TypeError, match="expected a whole number, found"):
             RunRecord("d", **changes)
     with pytest.raises(ValueError, match="expected a number of planned epochs from 0 up, found -1"):

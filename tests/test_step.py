@@ -439,6 +439,8 @@ def test_a_state_whose_update_was_cut_off_is_not_taken_again() -> None:
     after, _ = step(kept, batch)
     assert after.step == 1
     step(after, batch)
+    with pytest.raises(ValueError, match="the update of this state was cut off"):  # whatever was made since
+        step(state, batch)
 
 
 @pytest.mark.parametrize("donate", [False, True])
@@ -501,3 +503,13 @@ def test_a_batch_comes_back_as_read_only_as_before() -> None:
         assert (other.x == batch.x).all()
         assert not other.x.flags.writeable
         assert not other.y.flags.writeable
+
+
+def test_a_gradient_of_another_structure_is_refused() -> None:
+    """A layer of one's own that forgets an array."""
+    layer = linear(3)
+    forgetful = attrs.evolve(layer, vjp=lambda params, residuals, dy, need_dx=True: ((), None))
+    params, _ = layer.init(make_key(0), (2,))
+    grad = make_grad(forgetful, softmax_cross_entropy())
+    with pytest.raises(ShapeError, match="gradient: expected a tree like params, with weight, bias, got no arrays"):
+        grad(params, batch_of(make_key(1), 4, np.float32))

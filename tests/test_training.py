@@ -13,7 +13,7 @@ from funcnet.layer import AnyLayer, chain
 from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten
-from funcnet.losses import mean_squared_error, softmax_cross_entropy
+from funcnet.losses import Loss, mean_squared_error, softmax_cross_entropy
 from funcnet.optimizers import momentum, sgd
 from funcnet.penalties import l2
 from funcnet.random import fold_in, make_key, normal
@@ -59,7 +59,7 @@ def test_a_record_states_the_whole_sets_at_the_epochs_end() -> None:
     assert record.examples_per_second == pytest.approx(205 / record.seconds)
 
 
-def test_gradient_norms_are_of_the_first_examples_with_and_without_penalties() -> None:
+def test_gradient_norms_are_of_examples_spread_over_the_set_with_and_without_penalties() -> None:
     (record,) = run(begin(), 1)
     batch = Batch(normalization(DATA.train.x)(DATA.train.x), DATA.train.y)  # all of them: fewer than a batch
     for stated, penalties in ((record.gradient_norms, PENALTIES), (record.data_gradient_norms, {})):
@@ -69,6 +69,32 @@ def test_gradient_norms_are_of_the_first_examples_with_and_without_penalties() -
             [norm for _, norm in stated], [tree.norm(a) for a in tree.leaves(gradient)], rtol=1e-5
         )
     assert record.gradient_norms[2] != record.data_gradient_norms[2]
+
+
+def test_between_tenth_steps_penalties_are_those_last_summed_up() -> None:
+    seen = []
+    run(begin(), 1, batch_size=10, watch=lambda place, metrics: seen.append(metrics.penalties))
+    assert len(seen) == 21
+    for begun in (0, 10):
+        assert all(penalties == seen[begun] for penalties in seen[begun : begun + 10])
+    assert len({seen[0], seen[10], seen[20]}) == 3
+
+
+def test_counts_are_no_classes() -> None:
+    """A loss of whole numbers that are none: Poisson's, whose mean is the exponential of what the network says."""
+
+    def poisson(z: np.ndarray, counts: np.ndarray) -> tuple[float, np.ndarray]:
+        mean, t = np.exp(z), counts[:, None]
+        return float((mean - t * z).mean()), ((mean - t) / len(z)).astype(z.dtype)
+
+    draw = np.random.default_rng(0)
+    parts = [Split(draw.standard_normal((40, 3)).astype(np.float32), draw.integers(0, 6, 40)) for _ in range(2)]
+    (record,) = train(
+        linear(1), begin(linear(1), (3,)), Dataset("counts", *parts, ()), loss=Loss("poisson", poisson),
+        optimizer=OPTIMIZER, epochs=1, batch_size=20,
+    )  # fmt: skip
+    assert record.examination.answers is None
+    assert math.isnan(record.test.accuracy)
 
 
 def test_update_ratios_are_medians_of_steps_over_the_epoch() -> None:

@@ -110,10 +110,13 @@ def _prove_contract(case: _Case) -> tuple[Property, Property]:
             expect_like(claim, "opt_state", opt_state, first)
             for path, leaf in tree.named_leaves(params):
                 expect_finite(claim, path_in("params", path), leaf)
-            if writable := [path for path, leaf in tree.named_leaves(params) if leaf.flags.writeable]:
-                raise claim.refuted(
-                    "updated parameters can be written to", where=path_in("params", writable[0]), cause="use tree.map"
-                )
+            for part_name, made in (("params", params), ("opt_state", opt_state)):
+                if writable := [path for path, leaf in tree.named_leaves(made) if leaf.flags.writeable]:
+                    raise claim.refuted(
+                        "an update's results can be written to",
+                        where=path_in(part_name, writable[0]),
+                        cause="use tree.map",
+                    )
     calls = 2 * _STEPS
     return Property("structure, shapes and dtypes", calls), Property(PURITY, calls)
 

@@ -156,8 +156,8 @@ def of_optimizer(optimizer: Optimizer, rule: Rule | None = None) -> Subject:
 _ACTIVATIONS = (relu(), leaky_relu(), leaky_relu(0.3), tanh(), sigmoid(), softplus(), gelu())
 
 
-def _size(key: Key, low: int = 1) -> int:
-    return int(random.randint(key, (), low, _LARGEST + 1))
+def _size(key: Key) -> int:
+    return int(random.randint(key, (), 1, _LARGEST + 1))
 
 
 def _shape(key: Key, axes: int | None = None) -> Shape:

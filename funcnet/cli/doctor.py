@@ -12,12 +12,10 @@ import time
 import numpy as np
 
 from funcnet.cli.terminal import complain, say
-from funcnet.environment import environment
+from funcnet.environment import PINS, environment
 
 __all__ = ["add_to", "product_rate"]
 
-# What chooses a BLAS's kernels and its use of the cache in place of the BLAS itself.
-_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _SIZE, _ROUNDS = 2048, 7
 # Rates of one machine differ by so much from one minute to the next.
 _NOISE = 0.1
@@ -47,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
         return 1
     rate = product_rate()
     say(f"{f'a float32 product of {_SIZE} cubed:':<34} {rate:.0f} GFLOP/s")
-    pinned = [name for name in _PINS if name in os.environ]
+    pinned = [name for name in PINS if name in os.environ]
     if pinned:
         say(_verdict(pinned, rate, _rate_without(pinned)))
     return 0
@@ -59,11 +57,16 @@ def _survives() -> bool:
     return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def _verdict(pinned: list[str], rate: float, free: float) -> str:
+def _verdict(pinned: list[str], rate: float, free: float | None) -> str:
     names = " and ".join(pinned)
+    is_, holds, makes, it = ("is", "holds", "makes", "it") if len(pinned) == 1 else ("are", "hold", "make", "them")
+    if free is None:
+        return f"\n{names} {is_} needed: without {it}, products kill a process here."
     if free > rate * (1 + _NOISE):
-        return f"\n{names} holds the BLAS back: without it, products reach {free:.0f} GFLOP/s. Unset {names}."
-    return f"\n{names} is set, and makes no difference: without it, products reach {free:.0f} GFLOP/s."
+        return f"\n{names} {holds} the BLAS back: without {it}, products reach {free:.0f} GFLOP/s. Unset {names}."
+    if rate > free * (1 + _NOISE):
+        return f"\n{names} {makes} products faster: without {it}, they reach {free:.0f} GFLOP/s."
+    return f"\n{names} {is_} set, and {makes} no difference: without {it}, products reach {free:.0f} GFLOP/s."
 
 
 def product_rate() -> float:
@@ -78,8 +81,9 @@ def product_rate() -> float:
     return 2 * _SIZE**3 / statistics.median(seconds) / 1e9
 
 
-def _rate_without(pinned: list[str]) -> float:
-    """The rate in a fresh process: a BLAS reads its settings once."""
+def _rate_without(pinned: list[str]) -> float | None:
+    """The rate in a fresh process, since a BLAS reads its settings once; None where that is killed by its products."""
     free = {name: value for name, value in os.environ.items() if name not in pinned}
     code = "from funcnet.cli.doctor import product_rate; print(product_rate())"
-    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=free).stdout)
+    measured = subprocess.run([sys.executable, "-c", code], capture_output=True, env=free)
+    return float(measured.stdout) if measured.returncode == 0 else None

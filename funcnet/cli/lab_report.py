@@ -33,19 +33,32 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         description="Train the lab's network (one hidden layer, an L2 penalty on each weight matrix) on each data set "
         "and write its report (PDF, HTML, Markdown, figures, tables) and run-DATASET.json, from which `funcnet report` "
         "makes it again. Ctrl-C stops after the current step and writes the report of the epochs done.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     report.add_argument(
-        "datasets", nargs="*", metavar="DATASET", default=["glyphs"], type=_dataset, help=f"of {', '.join(NAMES)}"
+        "datasets",
+        nargs="*",
+        metavar="DATASET",
+        default=["glyphs"],
+        type=_dataset,
+        help=f"of {', '.join(NAMES)} (default: glyphs)",
     )
     report.add_argument(
         "--data", type=Path, metavar="DIR",
         help="the folder with the data sets (after it, $FUNCNET_DATA and the cache folder are looked in; what is "
         "nowhere is downloaded)",
     )  # fmt: skip
-    report.add_argument("--epochs", type=whole_number(1), default=20, metavar="N", help="how often each image is met")
-    report.add_argument("--seed", type=whole_number(0, 2**64 - 1), default=0, metavar="N", help="of all randomness")
-    report.add_argument("--out", type=Path, default=Path("lab-report"), metavar="DIR", help="where the report goes")
+    report.add_argument(
+        "--epochs", type=whole_number(1), default=20, metavar="N",
+        help="how often the whole training set is gone through (default: %(default)s)",
+    )  # fmt: skip
+    report.add_argument(
+        "--seed", type=whole_number(0, 2**64 - 1), default=0, metavar="N",
+        help="of all randomness (default: %(default)s)",
+    )  # fmt: skip
+    report.add_argument(
+        "--out", type=Path, default=Path("lab-report"), metavar="DIR",
+        help="the folder for the report (default: %(default)s)",
+    )  # fmt: skip
     report.set_defaults(run=_run)
 
 
@@ -68,16 +81,22 @@ def _run(options: argparse.Namespace) -> int:
         for dataset in datasets
     ]  # fmt: skip
     expect_room(begun, out)
-    from funcnet.report import write_run  # matplotlib, which --help can do without
+    from funcnet.report import read_run, write_run  # matplotlib, which --help can do without
     from funcnet.report.files import run_file_name
 
     runs: list[RunRecord] = []
     status = 0
     with interruptible() as interrupted:
         for dataset, run in zip(datasets, begun, strict=True):
+            path = out / run_file_name(dataset.name)
+            # The same run, made before: it stays until this one has got as far.
+            earlier = read_run(path) if path.exists() else run
             # After each epoch: what is done is safe from what happens in the next one.
-            keep = functools.partial(write_run, path=out / run_file_name(dataset.name))
+            keep = functools.partial(_write_longer, write_run, path, earlier)
             trained, status = _train(dataset, run, epochs, interrupted, keep)
+            if trained.epochs < earlier.epochs:
+                complain(f"{path} still holds the run of {earlier.epochs} epochs that was made before.")
+                trained = earlier
             if trained.epochs:
                 runs.append(trained)
                 keep(trained)  # which knows by now why it ended
@@ -92,6 +111,11 @@ def _run(options: argparse.Namespace) -> int:
         complain(f"Stopped by Ctrl-C within the report. `funcnet report {out} --out {out}` makes it of the runs there.")
         return INTERRUPTED
     return status
+
+
+def _write_longer(write: Callable[[RunRecord, Path], object], path: Path, earlier: RunRecord, run: RunRecord) -> None:
+    if run.epochs >= earlier.epochs:
+        write(run, path)
 
 
 def _train(

@@ -23,13 +23,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="make the report of runs from their files, without training",
         description="Make the report of runs again from the files that lab-report or write_run wrote, without "
         "training. Several runs on one data set are compared: their mean and band, and what sets their recipes apart.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     report.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="a run's file, or a folder with files called run*.json"
     )
-    report.add_argument("--title", default="Lab report", help="the report's title")
-    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
+    report.add_argument("--title", default="Lab report", help="the report's title (default: %(default)s)")
+    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for the report")
     report.set_defaults(run=_run)
 
 

@@ -91,12 +91,15 @@ def batches(
 
     In the split's own order, or shuffled by ``key``. ``normalize`` turns the gathered rows into float32; without it
     the rows go out as they are. The rows of a batch of shuffled examples that lie in a mapped file are asked for while
-    the batch before is out.
+    the batch before is in use.
 
     Raises:
         ValueError: for a size below 1.
     """
-    size = whole_number("the size of a batch", size, 1)
+    return _batches(split, whole_number("the size of a batch", size, 1), normalize, key)  # refused now, not when used
+
+
+def _batches(split: Split, size: int, normalize: Normalization | None, key: Key | None) -> Iterator[Batch]:
     new = rotation((min(size, len(split)), *split.in_shape), np.dtype(np.float32))
     for x, y in _in_order(split, size) if key is None else _shuffled(split, size, key):
         yield Batch(x if normalize is None else normalize(x, new()[: len(x)]), y)

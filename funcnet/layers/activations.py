@@ -19,7 +19,7 @@ from funcnet.inplace import fresh, with_bound, with_over
 from funcnet.layer import Layer
 from funcnet.random import Key
 from funcnet.rows import all_of, by_rows
-from funcnet.shapes import Array, Float, Num, Shape, expect, expect_float
+from funcnet.shapes import Array, Float, Num, Shape, expect, expect_float, expect_no_params
 from funcnet.tree import freeze
 
 __all__ = ["ActivationResiduals", "gelu", "leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
@@ -59,16 +59,19 @@ def _activation(
     def forward(
         params: tuple[()], x: Float[Array, "batch *shape"]
     ) -> tuple[Float[Array, "batch *shape"], ActivationResiduals]:
+        expect_no_params(name, params)
         expect_float(name, "x", x, kinds="fc")
         return made_in(x, np.empty_like(x, x.dtype.newbyteorder("=")))
 
     def forward_over(
         params: tuple[()], x: Float[Array, "batch *shape"]
     ) -> tuple[Float[Array, "batch *shape"], ActivationResiduals]:
+        expect_no_params(name, params)
         expect_float(name, "x", x, kinds="fc")
         return made_in(x, x)
 
     def bind(params: tuple[()], over: bool) -> Callable[[Array], Array]:
+        expect_no_params(name, params)
         return functools.partial(alone, over)
 
     def alone(over: bool, x: Float[Array, "batch *shape"]) -> Float[Array, "batch *shape"]:
@@ -84,6 +87,7 @@ def _activation(
         params: tuple[()], residuals: ActivationResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
     ) -> tuple[tuple[()], Float[Array, "batch *shape"] | None]:
         kept = residuals.kept
+        expect_no_params(name, params)
         expect(name, "dy", dy, kept.shape, kept.dtype)
         if not need_dx:
             return (), None
@@ -95,6 +99,7 @@ def _activation(
         params: tuple[()], residuals: ActivationResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
     ) -> tuple[tuple[()], Float[Array, "batch *shape"] | None]:
         kept = residuals.kept
+        expect_no_params(name, params)
         expect(name, "dy", dy, kept.shape, kept.dtype)
         by_rows(dx_of, kept, dy, dy)
         return (), dy
@@ -121,6 +126,9 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResid
     if not 0 <= negative_slope < 1:
         raise ValueError(f"the negative slope of a leaky ReLU lies in [0, 1), got {negative_slope}")
     negative_slope = float(negative_slope)  # a NumPy float64 would turn float32 into float64
+
+    if not negative_slope:
+        return attrs.evolve(relu(), name="leaky_relu(0)")  # 0 times an infinity would be no number
 
     def slope(y: Array) -> Array:
         above = (y > 0).astype(y.dtype)

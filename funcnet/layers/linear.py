@@ -82,7 +82,7 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
         expect(name, "x", x, ("batch", len(weight)), weight.dtype)
 
     def accepts(params: LinearParams, x: Array) -> bool:
-        """Whether all is as it nearly always is, in one look. Where it is not, ``check`` and ``check_x`` say what."""
+        """Whether all holds that ``check`` and ``check_x`` require, in one look; where it does not, they say what."""
         if params.__class__ is not LinearParams or x.__class__ is not np.ndarray or x.ndim != 2:
             return False
         weight, b, dtype = params.weight, params.bias, x.dtype

@@ -11,7 +11,7 @@ import attrs
 
 from funcnet.layer import Layer
 from funcnet.random import Key
-from funcnet.shapes import Array, Float, Shape, expect, expect_float
+from funcnet.shapes import Array, Float, Shape, expect, expect_float, expect_no_params
 from funcnet.tree import freeze
 
 __all__ = ["FlattenResiduals", "flatten", "identity"]
@@ -31,12 +31,14 @@ def flatten() -> Layer[tuple[()], FlattenResiduals]:
         return (), (math.prod(in_shape),)
 
     def forward(params: tuple[()], x: Float[Array, "batch ..."]) -> tuple[Float[Array, "batch out"], FlattenResiduals]:
+        expect_no_params("flatten", params)
         expect_float("flatten", "x", x, kinds="fc")
         return freeze(x.reshape(len(x), math.prod(x.shape[1:]))), FlattenResiduals(x.shape)
 
     def vjp(
         params: tuple[()], residuals: FlattenResiduals, dy: Float[Array, "batch out"], *, need_dx: bool = True
     ) -> tuple[tuple[()], Float[Array, "batch ..."] | None]:
+        expect_no_params("flatten", params)
         batch, *rest = residuals.in_shape
         expect("flatten", "dy", dy, (batch, math.prod(rest)), dy.dtype)
         return (), freeze(dy.reshape(residuals.in_shape))
@@ -53,12 +55,14 @@ def identity() -> Layer[tuple[()], FlattenResiduals]:
     def forward(
         params: tuple[()], x: Float[Array, "batch *shape"]
     ) -> tuple[Float[Array, "batch *shape"], FlattenResiduals]:
+        expect_no_params("identity", params)
         expect_float("identity", "x", x, kinds="fc")
         return freeze(x.view()), FlattenResiduals(x.shape)
 
     def vjp(
         params: tuple[()], residuals: FlattenResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
     ) -> tuple[tuple[()], Float[Array, "batch *shape"] | None]:
+        expect_no_params("identity", params)
         expect("identity", "dy", dy, residuals.in_shape, dy.dtype)
         return (), freeze(dy.view())
 

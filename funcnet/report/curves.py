@@ -119,8 +119,9 @@ def _draw_loss(axes: Axes, run: RunRecord) -> None:
     def line(values: Sequence[float], colour: str, style: Any, label: str) -> None:
         axes.plot(_epochs(run), values, color=colour, label=plain(label), **curve(run.epochs, style))
 
-    line([e.loss for e in run.train], _TOTAL, SOLID, "total, training")
-    line([e.loss for e in run.test], _TOTAL, DASHED, "total, testing")
+    if any(e.penalties for e in run.train):  # else the total is the data loss
+        line([e.loss for e in run.train], _TOTAL, SOLID, "total, training")
+        line([e.loss for e in run.test], _TOTAL, DASHED, "total, testing")
     line([e.data_loss for e in run.train], _DATA, SOLID, f"{data_loss}, training")
     line([e.data_loss for e in run.test], _DATA, DASHED, f"{data_loss}, testing")
     for (label, values), colour in zip(_penalty_curves(run), _PENALTIES, strict=False):
@@ -144,7 +145,8 @@ def _penalty_curves(run: RunRecord) -> list[tuple[str, list[float]]]:
 def _from_zero(axes: Axes, run: RunRecord) -> None:
     """Losses are shown from 0, where none is below it."""
     if not any(e.data_loss < 0 for e in (*run.train, *run.test)):
-        axes.set_ylim(bottom=0)
+        # With room above the highest, however little they differ.
+        axes.set_ylim(0, 1.05 * axes.dataLim.y1 if axes.dataLim.y1 > 0 else None)
 
 
 def _draw_accuracy(axes: Axes, run: RunRecord) -> None:

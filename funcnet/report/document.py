@@ -95,7 +95,10 @@ def document(runs: Sequence[RunRecord], title: str) -> Document:
 
     Raises:
         ValueError: for no runs, or a run without epochs.
+        TypeError: for a run that stands by itself.
     """
+    if isinstance(runs, RunRecord):
+        raise TypeError("a report is on a list of runs: [run]")
     if not runs or not all(run.epochs for run in runs):
         raise ValueError("a report needs at least one run, each with at least one epoch")
     blocks: list[Block] = [Paragraph(_HOW_MEASURED)]
@@ -138,7 +141,8 @@ def _whole_run(run: RunRecord, name: str) -> Iterator[Block]:
     yield Plot(f"{name}-rate", "The learning rate.", lambda: rate_figure(run))
     yield Plot(
         f"{name}-norms",
-        "Norms of the total loss's gradient (over 1,000 training examples, at each epoch's end) and of the parameters.",
+        "Norms of the total loss's gradient (over up to 1,000 training examples, at each epoch's end) and of the "
+        "parameters.",
         lambda: norms_figure(run),
     )
     yield Plot(

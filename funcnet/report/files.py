@@ -96,7 +96,13 @@ def summary(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """The runs as ``summary.json`` holds them; what is not a number is null there.
 
     The data loss goes by its name: ``train_cross_entropy``, or ``train_mean_squared_error``.
+
+    Raises:
+        ValueError: for a run without epochs.
     """
+    for run in runs:
+        if not run.epochs:
+            raise ValueError(f"the run on {run.dataset} has no epochs to summarise")
     return [
         {
             "dataset": run.dataset,

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from funcnet.record import RunRecord
-from funcnet.report.statistics import two_proportion_z, wilson_interval
-from funcnet.report.tables import class_names, loss_label, number
+from funcnet.report.statistics import two_proportion_z
+from funcnet.report.tables import class_names, interval, loss_label, number
 from funcnet.step import Evaluation
 from funcnet.training import EpochNumbers, Numbers
 
@@ -23,13 +23,15 @@ __all__ = ["RULES", "Finding", "findings", "verdict"]
 
 # A total that rises, and a data loss that falls, by more than this between the first epoch and the last.
 MOVED = 0.01
-# How often the size of the data loss's gradient, and of what the noise of the steps adds, a penalty's own gradient must
-# have for the penalty to fall for certain; in how many epochs it may rise all the same, by how much each.
+# A penalty falls for certain where its own gradient is so many times as long as the data loss's, and moves the weights
+# so many times as far as the noise of the steps; the rule is for one that rises all the same, in so many epochs, by so
+# much each.
 DOMINANT, DOMINATED_EPOCHS, DOMINATED_RISE = 2.0, 2, 0.001
 # The gap between training and testing accuracy, and the rise of the testing loss from its lowest, of over-fitting.
 ACCURACY_GAP, LOSS_RISE = 0.10, 0.05
-# The share of a uniform guess's cross-entropy that is still there when a network has learnt too little.
-UNLEARNT = 0.5
+# The share of a uniform guess's cross-entropy that is still there when a network has learnt too little, and the
+# accuracy in training that it does not reach.
+UNLEARNT, KNOWN = 0.5, 0.9
 # The rise of the training loss from its lowest that is no fluctuation any more.
 DIVERGED = 0.5
 # The share of the highest loss of a run below which a change of it is no trouble, however large beside the lowest.
@@ -103,8 +105,8 @@ def verdict(run: RunRecord) -> str:
     text += f"{_said(test.data_loss)} in testing"
     if math.isnan(test.accuracy):
         return f"{text}."
-    low, high = wilson_interval(test.accuracy, test.examples)
-    return f"{text}, with an accuracy of {number(test.accuracy)} (95% interval {low:.3f} to {high:.3f})."
+    within = interval(run, test)
+    return f"{text}, with an accuracy of {number(test.accuracy)}{f' (95% interval {within})' if within else ''}."
 
 
 def _ended_early(run: RunRecord) -> Iterator[Finding]:
@@ -231,14 +233,16 @@ def _under_fitting(run: RunRecord) -> Iterator[Finding]:
     if any((*_divergence(run), *_over_fitting(run))):
         return  # what it knew and lost, or knows of the training set alone, it has learnt
     guess = math.log(len(run.examination.answers.confusion))
-    if train.data_loss > UNLEARNT * guess and train.accuracy - test.accuracy < ACCURACY_GAP:
+    # Of smoothed labels a part of the cross-entropy stays, however well they are known.
+    if train.data_loss > UNLEARNT * guess and train.accuracy - test.accuracy < ACCURACY_GAP and train.accuracy < KNOWN:
         yield Finding(
             "under-fitting",
             "The network under-fits: it has learnt little even of the training set",
             f"The {loss_label(run)} in training ended at {number(train.data_loss)}, where a uniform guess has "
             f"{number(guess)}; accuracy is {number(train.accuracy)} in training and "
             f"{number(test.accuracy)} in testing.",
-            f"more than {UNLEARNT:.0%} of a uniform guess's cross-entropy, and an accuracy gap below {ACCURACY_GAP:g}",
+            f"more than {UNLEARNT:.0%} of a uniform guess's cross-entropy, an accuracy gap below {ACCURACY_GAP:g}, and "
+            f"an accuracy in training below {KNOWN:g}",
         )
 
 

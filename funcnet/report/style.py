@@ -38,7 +38,7 @@ SOLID, DASHED, DOTTED = "-", (0, (4, 2)), (0, (1, 1.5))
 _WIDTH = 6.0  # inches: most of the text's width on paper, and still legible on the width of a telephone
 
 
-def new_figure(height: float = 3.6, width: float = _WIDTH) -> Figure:
+def new_figure(height: float, width: float = _WIDTH) -> Figure:
     """An empty figure, its sizes in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 

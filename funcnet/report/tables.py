@@ -42,7 +42,7 @@ def summary_table(run: RunRecord) -> Table:
             name,
             number(end.loss),
             number(end.accuracy),
-            _interval(end),
+            interval(run, end) or "-",
             number(end.data_loss),
             number(end.penalty),
         )
@@ -60,7 +60,7 @@ def loss_label(run: RunRecord) -> str:
 
 def settings_table(run: RunRecord) -> Table:
     """The recipe: what the run was made with."""
-    planned = f" of {run.planned_epochs}" if run.planned_epochs not in (None, run.epochs) else ""
+    planned = f" of {run.planned_epochs}" if (run.planned_epochs or 0) > run.epochs else ""
     rows = [("epochs", f"{run.epochs}{planned}"), ("seed", str(run.seed)), *run.settings]
     if run.epochs:
         speed = statistics.median(epoch.examples_per_second for epoch in run.history)
@@ -108,8 +108,7 @@ def model_table(run: RunRecord) -> Table:
         for layer in run.layers
     ]
     totals = (
-        sum(column)
-        for column in zip(*((m.parameters, m.multiply_adds, m.residual_bytes) for m in run.layers), strict=True)
+        sum(getattr(layer, cost) for layer in run.layers) for cost in ("parameters", "multiply_adds", "residual_bytes")
     )
     rows.append(("all", "", *(f"{total:,}" for total in totals)))
     columns = ("Layer", "Output shape", "Parameters", "Multiply-adds", "Residual bytes")
@@ -204,7 +203,7 @@ def runs_table(runs: tuple[RunRecord, ...]) -> Table:
                 f"{place}: {run.dataset}, seed {run.seed}",
                 str(run.epochs),
                 *map(number, (train.loss, train.accuracy, test.loss, test.accuracy)),
-                _interval(test),
+                interval(run, test) or "-",
             )
         )
     columns = ("Run", "Epochs", "Training loss", "Accuracy", "Testing loss", "Accuracy", "95% interval")
@@ -218,9 +217,10 @@ def number(value: float) -> str:
     return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
-def _interval(evaluation: Evaluation) -> str:
-    if math.isnan(evaluation.accuracy):
-        return "-"
+def interval(run: RunRecord, evaluation: Evaluation) -> str | None:
+    """The 95% interval of an accuracy; None where an example has no answer, or several, which are not independent."""
+    if math.isnan(evaluation.accuracy) or (run.examination is not None and run.examination.answers is None):
+        return None
     low, high = wilson_interval(evaluation.accuracy, evaluation.examples)
     return f"{low:.3f} to {high:.3f}"
 

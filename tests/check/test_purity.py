@@ -77,6 +77,19 @@ def test_a_cache_that_only_grows_is_no_harm() -> None:
     assert call_purely(CLAIM, "f", lambda x: cache.setdefault(x, 2 * x), {"x": 3.0}) == 6
 
 
+def test_a_number_drawn_from_the_global_state_is_missed_there_though_nobody_uses_it() -> None:
+    before = np.random.get_state()  # noqa: NPY002
+
+    def drawing(x: float) -> float:
+        np.random.random()  # noqa: NPY002
+        return x
+
+    try:
+        refuses(drawing, "global random", x=1.0)
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
 def test_results_that_differ_are_noticed() -> None:
     calls = iter([1.0, 2.0])
     refuses(lambda x: next(calls) * x, "other bits the second time", x=1.0)

@@ -174,6 +174,16 @@ def test_one_wrong_entry_of_a_large_matrix() -> None:
     refuses(lambda: check_layer(wrong, (50,), key=KEY), "adjoint identity")
 
 
+def test_a_gradient_of_no_examples() -> None:
+    layer = linear(4)
+
+    def vjp(params: LinearParams, residuals: Any, dy: np.ndarray, *, need_dx: bool = True) -> Any:
+        dparams, dx = layer.vjp(params, residuals, dy, need_dx=need_dx)
+        return (dparams if len(dy) else tree.map(np.ones_like, dparams)), dx
+
+    refuses(lambda: check_layer(attrs.evolve(layer, vjp=vjp), (5,), key=KEY), "a batch of no examples has a gradient")
+
+
 LOSSES = [
     (softmax_cross_entropy(), class_labels),
     (binary_cross_entropy(), shares),
@@ -334,6 +344,18 @@ def test_a_wrong_optimizer(optimizer: Optimizer, rule: Any, mistake: str) -> Non
     refuses(lambda: check_optimizer(sabotage(optimizer), key=KEY, rule=rule), said)
 
 
+@pytest.mark.parametrize("optimizer", [momentum(0.1), nesterov(0.1)], ids=str)
+def test_a_state_that_can_be_written_to(optimizer: Optimizer) -> None:
+    wrong = _update(optimizer, lambda g, s, p, step, new, state: (new, (state[0], _writable_copy(state[1]))))
+    refuses(lambda: check_optimizer(wrong, key=KEY), r"results can be written to\n  where     opt_state\[1\].weight")
+
+
+def _writable_copy(params: LinearParams) -> LinearParams:
+    copied = LinearParams(params.weight.copy(), params.bias)
+    copied.weight.setflags(write=True)
+    return copied
+
+
 OF_STEPS: dict[str, tuple[Any, Any, Any, str]] = {
     "a layer's sign": (edited(linear(3), "bias", lambda a, dy: -a), None, None, "a flipped sign"),
     "a loss without 1/batch": (
@@ -341,6 +363,15 @@ OF_STEPS: dict[str, tuple[Any, Any, Any, str]] = {
         attrs.evolve(softmax_cross_entropy(), value_and_grad=lambda z, t: _scaled(softmax_cross_entropy()(z, t))),
         None,
         "a factor of 3, the batch",
+    ),
+    "a sum where a mean belongs": (
+        None,
+        attrs.evolve(
+            softmax_cross_entropy(),
+            value_and_grad=lambda z, t: tuple(len(z) * part for part in softmax_cross_entropy()(z, t)),
+        ),
+        None,
+        "are not the means",
     ),
     "an optimizer that keeps count": (None, None, _hidden_velocity(sgd(0.1)), "step gives other bits|captured"),
 }

@@ -3,6 +3,7 @@ import subprocess
 import pytest
 
 from funcnet.cli import doctor, main
+from funcnet.environment import PINS
 
 
 def test_what_does_the_products_and_how_fast(
@@ -18,20 +19,39 @@ def test_what_does_the_products_and_how_fast(
 
 
 @pytest.mark.parametrize(
-    ("free", "said"),
+    ("pins", "free", "said"),
     [
         (
+            ["OPENBLAS_CORETYPE"],
             111.0,
             "OPENBLAS_CORETYPE holds the BLAS back: without it, products reach 111 GFLOP/s. Unset OPENBLAS_CORETYPE.",
         ),
-        (109.0, "OPENBLAS_CORETYPE is set, and makes no difference: without it, products reach 109 GFLOP/s."),
+        (
+            ["OPENBLAS_CORETYPE"],
+            109.0,
+            "OPENBLAS_CORETYPE is set, and makes no difference: without it, products reach 109 GFLOP/s.",
+        ),
+        (
+            ["OPENBLAS_CORETYPE"],
+            90.0,
+            "OPENBLAS_CORETYPE makes products faster: without it, they reach 90 GFLOP/s.",
+        ),
+        (["OPENBLAS_CORETYPE"], None, "OPENBLAS_CORETYPE is needed: without it, products kill a process here."),
+        (
+            ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"],
+            100.0,
+            "OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE are set, and make no difference: without them, products reach 100 "
+            "GFLOP/s.",
+        ),
     ],
 )
 def test_a_pin_is_named_and_weighed(
-    free: float, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    pins: list[str], free: float | None, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    for pin in PINS:
+        monkeypatch.delenv(pin, raising=False)
+    for pin in pins:
+        monkeypatch.setenv(pin, "Haswell")
     monkeypatch.setattr(doctor, "_survives", lambda: True)
     monkeypatch.setattr(doctor, "product_rate", lambda: 100.0)
     monkeypatch.setattr(doctor, "_rate_without", lambda pinned: free)
@@ -43,6 +63,11 @@ def test_the_rate_without_a_pin_is_that_of_a_process_without_it(monkeypatch: pyt
     """A setting that OpenBLAS would complain about, were it still there."""
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Nonsense")
     assert doctor._rate_without(["OPENBLAS_CORETYPE"]) > 0
+
+
+def test_there_is_no_rate_where_the_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, -11, b""))
+    assert doctor._rate_without([]) is None
 
 
 def test_a_blas_that_crashes_is_told_before_anything_is_measured(

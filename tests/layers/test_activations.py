@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from funcnet.check import check_layer
 from funcnet.check.strategies import keys, shapes, sizes
 from funcnet.inplace import over_of
-from funcnet.layer import AnyLayer
+from funcnet.layer import AnyLayer, make_predict
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.linear import LinearParams
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, ShapeError
 
@@ -73,6 +74,34 @@ def test_a_numpy_slope_does_not_turn_float32_into_float64() -> None:
 def test_leaky_relu_has_a_smaller_slope_below(slope: float) -> None:
     with pytest.raises(ValueError, match=r"lies in \[0, 1\)"):
         leaky_relu(slope)
+
+
+def test_gelu_by_its_definition() -> None:
+    x = 1.7
+    u = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    assert both(gelu(), [x])[0][0] == pytest.approx(x * (1 + math.tanh(u)) / 2, rel=1e-14)
+
+
+def test_a_slope_of_0_is_relu_at_infinity_too() -> None:
+    layer = leaky_relu(0)
+    y, slope = both(layer, [-math.inf, -1, 0, 2, math.inf])
+    assert (layer.name, list(y), list(slope)) == ("leaky_relu(0)", [0, 0, 0, 2, math.inf], [0, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("layer", ALL, ids=str)
+@pytest.mark.usefixtures("as_users_run")
+def test_the_params_of_another_layer_are_refused(layer: AnyLayer) -> None:
+    x, foreign = np.ones((2, 3)), LinearParams(np.ones((3, 3)), np.ones(3))
+    _, residuals = layer.forward((), x)
+    for use in (
+        lambda: layer.forward(foreign, x),
+        lambda: over_of(layer.forward)(foreign, x.copy()),
+        lambda: make_predict(layer, foreign),
+        lambda: layer.vjp(foreign, residuals, x),
+        lambda: over_of(layer.vjp)(foreign, residuals, x.copy()),
+    ):
+        with pytest.raises(ShapeError, match="expected no params, the empty tuple, got a LinearParams"):
+            use()
 
 
 @pytest.mark.parametrize("layer", ALL, ids=str)

@@ -38,6 +38,17 @@ def test_views_cannot_be_used_to_write() -> None:
 
 
 @pytest.mark.usefixtures("as_users_run")
+def test_the_params_of_another_layer_are_refused() -> None:
+    for layer in (flatten(), identity()):
+        _, residuals = layer.forward((), np.zeros((2, 3)))
+        said = f"{layer}: expected no params, the empty tuple"
+        with pytest.raises(ShapeError, match=said):
+            layer.forward((np.ones(3),), np.zeros((2, 3)))
+        with pytest.raises(ShapeError, match=said):
+            layer.vjp(None, residuals, np.zeros((2, 3)))
+
+
+@pytest.mark.usefixtures("as_users_run")
 def test_a_gradient_of_another_shape_is_refused() -> None:
     for layer in (flatten(), identity()):
         _, residuals = layer.forward((), np.zeros((2, 3)))

@@ -69,6 +69,13 @@ def test_of_many_classes_the_best_and_the_worst() -> None:
     assert axes.get_title() == "The 10 Best and the 10 Worst Classes"
 
 
+def test_the_lowest_share_is_within_the_figure() -> None:
+    answers = attrs.evolve(ANSWERS, confusion=((1, 9), (0, 10)), mistakes=())
+    (axes,) = class_figure(answers, ("a", "b")).axes
+    low, _ = axes.get_xlim()
+    assert low < min(share for line in axes.lines for share in line.get_xdata())
+
+
 def test_classes_without_a_score_come_last() -> None:
     (axes,) = class_figure(attrs.evolve(ANSWERS, confusion=((0, 0), (1, 1)), mistakes=()), ("none", "some")).axes
     assert [t.get_text() for t in axes.get_yticklabels()] == ["some (2)", "none (0)"]

@@ -117,3 +117,8 @@ def test_wrong_runs_are_refused(tmp_path: Path, runs: list[RunRecord]) -> None:
     with pytest.raises(ValueError, match="at least one run, each with at least one epoch"):
         write_report(runs, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_epochs_has_no_summary() -> None:
+    with pytest.raises(ValueError, match="the run on d has no epochs to summarise"):
+        summary([RunRecord("d", seed=0)])

@@ -74,6 +74,10 @@ def test_the_network() -> None:
     )
 
 
+def test_a_network_without_layers() -> None:
+    assert model_table(RunRecord("d", seed=0)).rows == (("all", "", "0", "0", "0"),)
+
+
 def test_classes() -> None:
     table = class_table(whole_run())
     assert table.columns == ("Class", "Examples", "Predicted", "Precision", "Recall", "F1")
