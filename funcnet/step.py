@@ -170,7 +170,7 @@ def make_step(
     def step(state: TrainState, batch: Batch, *, penalty_values: bool = True) -> tuple[TrainState, Evaluation]:
         metrics, grads = grad(state.params, batch, penalty_values=penalty_values)
         params, opt_state = optimizer.update(grads, state.opt_state, state.params, state.step)
-        _expect_like_params(f"{optimizer.name}'s update", "", params, state.params)
+        _expect_like_params(f"{optimizer.name}'s update", params, state.params)
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
     return step
@@ -307,7 +307,7 @@ def make_grad(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None
         _expect_paths(penalties, arrays)
         metrics, residuals, dprediction = _forward(net, loss, penalties, params, arrays, batch, penalty_values)
         grads, _ = net.vjp(params, residuals, dprediction, need_dx=False)
-        _expect_like_params("the network's vjp", "the gradient of ", grads, params)
+        _expect_like_params("the gradient", grads, params)
         return metrics, add_penalty_grads(penalties, params, grads)
 
     return grad
@@ -383,17 +383,17 @@ def checked(loss: Loss, penalties: Mapping[str, Penalty] | None) -> dict[str, Pe
     return dict(penalties or {})
 
 
-def _expect_like_params(place: str, what: str, made_tree: Tree, params: Tree) -> None:
+def _expect_like_params(what: str, made_tree: Tree, params: Tree) -> None:
     """What layers and optimizers of one's own may get wrong: a sum over the batch forgotten, a float64 slipped in."""
     made, wanted = tree.named_leaves(made_tree), tree.named_leaves(params)
     if [path for path, _ in made] != [path for path, _ in wanted]:
         given, expected = (", ".join(path for path, _ in named) or "no arrays" for named in (made, wanted))
-        raise ShapeError(place, f"a tree like params, with {expected}", given)
+        raise ShapeError(what, f"a tree like params, with {expected}", given)
     for (path, array), (_, param) in zip(made, wanted, strict=True):
         if array.shape != param.shape or array.dtype != param.dtype:
             raise ShapeError(
-                place,
-                f"{what}{path or 'params'} as {param.dtype} of shape {param.shape}",
+                f"{what} of {path or 'params'}",
+                f"{param.dtype} of shape {param.shape}",
                 f"{array.dtype} of shape {array.shape}",
             )
 

@@ -33,6 +33,9 @@ def test_a_run_grows_by_epochs() -> None:
     assert [e.learning_rate for e in run.history] == [0.01, 0.01]
     assert [e.update_ratios for e in run.history] == [r.update_ratios for r in records]
     assert run.examination == records[-1].examination
+    assert run.settings == (("optimizer", "sgd, batches of 10"), ("penalties", "none"))
+    told = RunRecord("glyphs", seed=0, settings={"optimizer": "mine"}).and_epoch(records[0])
+    assert told.settings == (("optimizer", "mine"), ("penalties", "none"))
     with pytest.raises(ValueError, match="a run of 2 epochs cannot go on with epoch 2"):
         run.and_epoch(records[1])
 
@@ -110,6 +113,10 @@ def test_what_a_file_could_not_hold_is_made_fit_for_it_or_refused() -> None:
     for changes in ({"seed": 1.5}, {"seed": "0"}, {"seed": True}, {"seed": 0, "planned_epochs": 2.5}):
         with pytest.raises(TypeError, match="expected a whole number, found"):
             RunRecord("d", **changes)
+    assert RunRecord("d", seed=0, settings={"rate": 0.1}).settings == (("rate", "0.1"),)
+    for settings in (["lr"], [("rate", 0.1, 2)], "lr"):
+        with pytest.raises(TypeError, match="settings are pairs of a name and a value, or a mapping"):
+            RunRecord("d", seed=0, settings=settings)
     with pytest.raises(ValueError, match="expected a number of planned epochs from 0 up, found -1"):
         RunRecord("d", seed=0, planned_epochs=-1)
 

@@ -511,5 +511,14 @@ def test_a_gradient_of_another_structure_is_refused() -> None:
     forgetful = attrs.evolve(layer, vjp=lambda params, residuals, dy, need_dx=True: ((), None))
     params, _ = layer.init(make_key(0), (2,))
     grad = make_grad(forgetful, softmax_cross_entropy())
-    with pytest.raises(ShapeError, match="gradient: expected a tree like params, with weight, bias, got no arrays"):
+    with pytest.raises(ShapeError, match="the gradient: expected a tree like params, with weight, bias, got no arrays"):
         grad(params, batch_of(make_key(1), 4, np.float32))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_an_optimizer_that_makes_other_arrays_is_named() -> None:
+    widening = attrs.evolve(sgd(0.1), update=lambda g, s, p, step: (tree.map(lambda w: w.astype(np.float64), p), s))
+    params, _ = linear(3).init(make_key(0), (2,))
+    step = make_step(linear(3), softmax_cross_entropy(), widening)
+    with pytest.raises(ShapeError, match=r"sgd's update of weight: expected float32 of shape \(2, 3\), got float64"):
+        step(start(params, widening, make_key(0)), batch_of(make_key(1), 4, np.float32))

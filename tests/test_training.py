@@ -25,6 +25,7 @@ LOSS = softmax_cross_entropy()
 OPTIMIZER = momentum(0.01)
 PENALTIES = {"[1].weight": l2(1e-3), "[3].weight": l2(1e-2)}
 DATA = glyphs_dataset(make_key(0), 205, 103)
+LEAST = {"loss": LOSS, "optimizer": OPTIMIZER, "epochs": 1, "batch_size": 20}
 
 
 def begin(net: AnyLayer = NET, in_shape: tuple[int, ...] = (28, 28)) -> TrainState:
@@ -80,6 +81,27 @@ def test_between_tenth_steps_penalties_are_those_last_summed_up() -> None:
     assert len({seen[0], seen[10], seen[20]}) == 3
 
 
+def test_a_record_says_what_it_was_trained_with() -> None:
+    (record,) = run(begin(), 1)
+    assert record.settings == (
+        ("optimizer", "momentum(0.9), batches of 20"),
+        ("penalties", "l2(0.001) on [1].weight, l2(0.01) on [3].weight"),
+    )
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_what_is_no_state_optimizer_or_data_set_is_refused() -> None:
+    for message, make in (
+        ("an optimizer is made by a call", lambda: train(NET, begin(), DATA, **{**LEAST, "optimizer": sgd})),
+        ("train takes a TrainState", lambda: train(NET, begin().params, DATA, **LEAST)),
+        ("train takes a Dataset", lambda: train(NET, begin(), DATA.train, **LEAST)),
+        ("an optimizer is made by a call", lambda: start(begin().params, sgd, make_key(0))),
+        ("an optimizer is made by a call", lambda: make_step(NET, LOSS, sgd)),
+    ):
+        with pytest.raises(TypeError, match=message):
+            make()
+
+
 def test_counts_are_no_classes() -> None:
     """A loss of whole numbers that are none: Poisson's, whose mean is the exponential of what the network says."""
 
@@ -95,6 +117,7 @@ def test_counts_are_no_classes() -> None:
     )  # fmt: skip
     assert record.examination.answers is None
     assert math.isnan(record.test.accuracy)
+    assert "accuracy" not in str(record)
 
 
 def test_update_ratios_are_medians_of_steps_over_the_epoch() -> None:

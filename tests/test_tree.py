@@ -198,6 +198,12 @@ def test_a_sum_of_millions_of_squares_is_exact_to_its_last_digits() -> None:
     assert tree.squared_norm(many) == pytest.approx(3_000_000 * float(np.float32(0.1)) ** 2, rel=2e-6)
 
 
+def test_a_number_of_numpys_is_an_array_of_no_axes() -> None:
+    """What an operation on such an array makes."""
+    params = LinearParams(np.ones((1, 1), np.float32), np.float32(2))
+    assert (params.bias.shape, params.bias.flags.writeable, float(params.bias)) == ((), False, 2)
+
+
 @pytest.mark.usefixtures("as_users_run")
 def test_a_list_is_no_array() -> None:
     with pytest.raises(TypeError, match=r"a record holds NumPy arrays, got list: \[1, 2\]"):

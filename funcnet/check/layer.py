@@ -13,6 +13,7 @@ import numpy as np
 from funcnet import random, tree
 from funcnet.check.contract import expect_array, expect_finite, expect_like, expect_pair, expect_tree, moved, path_in
 from funcnet.check.gradients import Gradient, prove_gradient
+from funcnet.check.in_place import prove_layer_in_place
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckError, CheckReport, Claim, Property, call_again, expect_subject, reproducible
@@ -50,6 +51,7 @@ def check_layer(
       numbers and is analytic. Kinks are kept away from, and the report says so.
     - the adjoint identity along random directions through all entries.
     - linearity of the vjp in dy; and the same numbers from arrays that lie in memory in another order.
+    - the same numbers in place: over arrays that are given up, and as gradients added onto what is there.
     - batch additivity: the gradients of a batch are the sums of those of its parts, and those of no examples zero.
     - float32 against float64, within the rounding errors of sums of that size.
 
@@ -88,6 +90,7 @@ def check_layer(
                 *_prove_derivative(case, within64),
                 _prove_linearity(case, within64),
                 _prove_layout(case, within64),
+                prove_layer_in_place(claim, layer, case.params, case.x, case.dy, within64),
                 *(() if mixes_examples else (_prove_additivity(case, within64), _prove_empty_batch(case))),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
             ),

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import random, tree
 from funcnet.check.contract import expect_finite, expect_like, expect_number, path_in
+from funcnet.check.in_place import prove_optimizer_in_place
 from funcnet.check.purity import PURITY, call_purely, expect_unshared
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
@@ -29,9 +30,9 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
     """Prove an optimizer on random parameters and gradients.
 
     What is proven: parameters and state keep their structure, shapes and dtypes through the updates, and are read-only;
-    the learning rate is a positive number at each step; purity; the first step goes downhill in each array; float32
-    against float64; and, if the textbook's rule is given, that the updates follow it. Without a rule, a wrong factor or
-    a mistake of later steps cannot be told from an optimizer that is meant so.
+    the learning rate is a positive number at each step; purity; the first step goes downhill in each array; the same
+    numbers in place; float32 against float64; and, if the textbook's rule is given, that the updates follow it. Without
+    a rule, a wrong factor or a mistake of later steps cannot be told from an optimizer that is meant so.
 
     Args:
         optimizer: the optimizer.
@@ -62,6 +63,7 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
             (
                 *contract,
                 _prove_descent(case),
+                prove_optimizer_in_place(claim, optimizer, case.params, case.grads),
                 *(() if rule is None else (_prove_rule(case, rule, within64),)),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
             ),

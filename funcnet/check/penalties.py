@@ -8,6 +8,7 @@ import numpy as np
 from funcnet import random
 from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
+from funcnet.check.in_place import prove_penalty_in_place
 from funcnet.check.purity import PURITY, call_purely, expect_unshared
 from funcnet.check.rounding import Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
@@ -23,7 +24,8 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
     """Prove a penalty on one random array of this shape.
 
     What is proven: the value is a Python float and the gradient an array like the weights, in their dtype; purity; the
-    gradient against differences in float64, entry by entry and along random directions; float32 against float64.
+    gradient against differences in float64, entry by entry and along random directions; the same numbers from weights
+    that lie in memory in another order, and in place; float32 against float64.
     ``check_layer`` tells how.
 
     Raises:
@@ -61,6 +63,7 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
                     within={path: 4 * bound for path, bound in within64.items()},
                     cause='ravel(order="K"), or anything else that reads memory in order',
                 ),
+                prove_penalty_in_place(claim, penalty, w, within64["dw"]),
                 *prove_gradient(claim, gradient, random.fold_in(key, 2)),
                 float32_agrees(claim, _numbers(penalty, w.astype(np.float32)), _numbers(penalty, w), within32),
             ),

@@ -11,6 +11,7 @@ import numpy as np
 from funcnet import random, tree
 from funcnet.check.contract import expect_like, moved, path_in
 from funcnet.check.gradients import Gradient, prove_gradient
+from funcnet.check.in_place import prove_steps_in_place
 from funcnet.check.losses import Targets
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits
 from funcnet.check.purity import state as bits
@@ -45,7 +46,8 @@ def check_step(
     What is proven: the step is pure, and keeps the structure, shapes and dtypes of its state; it updates the parameters
     with the gradient of the total loss, by the optimizer; that gradient, with those of the penalties in it, against
     differences of the total loss in float64, entry by entry and along random directions; the gradient of a batch is the
-    mean of those of its examples; float32 against float64. ``check_layer`` tells how.
+    mean of those of its examples; the same steps in place, as training makes them; float32 against float64.
+    ``check_layer`` tells how.
 
     Args:
         net: the network.
@@ -92,6 +94,7 @@ def check_step(
                 *contract,
                 *_prove_derivative(case, within64),
                 _prove_mean(case, within64),
+                prove_steps_in_place(claim, net, loss, optimizer, case.penalties, case.params, case.batch, case.key),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
             ),
         )

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 import attrs
 import numpy as np
 
-from funcnet import random
+from funcnet import random, tree
+from funcnet.check.in_place import prove_steps_in_place
 from funcnet.check.layer import check_layer
 from funcnet.check.losses import Targets, check_loss, class_labels, real_numbers, shares
 from funcnet.check.optimizers import Rule, check_optimizer
 from funcnet.check.penalties import check_penalty
 from funcnet.check.step import check_step
-from funcnet.check.verdict import CheckReport
+from funcnet.check.verdict import CheckReport, Claim, call_again, reproducible
 from funcnet.layer import AnyLayer, Layer, chain
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.initializers import glorot
@@ -24,9 +25,21 @@ from funcnet.optimizers import Optimizer, momentum, nesterov, one_cycle, sgd
 from funcnet.penalties import Penalty, each_weight, l1, l2
 from funcnet.random import Key, make_key
 from funcnet.shapes import Shape
+from funcnet.step import Batch
 
-__all__ = ["NoShapeError", "Subject", "of_layer", "of_loss", "of_optimizer", "of_penalty", "subject_of", "subjects"]
+__all__ = [
+    "NoShapeError",
+    "Subject",
+    "check_large_steps",
+    "of_layer",
+    "of_loss",
+    "of_optimizer",
+    "of_penalty",
+    "subject_of",
+    "subjects",
+]
 
+_LARGE = "steps of large networks"
 _LARGEST = 5  # of batch, width and any axis; 1 is drawn as often
 _DEEPEST = 10
 _ATTEMPTS = 30
@@ -64,6 +77,7 @@ def subjects() -> tuple[Subject, ...]:
         of_optimizer(nesterov(0.1), _velocity_rule(0.9, nesterov=True)),
         attrs.evolve(of_optimizer(nesterov(one_cycle(0.1, 10))), name="nesterov(0.9), one cycle"),
         Subject("step of random networks", _check_step),
+        Subject(_LARGE, check_large_steps),
     )
 
 
@@ -198,6 +212,36 @@ def _check_step(key: Key) -> CheckReport:
         key=case_key,
         batch=_size(net_key),
     )
+
+
+def check_large_steps(key: Key) -> CheckReport:
+    """Beyond the sizes from which BLAS takes part, on all cores: too large for differences, entry by entry."""
+    net_key, x_key, y_key, rest = random.split(key, 4)
+    inputs, width, batch = random.randint(random.fold_in(key, 9), (3,), 70, 400).tolist()
+    claim = Claim(
+        f"{_LARGE}, {inputs}-{width}-10",
+        f"a batch of {batch} x ({inputs},)",
+        key,
+        call_again("funcnet.check.suite.check_large_steps", key),
+    )
+    with reproducible(claim):
+        net = chain(linear(width), tanh(), linear(10))  # smooth: float32 and float64 are on one side of no kink
+        params, _ = net.init(net_key, (inputs,))
+        params = tree.map(lambda a: a.astype(np.float64, order="K"), params)
+        batch_of = Batch(random.normal(x_key, (batch, inputs), np.float64), random.randint(y_key, (batch,), 0, 10))
+        penalties = {**each_weight(l2(0.3), params), **dict(list(each_weight(l1(0.2), params).items())[1:])}
+        optimizer = (sgd, momentum, nesterov)[key.low % 3](0.1)
+        loss = softmax_cross_entropy()
+        return CheckReport(
+            claim,
+            tuple(
+                attrs.evolve(
+                    prove_steps_in_place(claim, net, loss, optimizer, penalties, params, batch_of, rest, dtype),
+                    name=f"in place, in {dtype.__name__}",
+                )
+                for dtype in (np.float32, np.float64)
+            ),
+        )
 
 
 def _velocity_rule(decay: float, *, nesterov: bool) -> Rule:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from saboteurs import EDITS, LAYERS, edited, one_entry_slightly
 
-from funcnet import tree
+from funcnet import blas, tree
 from funcnet.check import (
     CheckError,
     check_layer,
@@ -22,7 +22,7 @@ from funcnet.check import (
     real_numbers,
     shares,
 )
-from funcnet.inplace import with_bound
+from funcnet.inplace import fresh, over_of, twin_of, with_bound, with_over, with_twin
 from funcnet.layer import AnyLayer, chain
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.linear import LinearParams, linear
@@ -354,6 +354,90 @@ def _writable_copy(params: LinearParams) -> LinearParams:
     copied = LinearParams(params.weight.copy(), params.bias)
     copied.weight.setflags(write=True)
     return copied
+
+
+IN_PLACE = "in place, other numbers come out"
+
+
+def _twin_of_another_sign(vjp: Any) -> Any:
+    """The vjp of a layer whose gradient added in place has another sign."""
+    right = twin_of(vjp)
+
+    def twin(params: Any, residuals: Any, dy: np.ndarray, onto: Any, keep: float, *, need_dx: bool = True) -> Any:
+        dx = right(params, residuals, dy, onto, keep, need_dx=need_dx)
+        blas.scale(onto.weight, -1.0)
+        return dx
+
+    return with_twin(_wrapper(vjp), twin)
+
+
+def _wrapper(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Another function that does the same, and to which nothing is bound."""
+    return lambda *arguments, **options: function(*arguments, **options)
+
+
+def test_a_layers_gradient_in_place() -> None:
+    layer = linear(3)
+    wrong = attrs.evolve(layer, vjp=_twin_of_another_sign(layer.vjp))
+    refuses(lambda: check_layer(wrong, (4,), key=KEY), IN_PLACE)
+    net = chain(linear(4), relu(), wrong)
+    refuses(lambda: check_layer(net, (4,), key=KEY), IN_PLACE)
+    refuses(
+        lambda: check_step(net, softmax_cross_entropy(), sgd(0.1), in_shape=(4,), targets=class_labels, key=KEY),
+        IN_PLACE,
+    )
+
+
+def test_what_a_layer_writes_over_arrays_that_are_given_up() -> None:
+    layer = tanh()
+    forward = with_over(_wrapper(layer.forward), lambda params, x: layer.forward(params, -x))
+    refuses(lambda: check_layer(attrs.evolve(layer, forward=forward), (4,), key=KEY), IN_PLACE)
+    right = over_of(layer.vjp)
+    vjp = with_over(_wrapper(layer.vjp), lambda params, kept, dy, need_dx=True: ((), -right(params, kept, dy)[1]))
+    refuses(lambda: check_layer(attrs.evolve(layer, vjp=vjp), (4,), key=KEY), IN_PLACE)
+
+
+def test_an_output_that_is_kept_though_it_is_said_to_be_the_callers() -> None:
+    layer = tanh()
+
+    def forward(params: tuple[()], x: np.ndarray) -> Any:
+        y = np.tanh(x)
+        return y, attrs.evolve(layer.forward(params, x)[1], kept=y)
+
+    refuses(lambda: check_layer(attrs.evolve(layer, forward=fresh(forward)), (4,), key=KEY), f"{IN_PLACE}|shares")
+
+
+@pytest.mark.parametrize("optimizer", [sgd(0.1), momentum(0.1), nesterov(0.1)], ids=str)
+def test_an_update_in_place(optimizer: Optimizer) -> None:
+    right = twin_of(optimizer.update)
+
+    def uphill(gradient: Any, opt_state: Any, step: int) -> None:
+        def turned(pairs: Iterator[Any]) -> Iterator[Any]:
+            for w, g in pairs:
+                blas.scale(g, -1.0)
+                yield w, g
+
+        turned_over = attrs.evolve(
+            gradient,
+            onto=lambda total, keep: turned(gradient.onto(total, keep)),
+            alone=lambda: turned(gradient.alone()),
+        )
+        right(turned_over, opt_state, step)
+
+    wrong = attrs.evolve(optimizer, update=with_twin(_wrapper(optimizer.update), uphill))
+    refuses(lambda: check_optimizer(wrong, key=KEY), IN_PLACE)
+    refuses(
+        lambda: check_step(linear(3), softmax_cross_entropy(), wrong, in_shape=(4,), targets=class_labels, key=KEY),
+        IN_PLACE,
+    )
+
+
+def test_a_penaltys_gradient_in_place() -> None:
+    penalty = l2(0.3)
+    wrong = attrs.evolve(
+        penalty, grad=with_twin(_wrapper(penalty.grad), lambda onto, w: blas.add_scaled(onto, -0.3, w))
+    )
+    refuses(lambda: check_penalty(wrong, (2, 3), key=KEY), IN_PLACE)
 
 
 OF_STEPS: dict[str, tuple[Any, Any, Any, str]] = {

@@ -107,6 +107,27 @@ def test_divergence_is_an_error(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_was_stopped_replaces_none_that_got_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["lab-report", "--epochs", "2", "--out", str(tmp_path)]
+    assert main(command) == 0
+    whole = read_run(tmp_path / "run-glyphs.json")
+    run_lab = lab_report.run_lab
+
+    def stopped(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield next(run_lab(*arguments, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab_report, "run_lab", stopped)
+    assert main(command) == 130
+    assert read_run(tmp_path / "run-glyphs.json") == whole
+    assert summary_of(tmp_path)[0]["epochs"] == 2
+    error = capsys.readouterr().err
+    assert "Stopped by Ctrl-C after 1 of 2 epochs." in error
+    assert "run-glyphs.json still holds the run of 2 epochs that was made before." in error
+
+
 def test_nobody_reading_is_no_reason_to_stop(tmp_path: Path) -> None:
     """As in: funcnet lab-report | head -1."""
     with subprocess.Popen(

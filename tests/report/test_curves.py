@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from runs import run_record, whole_run
+from runs import epoch_numbers, evaluation, run_record, whole_run
 
 from funcnet.record import RunRecord
 from funcnet.report.curves import (
@@ -86,6 +86,13 @@ def test_the_parts_of_one_epoch_are_bars() -> None:
     assert [(bar.get_y(), bar.get_height()) for bar in axes.patches] == [(0, 1.5), (1.5, 2.0), (3.5, 0.25)]
 
 
+def test_losses_that_hardly_differ_stay_clear_of_the_edge() -> None:
+    flat = [evaluation(2.303 + 1e-6 * e) for e in range(3)]
+    history = tuple(epoch_numbers(place, e, e) for place, e in enumerate(flat, 1))
+    (axes,) = loss_figure(attrs.evolve(run_record(), history=history)).axes
+    assert axes.get_ylim() == pytest.approx((0, 1.05 * 2.303), rel=1e-3)
+
+
 def test_a_run_without_penalties_has_one_part() -> None:
     run = run_record()
     bare = attrs.evolve(
@@ -96,7 +103,7 @@ def test_a_run_without_penalties_has_one_part() -> None:
         ),
     )
     assert legend_of(parts_figure(bare)) == ["cross-entropy", "total, testing"]
-    assert len(loss_figure(bare).axes[0].lines) == 4
+    assert legend_of(loss_figure(bare)) == ["cross-entropy, training", "cross-entropy, testing"]
 
 
 def test_rate() -> None:

@@ -255,6 +255,13 @@ def test_under_fitting(share: float, behind: float, expected: bool) -> None:
         assert "ended at 0.549, where a uniform guess has 1.099" in found(run, "under-fitting").text
 
 
+def test_smoothed_labels_that_are_known_are_no_under_fitting() -> None:
+    """Of which a part of the cross-entropy stays."""
+    for accuracy, expected in ((0.89, True), (0.9, False)):
+        end = [evaluation(0.6 * math.log(3), accuracy) for _ in range(3)]
+        assert ("under-fitting" in rules(history(end, end))) == expected
+
+
 def test_what_was_learnt_and_lost_or_is_known_of_the_training_set_alone_is_no_under_fitting() -> None:
     assert rules(losses([2.0, 0.5, 3.0])) == ["divergence"]
     assert rules(losses([1.3, 1.25, 1.2], [1.3, 1.2, 1.45])) == ["over-fitting"]

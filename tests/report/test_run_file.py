@@ -50,7 +50,7 @@ def test_any_number_and_any_text(
         accuracy=accuracy,
         penalties=(PenaltyValue("[1].weight", "l2", loss), run.test[-1].penalties[1]),
     )
-    last = attrs.evolve(run.history[-1], gradient_norms=(("p", float(f"{loss}")),))
+    last = attrs.evolve(run.history[-1], gradient_norms=(("p", abs(loss)),))
     run = attrs.evolve(run, history=(*run.history[:-1], last))
     run = attrs.evolve(with_end(run, test=end), dataset=text.encode(errors="replace").decode(), seed=seed)
     path = tmp_path_factory.getbasetemp() / "run.json"
@@ -96,6 +96,14 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
         (lambda c: c["run"]["history"].reverse(), "expected the epochs of a run from 1 on, found 3 in place 1 @ run"),
         (lambda c: c["run"]["history"][1]["train"]["penalties"].pop(), "others in epoch 2 @ run"),
         (lambda c: c["run"]["history"][1]["test"].update(accuracy=1.5), "found 1.5 of 20 in epoch 2 @ run"),
+        (
+            lambda c: c["run"]["history"][1].update(learning_rate=-0.1),
+            "from 0 up, found a negative learning rate in epoch 2 @ run",
+        ),
+        (
+            lambda c: c["run"]["history"][1]["parameter_norms"][0].__setitem__(1, -1.0),
+            "found a negative [1].weight in epoch 2 @ run",
+        ),
         (lambda c: c["run"]["history"][1]["test"].update(examples=0), "found 0.35 of 0 in epoch 2 @ run"),
         (lambda c: c["run"]["examination"]["answers"]["confusion"][0].pop(), "expected a confusion matrix"),
         (lambda c: c["run"]["examination"]["answers"].update(bins=[]), "expected bins of confidence"),

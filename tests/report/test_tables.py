@@ -15,6 +15,7 @@ from funcnet.report.tables import (
     data_table,
     environment_table,
     history_table,
+    interval,
     model_table,
     number,
     runs_table,
@@ -72,6 +73,22 @@ def test_the_network() -> None:
         ("[1] linear(3)", "3", "39", "36", "48"),
         ("all", "", "39", "36", "48"),
     )
+
+
+def test_an_interval_is_of_answers_that_stand_alone() -> None:
+    """Of an example with several answers, or none, the number of examples says nothing."""
+    run = whole_run()
+    assert interval(run, run.test[-1]) is not None
+    assert interval(attrs.evolve(run, examination=None), run.test[-1]) is not None
+    several = attrs.evolve(run, examination=attrs.evolve(run.examination, answers=None))
+    assert interval(several, run.test[-1]) is None
+    assert summary_table(several).rows[1][3] == "-"
+
+
+def test_a_run_may_have_gone_on_past_its_plan() -> None:
+    run = whole_run()
+    assert settings_table(attrs.evolve(run, planned_epochs=run.epochs - 1)).rows[0] == ("epochs", f"{run.epochs}")
+    assert settings_table(attrs.evolve(run, planned_epochs=9)).rows[0] == ("epochs", f"{run.epochs} of 9")
 
 
 def test_a_network_without_layers() -> None:
