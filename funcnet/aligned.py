@@ -1,4 +1,4 @@
-"""Arrays that begin where a line of the cache does: for those that live long, parameters and optimizers' states.
+"""Arrays aligned to cache lines (64 bytes): for those that live long, parameters and optimizers' states.
 
     copy(array)          a copy of it that does
     empty_like(array)    its shape, dtype and order in memory, and any content

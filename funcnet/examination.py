@@ -205,7 +205,8 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
         ShapeError: where the network cannot take ``in_shape``.
     """
     params, _ = net.init(make_key(0), in_shape)
-    x: Array = np.zeros((1, *in_shape), np.float32)
+    dtype = next((leaf.dtype for leaf in tree.leaves(params)), np.float32)
+    x: Array = np.zeros((1, *in_shape), dtype)
     facts: list[LayerFacts] = []
     counted: set[int] = set()
     alive: list[Any] = []  # what was counted must live on, or its address may be another's

@@ -108,8 +108,8 @@ def binary_cross_entropy() -> Loss:
         loss = mean of log(1 + exp z) - t z = mean of log(1 + exp -|z|) + |z| |[z > 0] - t|
         dz   = (sigmoid(z) - t) / number of entries
 
-    Taken in the second form, in which nothing overflows, and nothing cancels where an answer is sure and right. It is
-    right where z > 0 just when t > 1/2. Goodfellow et al., Deep Learning (2016), section 6.2.2.2.
+    Taken in the second form, in which nothing overflows, and nothing cancels where an answer is sure and right. A
+    prediction is right if z > 0 exactly when t > 1/2. Goodfellow et al., Deep Learning (2016), section 6.2.2.2.
 
     Raises:
         ShapeError: when called with targets of another shape or dtype, or outside [0, 1].

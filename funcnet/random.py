@@ -12,6 +12,7 @@ bits on every machine, with every version of NumPy.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import attrs
@@ -25,14 +26,15 @@ _WORD = 2**64
 # The top word of Philox's 256-bit counter keeps the bits that make numbers apart from those that make keys.
 _NUMBERS, _KEYS = 0, 1
 _BLOCK = 8192
+_WORD_OF_A_KEY = [attrs.validators.instance_of(int), attrs.validators.ge(0), attrs.validators.lt(_WORD)]
 
 
 @attrs.frozen
 class Key:
     """The 128 bits that name one stream."""
 
-    high: int = attrs.field(validator=[attrs.validators.ge(0), attrs.validators.lt(_WORD)])
-    low: int = attrs.field(validator=[attrs.validators.ge(0), attrs.validators.lt(_WORD)])
+    high: int = attrs.field(validator=_WORD_OF_A_KEY)
+    low: int = attrs.field(validator=_WORD_OF_A_KEY)
 
 
 def expect_key(key: object) -> None:
@@ -79,10 +81,12 @@ def uniform(
     """Numbers from the uniform distribution on [low, high).
 
     Raises:
-        ValueError: for an empty range.
+        ValueError: for an empty range, or one that is not finite in the dtype.
     """
     if not low < high:
         raise ValueError(f"no number lies in [{low}, {high})")
+    if not max(-low, high, high - low) <= float(np.finfo(dtype).max):
+        raise ValueError(f"the range [{low}, {high}) is not finite in {np.dtype(dtype)}")
     numbers = np.asarray(low + (high - low) * _unit(key, shape), dtype)  # arithmetic on an array of no axes: a scalar
     return np.minimum(numbers, np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype)), out=numbers)
 
@@ -91,10 +95,14 @@ def randint(key: Key, shape: Shape, low: int, high: int) -> Integer[Array, "..."
     """Whole numbers from low to high - 1 (the bias, below (high - low) / 2**53, cannot be seen).
 
     Raises:
-        ValueError: for an empty range.
+        ValueError: for an empty range, or one of more than 2**53 numbers or beyond those of 64 bits.
+        TypeError: for bounds that are no whole numbers.
     """
+    low, high = operator.index(low), operator.index(high)
     if low >= high:
         raise ValueError(f"no whole number lies in [{low}, {high})")
+    if high - low > 2**53 or low < -(2**63) or high > 2**63:
+        raise ValueError(f"the range [{low}, {high}) has more than 2**53 numbers, or ones of more than 64 bits")
     return np.asarray(low + (_unit(key, shape) * (high - low)).astype(np.int64))
 
 

@@ -65,9 +65,11 @@ def _one_run(run: RunRecord, attribute: attrs.Attribute[Any], history: tuple[Epo
     for place, epoch in enumerate(history, 1):
         if epoch.epoch != place:
             raise ValueError(f"expected the epochs of a run from 1 on, found {epoch.epoch} in place {place}")
-        measured = dict(epoch.gradient_norms + epoch.data_gradient_norms + epoch.parameter_norms + epoch.update_ratios)
-        measured |= {"learning rate": epoch.learning_rate, "time": epoch.seconds, "speed": epoch.examples_per_second}
-        if below := [name for name, value in measured.items() if value < 0]:
+        measured = (
+            *epoch.gradient_norms, *epoch.data_gradient_norms, *epoch.parameter_norms, *epoch.update_ratios,
+            ("learning rate", epoch.learning_rate), ("time", epoch.seconds), ("speed", epoch.examples_per_second),
+        )  # fmt: skip
+        if below := [name for name, value in measured if value < 0]:
             raise ValueError(f"expected norms, rates and times from 0 up, found a negative {below[0]} in epoch {place}")
         for side in (epoch.train, epoch.test):
             if [(p.path, p.name) for p in side.penalties] != [(p.path, p.name) for p in history[0].train.penalties]:

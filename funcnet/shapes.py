@@ -81,7 +81,7 @@ def expect(place: str, name: str, array: Array, shape: tuple[int | str, ...], dt
     Raises:
         ShapeError: naming ``place`` and ``name``, before any arithmetic was done.
     """
-    if not isinstance(array, np.ndarray):
+    if array.__class__ is not np.ndarray and not _is_plain(array):
         raise not_an_array(place, name, array)
     # Loops and looks at identities first: a step of a small network spends a good part of its time here.
     given = array.shape
@@ -105,13 +105,18 @@ def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> No
     Raises:
         ShapeError: naming ``place`` and ``name``.
     """
-    if not isinstance(array, np.ndarray):
+    if array.__class__ is not np.ndarray and not _is_plain(array):
         raise not_an_array(place, name, array)
     if array.ndim == 0:
         raise ShapeError(place, f"{name} of shape (batch, ...)", "shape ()")
     if array.dtype.kind not in kinds:
         hint = " (of images, data.normalization makes floats)" if array.dtype == np.uint8 else ""
         raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}{hint}")
+
+
+def _is_plain(array: object) -> bool:
+    """Whether it is an array on which ``*`` is entry by entry, and no entry is left out: not so of all that inherit."""
+    return isinstance(array, np.ndarray) and not isinstance(array, np.matrix | np.ma.MaskedArray)
 
 
 def expect_no_params(place: str, params: object) -> None:

@@ -54,7 +54,7 @@ class TrainState:
     Attributes:
         params: the network's parameters.
         opt_state: the optimizer's state, a tree.
-        key: the key of the run; whatever in it is random is drawn from this key and the step.
+        key: the key of the run; ``train`` draws the order of each epoch's examples from it and the epoch's number.
         step: the number of updates made.
     """
 
@@ -152,8 +152,8 @@ def make_step(
 
     With ``donate=True`` the step is given the state for good: it writes the new one over the old one's arrays, which
     must not be used any more. What comes out is the same but for rounding, and saves making arrays as large as the
-    parameters, several times a step. ``copy_state`` makes a state of one's own to give up, or to keep. Optimizers
-    whose update has no twin in place do as if nothing was said.
+    parameters, several times a step. ``copy_state`` makes a state of one's own to give up, or to keep. An optimizer
+    whose update has no twin in place ignores ``donate``.
 
     Raises:
         TypeError: for a loss or penalties that are none.

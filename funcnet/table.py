@@ -59,7 +59,7 @@ def to_markdown(table: Table, level: int = 2) -> str:
 
 
 def _cells(row: tuple[str, ...]) -> tuple[str, ...]:
-    """Cells that nothing within them ends."""
+    """The cells as Markdown, in which no text within a cell ends it."""
     return tuple(markdown_text(cell).replace("|", "\\|") for cell in row)
 
 

@@ -185,6 +185,12 @@ def test_weights_next_to_nothing_are_pictures_too() -> None:
     assert picture.array.ravel().tolist() == [255, 0, 128, 191]
 
 
+def test_a_network_of_float64_is_described() -> None:
+    net = linear(3, init=lambda key, shape, *_: normal(key, shape, np.float64))
+    (facts,) = describe(net, (2,))
+    assert (facts.parameters, facts.residual_bytes) == (9, 16)
+
+
 def test_no_examples() -> None:
     with pytest.raises(ValueError, match="no examples to examine"):
         examine(NET, NET.init(make_key(0), (2, 2))[0], split(0))

@@ -33,6 +33,22 @@ def test_a_child_has_a_number_that_fits(number: float) -> None:
         random.fold_in(make_key(0), number)
 
 
+@pytest.mark.usefixtures("as_users_run")
+def test_ranges_that_cannot_be_drawn_from_are_refused() -> None:
+    key = make_key(0)
+    for low, high in ((0, 2**54), (-(2**63), 2**63), (2**63 - 1, 2**63 + 1)):
+        with pytest.raises(ValueError, match=r"more than 2\*\*53 numbers, or ones of more than 64 bits"):
+            random.randint(key, (3,), low, high)
+    assert random.randint(key, (), 2**63 - 1, 2**63) == 2**63 - 1
+    with pytest.raises(TypeError, match="integer"):
+        random.randint(key, (3,), 0.5, 2.5)
+    for low, high, dtype in ((0, math.inf, np.float64), (-1.5e308, 1.5e308, np.float64), (0, 1e300, np.float32)):
+        with pytest.raises(ValueError, match="is not finite in float"):
+            random.uniform(key, (3,), low, high, dtype)
+    with pytest.raises(TypeError, match="must be <class 'int'>"):
+        Key(1.5, 2)
+
+
 @given(keys())
 def test_the_same_key_draws_the_same(key: Key) -> None:
     for draw in (random.uniform, random.normal):

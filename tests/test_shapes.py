@@ -1,6 +1,7 @@
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,3 +49,18 @@ def test_annotations_can_be_read_without_jaxtyping() -> None:
     """As documentation tools do."""
     code = "import funcnet, sys, typing; typing.get_type_hints(funcnet.he); assert 'jaxtyping' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("other", [np.ones((2, 2)).view(np.matrix), np.ma.masked_array(np.ones((2, 2)))])
+def test_arrays_that_multiply_otherwise_or_leave_entries_out_are_refused(other: np.ndarray) -> None:
+    for use in (
+        lambda: expect("here", "x", other, (2, 2), other.dtype),
+        lambda: expect_float("here", "x", other),
+    ):
+        with pytest.raises(ShapeError, match="expected x as a NumPy array, got a "):
+            use()
+
+
+def test_arrays_in_files_are_taken(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((2, 2)))
+    expect_float("here", "x", np.load(tmp_path / "x.npy", mmap_mode="r"))

@@ -81,7 +81,8 @@ def add_row(y: Float[Array, "m n"], row: Float[Array, "n"]) -> None:
     Raises:
         ShapeError: where BLAS, which would not see it, would be given a row that does not fit.
     """
-    called = _routines(y) if y.size > _SMALL and y.flags.forc and row.flags.c_contiguous else None
+    fast = y.size > _SMALL and y.flags.forc and row.flags.c_contiguous and row.dtype.isnative
+    called = _routines(y) if fast else None
     if called is None:
         y += row if len(y) > 1 else row[None]  # of one shape, NumPy adds a row of 256 in a third of the time
         return
@@ -134,7 +135,7 @@ def product(a: Num[Array, "m k"], b: Num[Array, "k n"], order: Literal["C", "F"]
     (m, k), n = a.shape, b.shape[1]
     if order is None:
         order = "C" if a.flags.c_contiguous and b.flags.c_contiguous else fast_order(m, n)
-    if m * n * k < 2 * PART or a.dtype != b.dtype:
+    if m * n * k < 2 * PART or a.dtype != b.dtype or not a.dtype.isnative:
         return a.dot(b) if order == "C" else np.matmul(a, b, order=order)
     y = np.empty((m, n), np.result_type(a, b), order)
     add_product(y, 0.0, a, b)

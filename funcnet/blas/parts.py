@@ -2,7 +2,7 @@
 
     y <- keep y + a b
 
-What a product of large matrices waits for is the way of numbers from core to core. So the largest of its three
+A product of large matrices waits for numbers that move from one core's cache to another's. So the largest of its three
 matrices is cut, as it lies in memory, into as many parts as there are cores, and each core makes its part by itself.
 It then finds in its own cache that part of the weights which it read, and updated, before. OpenBLAS by itself has its
 threads wait for each other and pack for each other. A step made so, over one whose products OpenBLAS shares out (AMD

@@ -39,7 +39,7 @@ def prove_layer_in_place(
     y, residuals = layer.forward(params, x)
     dparams, dx = layer.vjp(params, residuals, dy)
     added = tree.map(lambda p, d: _KEEP * p + d, params, dparams)
-    wanted = {"y": y, "dx": dx, "dx over dy": dx, **_named("dparams", dparams), **_named("onto", added)}
+    wanted: dict[str, Any] = {"y": y, "dx": dx, "dx over dy": dx, **_named("dparams", dparams), **_named("onto", added)}
 
     made, residuals = over_of(layer.forward)(params, x.copy(order="K"))
     got: dict[str, Any] = {"y": made.copy()}
@@ -61,8 +61,8 @@ def prove_layer_in_place(
 
 def prove_penalty_in_place(claim: Claim, penalty: Penalty, w: Array, within: float) -> Property:
     """The gradient added onto what is there."""
-    onto = np.cos(w)
-    wanted = onto + penalty.grad(w)
+    onto = np.asarray(np.cos(w))
+    wanted = np.asarray(onto + penalty.grad(w))
     bound = 4 * within + _rounding(onto)
     add_grad(penalty, onto, w)
     return _agree(claim, {"onto": onto}, {"onto": wanted}, {"onto": bound})

@@ -49,7 +49,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument(
         "--in-shape", type=_shape, metavar="N,N,...",
-        help="the shape of one example, such as 28,28, for layers that do not take any (left out: random shapes)",
+        help="the shape of one example, such as 28,28, for layers that take only some shapes (default: random shapes)",
     )  # fmt: skip
     parser.set_defaults(run=_run)
 

@@ -40,7 +40,7 @@ class MappedRows:
     """The rows of a mapped array, in any order.
 
     Attributes:
-        array: it.
+        array: the mapped array.
         mapping: where it lies.
         offset: how many bytes into the mapping it begins.
         file: the mapped file, opened, and where in it the mapping begins; None where it cannot be opened.

@@ -3,8 +3,8 @@
     new = rotation(shape, dtype)
     new()                           a writable array of any content, that nobody else refers to
 
-What one core wrote and another read lies in the caches of both, and who writes there again waits for the other to let
-go of it. An allocator gives out first what it got back last, so that every batch is made where one was just read. To
+A cache line that one core wrote and another read is in the caches of both, and the next write to it waits until the
+other's copy is given up. An allocator gives out first what it got back last, so that every batch is made where one was just read. To
 turn 128 x 784 bytes to floats takes 11 us in memory that no other core has; in a batch's place, 28 us where two cores
 share a cache, and 110 to 150 us where they do not. What goes round comes back when so much else has gone through the
 caches that it has left them. An epoch of 100 or 50 steps so, over one whose batches the allocator places (AMD EPYC,

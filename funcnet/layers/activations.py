@@ -145,7 +145,7 @@ def tanh() -> Layer[tuple[()], ActivationResiduals]:
 
 
 def _logistic(x: Array, y: Array) -> None:
-    """1 / (1 + exp(-x)) in y, without overflow and exact to rounding in both tails."""
+    """1 / (1 + exp(-x)) in y, without overflow and exact to rounding in both tails, as far as exp reaches."""
     np.negative(x, out=y)
     np.minimum(y, all_of(_largest_exponent(y.dtype), y), out=y)
     np.exp(y, out=y)
@@ -192,7 +192,7 @@ def softplus() -> Layer[tuple[()], ActivationResiduals]:
 
 
 def log1p_of(e: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """log(1 + e) for e in [0, 1], exact to rounding; NumPy's log1p takes three times as long without AVX-512.
+    """log(1 + e) for e in [0, 1], to about 1 ulp in float64 and 4 in float32; NumPy's log1p takes thrice as long (AVX2).
 
     What is lost of a small e in u = 1 + e is added again, to first order: log u + (e - (u - 1)) / u.
     """

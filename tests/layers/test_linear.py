@@ -153,3 +153,19 @@ def test_residuals_of_another_network_are_refused(order: str, width: int, dtype:
     onto = tree.map(np.zeros_like, params)
     with pytest.raises(ShapeError, match=r"linear\(64\): expected x of"):
         twin_of(layer.vjp)(params, residuals, dy, onto, 0.0)
+
+
+@pytest.mark.parametrize("width", [4, 200])
+def test_the_bytes_of_another_machine_are_taken_at_every_size(width: int) -> None:
+    layer = linear(width)
+    params, _ = layer.init(make_key(0), (width,))
+    foreign = tree.map(lambda a: a.astype(a.dtype.newbyteorder("S")), params)
+    x, dy = np.random.default_rng(0).standard_normal((2, width, width)).astype(np.float32)
+    swapped = (a.astype(a.dtype.newbyteorder("S")) for a in (x, dy))
+    x_swapped, dy_swapped = swapped
+    y, residuals = layer.forward(foreign, x_swapped)
+    dparams, dx = layer.vjp(foreign, residuals, dy_swapped)
+    wanted_y, wanted_residuals = layer.forward(params, x)
+    wanted, wanted_dx = layer.vjp(params, wanted_residuals, dy)
+    for found, other in ((y, wanted_y), (dx, wanted_dx), (dparams.weight, wanted.weight), (dparams.bias, wanted.bias)):
+        np.testing.assert_allclose(found, other, rtol=1e-4, atol=1e-4)
