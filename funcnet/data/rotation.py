@@ -4,11 +4,12 @@
     new()                           a writable array of any content, that nobody else refers to
 
 A cache line that one core wrote and another read is in the caches of both, and the next write to it waits until the
-other's copy is given up. An allocator gives out first what it got back last, so that every batch is made where one was just read. To
-turn 128 x 784 bytes to floats takes 11 us in memory that no other core has; in a batch's place, 28 us where two cores
-share a cache, and 110 to 150 us where they do not. What goes round comes back when so much else has gone through the
-caches that it has left them. An epoch of 100 or 50 steps so, over one whose batches the allocator places (AMD EPYC,
-Zen 4, NumPy 2.5; its 2 cores on one cache, and on two, as the host moved them; gathering and shuffling included):
+other's copy is given up. An allocator gives out first what it got back last, so that every batch is made where one was
+just read. To turn 128 x 784 bytes to floats takes 11 us in memory that no other core has; in a batch's place, 28 us
+where two cores share a cache, and 110 to 150 us where they do not. What goes round comes back when so much else has
+gone through the caches that it has left them. An epoch of 100 or 50 steps so, over one whose batches the allocator
+places (AMD EPYC, Zen 4, NumPy 2.5; its 2 cores on one cache, and on two, as the host moved them; gathering and
+shuffling included):
 
     784-256-10, batch 128      1.00  0.90        784-1024-10, batch 256         1.00  0.97
     3072-512-10, batch 128     0.99  0.99        6 layers of 512, batch 32        -   1.00

@@ -192,7 +192,7 @@ def softplus() -> Layer[tuple[()], ActivationResiduals]:
 
 
 def log1p_of(e: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """log(1 + e) for e in [0, 1], to about 1 ulp in float64 and 4 in float32; NumPy's log1p takes thrice as long (AVX2).
+    """log(1 + e) for e in [0, 1], to about 1 ulp in float64 and 4 in float32; NumPy's takes thrice as long (AVX2).
 
     What is lost of a small e in u = 1 + e is added again, to first order: log u + (e - (u - 1)) / u.
     """

@@ -119,7 +119,7 @@ def document(runs: Sequence[RunRecord], title: str) -> Document:
 
 
 def file_names(runs: Sequence[RunRecord]) -> tuple[str, ...]:
-    """For each run a part of file names: its data set's name without what is unsafe there, numbered from the second on."""
+    """For each run a part of file names: its data set's name, safe in paths, numbered from the second on."""
     names: list[str] = []
     for run in runs:
         stem = re.sub(r"[^\w.,+-]+", "-", run.dataset).encode()[:120].decode(errors="ignore").lstrip(".") or "-"
