@@ -91,17 +91,11 @@ def add_vjp(
     dparams, dx = layer.vjp(params, residuals, dy, need_dx=need_dx)
     if isinstance(onto, tuple) and not onto:
         return dx
-    totals, gradients = tree.named_leaves(onto), tree.named_leaves(dparams)
+    totals, gradients = (tree.named_leaves(node, "params") for node in (onto, dparams))
     if [path for path, _ in totals] != [path for path, _ in gradients]:
         raise ShapeError(layer.name, "a gradient that is a tree like params", f"a {type(dparams).__name__}")
     for (path, total), (_, gradient) in zip(totals, gradients, strict=True):
-        expect(
-            layer.name,
-            f"the gradient of params{'' if path[:1] in ('', '[') else '.'}{path}",
-            gradient,
-            total.shape,
-            total.dtype,
-        )
+        expect(layer.name, f"the gradient of {path}", gradient, total.shape, total.dtype)
         blas.keep_and_add(total, keep, gradient)
     return dx
 

@@ -53,9 +53,7 @@ def make_key(seed: int) -> Key:
     Raises:
         ValueError: for a seed that is no whole number, negative, or needs more than 64 bits.
     """
-    if whole_number("a seed", seed, 0) >= _WORD:
-        raise ValueError(f"a seed is at most 2**64 - 1, got {seed}")
-    return fold_in(Key(0, 0), seed)
+    return fold_in(Key(0, 0), _word("a seed", seed))
 
 
 def fold_in(key: Key, number: int) -> Key:
@@ -64,10 +62,14 @@ def fold_in(key: Key, number: int) -> Key:
     Raises:
         ValueError: for any other number.
     """
-    if whole_number("the number of a child of a key", number, 0) >= _WORD:
-        raise ValueError(f"the number of a child of a key is at most 2**64 - 1, got {number}")
-    high, low = _philox(key, _KEYS, number).random_raw(2).tolist()
+    high, low = _philox(key, _KEYS, _word("the number of a child of a key", number)).random_raw(2).tolist()
     return Key(high, low)
+
+
+def _word(what: str, number: int) -> int:
+    if (number := whole_number(what, number, 0)) >= _WORD:
+        raise ValueError(f"{what} is at most 2**64 - 1, got {number}")
+    return number
 
 
 def split(key: Key, count: int = 2) -> tuple[Key, ...]:

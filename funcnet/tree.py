@@ -214,15 +214,15 @@ def _kind(node: Tree) -> str:
     return f"tuple of {len(node)}" if isinstance(node, tuple) else type(node).__name__
 
 
-def named_leaves(tree: Tree) -> list[tuple[str, Array]]:
+def named_leaves(tree: Tree, name: str = "") -> list[tuple[str, Array]]:
     """Every leaf with its path, in order: ``[("[1].weight", array), ("[1].bias", array), ...]``.
 
-    A path is what a reader would write after the tree's name: ``params[1].weight``.
+    A path is what a reader would write after the tree's name, or with it, if it is given: ``params[1].weight``.
     """
     if isinstance(tree, np.ndarray):
-        return [("", tree)]
+        return [(name, tree)]
     found: list[tuple[str, Array]] = []
-    _find_named_leaves("", tree, found)
+    _find_named_leaves(name, tree, found)
     return found
 
 

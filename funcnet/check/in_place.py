@@ -13,7 +13,6 @@ import attrs
 import numpy as np
 
 from funcnet import aligned, tree
-from funcnet.check.contract import path_in
 from funcnet.check.rounding import Numbers, agree
 from funcnet.check.verdict import Claim, Property
 from funcnet.inplace import is_fresh, over_of, twin_of
@@ -28,6 +27,7 @@ from funcnet.tree import Tree
 
 __all__ = ["prove_layer_in_place", "prove_optimizer_in_place", "prove_penalty_in_place", "prove_steps_in_place"]
 
+_NAME = "in place"
 _KEEP = 0.5
 _MARGIN = 64.0
 
@@ -39,7 +39,8 @@ def prove_layer_in_place(
     y, residuals = layer.forward(params, x)
     dparams, dx = layer.vjp(params, residuals, dy)
     added = tree.map(lambda p, d: _KEEP * p + d, params, dparams)
-    wanted: dict[str, Any] = {"y": y, "dx": dx, "dx over dy": dx, **_named("dparams", dparams), **_named("onto", added)}
+    gradients = dict(tree.named_leaves(dparams, "dparams"))
+    wanted: dict[str, Any] = {"y": y, "dx": dx, "dx over dy": dx, **gradients, **dict(tree.named_leaves(added, "onto"))}
 
     made, residuals = over_of(layer.forward)(params, x.copy(order="K"))
     got: dict[str, Any] = {"y": made.copy()}
@@ -49,13 +50,13 @@ def prove_layer_in_place(
         onto = tree.map(aligned.copy if keep else lambda p: np.full_like(p, math.nan), params)
         with tree.writable(tree.leaves(onto)):
             got["dx"] = add_vjp(layer, params, residuals, dy, onto, keep)
-        got |= _named(name, onto)
+        got |= dict(tree.named_leaves(onto, name))
     _, got["dx over dy"] = over_of(layer.vjp)(params, residuals, dy.copy(order="K"))
 
-    bounds = {path: 4 * within[path] for path in ("y", "dx", *_named("dparams", dparams))}
+    bounds = {path: 4 * within[path] for path in ("y", "dx", *gradients)}
     bounds |= {"dx over dy": bounds["dx"]}
-    for path, leaf in tree.named_leaves(params):
-        bounds[path_in("onto", path)] = bounds[path_in("dparams", path)] + _rounding(leaf)
+    for (path, leaf), gradient in zip(tree.named_leaves(params, "onto"), gradients, strict=True):
+        bounds[path] = bounds[gradient] + _rounding(leaf)
     return _agree(claim, got, wanted, bounds)
 
 
@@ -70,17 +71,16 @@ def prove_penalty_in_place(claim: Claim, penalty: Penalty, w: Array, within: flo
 
 def prove_optimizer_in_place(claim: Claim, optimizer: Optimizer, params: Tree, grads: Sequence[Tree]) -> Property:
     """Updates of params and state by the twin of ``update``, if it has one."""
-    opt_state = optimizer.init(params)
-    own_params, own_state = tree.map(aligned.copy, (params, opt_state))
     twin = twin_of(optimizer.update)
     if twin is None:
         return Property(_NAME, 0, note="the optimizer does nothing in place")
+    opt_state = optimizer.init(params)
+    own_params, own_state = tree.map(aligned.copy, (params, opt_state))
     for step, gradient in enumerate(grads):
         params, opt_state = optimizer.update(gradient, opt_state, params, step)
         with tree.writable(tree.leaves((own_params, own_state))):
             twin(_gradient(own_params, gradient), own_state, step)
-    wanted = {**_named("params", params), **_named("opt_state", opt_state)}
-    got = {**_named("params", own_params), **_named("opt_state", own_state)}
+    wanted, got = _of_state(params, opt_state), _of_state(own_params, own_state)
     return _agree(claim, got, wanted, {path: len(grads) * _rounding(array) for path, array in wanted.items()})
 
 
@@ -121,8 +121,7 @@ def prove_steps_in_place(
         return array.astype(dtype, order="K") if array.dtype.kind == "f" else array
 
     def named(state: TrainState, metrics: Evaluation) -> dict[str, Array]:
-        arrays = {**_named("params", state.params), **_named("opt_state", state.opt_state)}
-        return {"loss": np.asarray(metrics.loss), **arrays}
+        return {"loss": np.asarray(metrics.loss), **_of_state(state.params, state.opt_state)}
 
     own_batch = Batch(cast(batch.x), cast(batch.y))
     pure, donating = (make_step(net, loss, optimizer, penalties, donate=donate) for donate in (False, True))
@@ -134,7 +133,8 @@ def prove_steps_in_place(
     return _agree(claim, named(*donating(copy_state(own), own_batch)), wanted, within)
 
 
-_NAME = "in place"
+def _of_state(params: Tree, opt_state: Tree) -> dict[str, Array]:
+    return dict((*tree.named_leaves(params, "params"), *tree.named_leaves(opt_state, "opt_state")))
 
 
 def _agree(claim: Claim, got: Mapping[str, Any], wanted: Numbers, within: Mapping[str, float]) -> Property:
@@ -147,10 +147,6 @@ def _agree(claim: Claim, got: Mapping[str, Any], wanted: Numbers, within: Mappin
         within,
         cause="what is bound to the function for use in place (see funcnet.inplace) computes otherwise",
     )
-
-
-def _named(name: str, node: Tree) -> dict[str, Array]:
-    return {path_in(name, path): leaf for path, leaf in tree.named_leaves(node)}
 
 
 def _rounding(array: Array, dtype: Any = np.float64) -> float:

@@ -133,8 +133,7 @@ def _jiggled(residuals: Any, jiggle: Jiggle) -> Any:
 
 
 def _named(y: Array, dparams: Tree, dx: Array | None) -> Numbers:
-    gradients = {path_in("dparams", path): leaf for path, leaf in tree.named_leaves(dparams)}
-    return {"y": y, **({} if dx is None else {"dx": dx}), **gradients}
+    return {"y": y, **({} if dx is None else {"dx": dx}), **dict(tree.named_leaves(dparams, "dparams"))}
 
 
 def _draw(claim: Claim, layer: AnyLayer, in_shape: Shape, batch: int, draw: Callable[[Key, Shape], Array]) -> _Case:

@@ -91,7 +91,7 @@ class _Case:
         opt_state = self.optimizer.init(params)
         for step, grads in enumerate(self.grads):
             params, opt_state = self.optimizer.update(jiggle(grads), opt_state, params, step)
-        return {path_in("params", path): leaf for path, leaf in tree.named_leaves(params)}
+        return dict(tree.named_leaves(params, "params"))
 
 
 def _prove_contract(case: _Case) -> tuple[Property, Property]:
@@ -152,6 +152,6 @@ def _prove_rule(case: _Case, rule: Rule, within: dict[str, float]) -> Property:
         "the rule",
         "the updates do not follow the rule",
         got=case.numbers(),
-        wanted={path_in("params", path): leaf for path, leaf in tree.named_leaves(expected)},
+        wanted=dict(tree.named_leaves(expected, "params")),
         within=within,
     )

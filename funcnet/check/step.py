@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from funcnet import random, tree
-from funcnet.check.contract import expect_like, moved, path_in
+from funcnet.check.contract import expect_like, moved
 from funcnet.check.gradients import Gradient, prove_gradient
 from funcnet.check.in_place import prove_steps_in_place
 from funcnet.check.losses import Targets
@@ -131,11 +131,7 @@ class _Case:
 
         loss = attrs.evolve(self.loss, value_and_grad=rough)
         value, grads = self.gradient(jiggle(self.params), Batch(jiggle(self.batch.x), self.batch.y), loss)
-        return {"loss": np.asarray(value), **_named(grads)}
-
-
-def _named(grads: Tree) -> dict[str, Array]:
-    return {path_in("dparams", path): leaf for path, leaf in tree.named_leaves(grads)}
+        return {"loss": np.asarray(value), **dict(tree.named_leaves(grads, "dparams"))}
 
 
 def _prove_step(case: _Case) -> tuple[Property, Property]:

@@ -26,6 +26,7 @@ from funcnet.penalties import Penalty, each_weight, l1, l2
 from funcnet.random import Key, make_key
 from funcnet.shapes import Shape
 from funcnet.step import Batch
+from funcnet.tree import Tree
 
 __all__ = [
     "NoShapeError",
@@ -206,12 +207,17 @@ def _check_step(key: Key) -> CheckReport:
         net,
         softmax_cross_entropy(),
         nesterov(0.1),
-        {**each_weight(l2(0.3), params), **dict(list(each_weight(l1(0.2), params).items())[1:])},  # one of each kind
+        _penalties(params),
         in_shape=in_shape,
         targets=class_labels,
         key=case_key,
         batch=_size(net_key),
     )
+
+
+def _penalties(params: Tree) -> dict[str, Penalty]:
+    """One of each kind: l2 on the first weight matrix, l1 on the others."""
+    return {**each_weight(l2(0.3), params), **dict(list(each_weight(l1(0.2), params).items())[1:])}
 
 
 def check_large_steps(key: Key) -> CheckReport:
@@ -229,14 +235,15 @@ def check_large_steps(key: Key) -> CheckReport:
         params, _ = net.init(net_key, (inputs,))
         params = tree.map(lambda a: a.astype(np.float64, order="K"), params)
         batch_of = Batch(random.normal(x_key, (batch, inputs), np.float64), random.randint(y_key, (batch,), 0, 10))
-        penalties = {**each_weight(l2(0.3), params), **dict(list(each_weight(l1(0.2), params).items())[1:])}
         optimizer = (sgd, momentum, nesterov)[key.low % 3](0.1)
         loss = softmax_cross_entropy()
         return CheckReport(
             claim,
             tuple(
                 attrs.evolve(
-                    prove_steps_in_place(claim, net, loss, optimizer, penalties, params, batch_of, rest, dtype),
+                    prove_steps_in_place(
+                        claim, net, loss, optimizer, _penalties(params), params, batch_of, rest, dtype
+                    ),
                     name=f"in place, in {dtype.__name__}",
                 )
                 for dtype in (np.float32, np.float64)

@@ -81,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
         for dataset in datasets
     ]  # fmt: skip
     expect_room(begun, out)
-    from funcnet.report import read_run, write_run  # matplotlib, which --help can do without
+    from funcnet.report import read_run  # matplotlib, which --help can do without
     from funcnet.report.files import run_file_name
 
     runs: list[RunRecord] = []
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
             # The same run, made before: it stays until this one has got as far.
             earlier = read_run(path) if path.exists() else run
             # After each epoch: what is done is safe from what happens in the next one.
-            keep = functools.partial(_write_longer, write_run, path, earlier)
+            keep = functools.partial(_keep, path, earlier)
             trained, status = _train(dataset, run, epochs, interrupted, keep)
             if trained.epochs < earlier.epochs:
                 complain(f"{path} still holds the run of {earlier.epochs} epochs that was made before.")
@@ -113,9 +113,11 @@ def _run(options: argparse.Namespace) -> int:
     return status
 
 
-def _write_longer(write: Callable[[RunRecord, Path], object], path: Path, earlier: RunRecord, run: RunRecord) -> None:
+def _keep(path: Path, earlier: RunRecord, run: RunRecord) -> None:
+    from funcnet.report import write_run  # matplotlib, which --help can do without
+
     if run.epochs >= earlier.epochs:
-        write(run, path)
+        write_run(run, path)
 
 
 def _train(
