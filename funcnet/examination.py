@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -11,10 +11,10 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.aligned import is_own
+from funcnet.contract import expect_labels
 from funcnet.data.batches import Normalization, batches
 from funcnet.data.dataset import Split
-from funcnet.layer import AnyLayer
-from funcnet.losses import expect_labels
+from funcnet.layer import AnyLayer, child_params
 from funcnet.random import make_key
 from funcnet.shapes import Array, Float, Shape, UInt8
 from funcnet.tree import Tree
@@ -162,7 +162,7 @@ def _some_of_them(activity: UnitActivity, attribute: attrs.Attribute[int], never
 
 @attrs.frozen
 class UnitActivity:
-    """The units of a ReLU layer that never answered with anything but 0.
+    """The units of a rectifying layer, such as ReLU, that never answered with anything but 0.
 
     Attributes:
         path: the layer's place.
@@ -186,7 +186,7 @@ class Examination:
 
     Attributes:
         examples: how many there were.
-        activity: for each ReLU layer, the units that were never active.
+        activity: for each rectifying layer, the units that were never active.
         answers: the answers of a classifier; None for what predicts no classes.
         filters: the weights of the first layer's units of largest norm as pictures, each scaled so that 0 is a middle
             grey and its largest weight black or white; empty where the examples are no pictures.
@@ -199,19 +199,19 @@ class Examination:
 
 
 def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
-    """Every layer of a network for examples of shape ``in_shape``, chains taken apart.
+    """Every layer of a network for examples of shape ``in_shape``, combinators taken apart.
 
     Raises:
         ShapeError: where the network cannot take ``in_shape``.
     """
     params, _ = net.init(make_key(0), in_shape)
     dtype = next((leaf.dtype for leaf in tree.leaves(params)), np.float32)
-    x: Array = np.zeros((1, *in_shape), dtype)
     facts: list[LayerFacts] = []
     counted: set[int] = set()
     alive: list[Any] = []  # what was counted must live on, or its address may be another's
-    for path, layer, layer_params in _parts("", net, params):
-        y, residuals = layer.forward(layer_params, x)
+
+    def measure(path: str, layer: AnyLayer, layer_params: Tree, x: Array) -> Array:
+        y, residuals = layer.forward(layer_params, x, make_key(0))
         alive.append(residuals)
         kept = {id(a if is_own(a) else a.base): a.nbytes for a in _arrays(residuals)}
         facts.append(
@@ -225,7 +225,9 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
             )
         )
         counted.update(kept)
-        x = y
+        return y
+
+    _walk("", net, params, np.zeros((1, *in_shape), dtype), measure)
     return tuple(facts)
 
 
@@ -243,36 +245,42 @@ def examine(
     """
     if not len(split):
         raise ValueError("there are no examples to examine")
-    parts = list(_parts("", net, params))
-    active: dict[str, Array] = {}
-    predictions = []
-    for batch in batches(split, _BATCH, normalize=normalize):
-        x = batch.x
-        for path, layer, layer_params in parts:
-            x, _ = layer.forward(layer_params, x)
-            if layer.name == "relu":
-                now: Array = np.any(x > 0, axis=0)
-                active[path] = active[path] | now if path in active else now
-        predictions.append(x)
+    active: dict[str, tuple[str, Array]] = {}
+
+    def watch(path: str, layer: AnyLayer, layer_params: Tree, x: Array) -> Array:
+        y = layer.predict(layer_params, x)
+        if layer.rectifies:
+            now: Array = np.any(y > 0, axis=0)
+            active[path] = layer.name, active[path][1] | now if path in active else now
+        return y
+
+    predictions = [_walk("", net, params, batch.x, watch) for batch in batches(split, _BATCH, normalize=normalize)]
     return Examination(
         len(split),
-        tuple(
-            UnitActivity(path, layer.name, active[path].size, int(active[path].size - active[path].sum()))
-            for path, layer, _ in parts
-            if path in active
-        ),
+        tuple(UnitActivity(path, name, on.size, int(on.size - on.sum())) for path, (name, on) in active.items()),
         _answers(np.concatenate(predictions), split) if classified else None,
         _filters(params, split.in_shape),
     )
 
 
-def _parts(path: str, layer: AnyLayer, params: Tree) -> Iterator[tuple[str, AnyLayer, Tree]]:
-    """The layers that run one after the other, each with its place and parameters."""
-    if not layer.parts:
-        yield path, layer, params
-        return
-    for place, (part, part_params) in enumerate(zip(layer.parts, params, strict=True)):
-        yield from _parts(f"{path}[{place}]", part, part_params)
+def _walk(
+    path: str, layer: AnyLayer, params: Tree, x: Array, run: Callable[[str, AnyLayer, Tree, Array], Array]
+) -> Array:
+    """The output of a network, whose layers that are no combinators are each run by ``run(path, layer, params, x)``."""
+    if not layer.kind:
+        return run(path, layer, params, x)
+    children = zip(layer.children, child_params(layer, params), strict=True)
+    if layer.kind == "around":
+        ((_, child), inner) = next(children)
+        return _walk(f"{path}.params", child, inner, x, run)
+    outputs = []
+    for (place, child), inner in children:
+        y = _walk(path + place, child, inner, x, run)
+        outputs.append(y)
+        x = y if layer.kind == "sequence" else x
+    if layer.kind == "sequence":
+        return x
+    return np.concatenate(outputs, axis=-1) if layer.kind == "concatenation" else np.sum(outputs, axis=0)
 
 
 def _arrays(residuals: Any) -> list[Array]:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from funcnet import random
+from funcnet.combinators import chain
 from funcnet.data.batches import batch_count
 from funcnet.data.dataset import Dataset
-from funcnet.layer import AnyLayer, chain
+from funcnet.layer import AnyLayer
 from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten
@@ -23,8 +24,8 @@ from funcnet.optimizers import nesterov, one_cycle
 from funcnet.penalties import l2
 from funcnet.random import make_key
 from funcnet.record import RunRecord, new_run
-from funcnet.step import start
-from funcnet.training import EpochRecord, Watch, train
+from funcnet.step import init_state
+from funcnet.training import Callback, EpochRecord, train
 
 __all__ = ["RECIPES", "Recipe", "lab_network", "lab_record", "run_lab"]
 
@@ -65,7 +66,7 @@ def lab_network(hidden: int, classes: int) -> AnyLayer:
 
 
 def run_lab(
-    dataset: Dataset, recipe: Recipe, *, epochs: int, seed: int, watch: Watch | None = None
+    dataset: Dataset, recipe: Recipe, *, epochs: int, seed: int, callback: Callback | None = None
 ) -> Iterator[EpochRecord]:
     """Train the lab's network on a data set, yielding a record an epoch. See ``train`` for what it raises."""
     init_key, run_key = random.split(make_key(seed))
@@ -74,14 +75,14 @@ def run_lab(
     optimizer = nesterov(one_cycle(recipe.peak_rate, epochs * batch_count(dataset.train, recipe.batch_size)))
     return train(
         net,
-        start(params, optimizer, run_key),
+        init_state(params, optimizer, run_key),
         dataset,
         loss=softmax_cross_entropy(),
         optimizer=optimizer,
         penalties={"[1].weight": l2(recipe.l2_hidden), "[3].weight": l2(recipe.l2_output)},
         epochs=epochs,
         batch_size=recipe.batch_size,
-        watch=watch,
+        callback=callback,
     )
 
 

@@ -7,40 +7,58 @@ never added in here.
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Callable
+from functools import partial
+from typing import Literal, TypeAlias
 
 import attrs
-import numpy as np
 
-from funcnet.layers.activations import log1p_of
-from funcnet.rows import by_rows
-from funcnet.shapes import Array, Float, Integer, Num, ShapeError, describe, expect, expect_float, not_an_array
+from funcnet import contract
+from funcnet.arrays import Scalar, namespace, share_of
+from funcnet.layers.activations import exp_of_minus_size, sigmoid_of
+from funcnet.shapes import Array, Float, Integer, Num
 
-__all__ = ["Loss", "binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]
+__all__ = ["Loss", "Targets", "binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]
 
-_MANY = 1 << 10  # classes
+Targets: TypeAlias = Literal["", "labels", "shares", "numbers"]
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, eq=False)
 class Loss:
-    """A loss: a pure function, and what it means to be right.
+    """A loss: pure functions, and what it means to be right. Calling it checks what it is given.
 
     Attributes:
         name: the name in messages, tables and reports.
-        value_and_grad: ``(prediction, target) -> (loss, dprediction)``, the mean over the batch and its gradient, in
-            the dtype of the prediction. Calling the loss calls this.
-        accuracy: ``(prediction, target) -> share of right answers``, or None where no answer is right or wrong.
+        value_and_grad: ``(prediction, target) -> (loss, dprediction)``, the mean over the batch, an array of no axes or
+            a float, and its gradient, in the dtype of the prediction.
+        pure_accuracy: ``(prediction, target) -> share of right answers``, or None where no answer is right or wrong.
+        targets: what the targets are, for checks: ``labels`` (whole numbers that name one of the outputs), ``shares``
+            (from 0 to 1) or ``numbers``, both in the shape and dtype of the prediction. Left empty, they are not
+            checked.
     """
 
     name: str
-    value_and_grad: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], tuple[float, Array]]
-    accuracy: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], float] | None = None
+    value_and_grad: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], tuple[Scalar, Array]]
+    pure_accuracy: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], Scalar] | None = attrs.field(
+        default=None, alias="accuracy"
+    )
+    targets: Targets = ""
 
     def __call__(
         self, prediction: Float[Array, "batch ..."], target: Num[Array, "batch ..."]
     ) -> tuple[float, Float[Array, "batch ..."]]:
-        return self.value_and_grad(prediction, target)
+        """The loss and its gradient with respect to the prediction.
+
+        Raises:
+            ShapeError: where prediction and target do not fit.
+        """
+        return contract.loss(self, prediction, target)
+
+    @property
+    def accuracy(self) -> Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], float] | None:
+        """``accuracy(prediction, target)``, the share of right answers, checked; None where there is no such thing."""
+        return None if self.pure_accuracy is None else partial(contract.accuracy, self)
 
     def __repr__(self) -> str:
         return self.name
@@ -63,43 +81,31 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label smoothing lies in [0, 1), got {label_smoothing}")
-    label_smoothing = float(label_smoothing)  # a NumPy float64 would turn float32 into float64
-    name = "softmax cross-entropy"
+    value_and_grad = partial(softmax_cross_entropy_of, float(label_smoothing))
+    return Loss("softmax cross-entropy", value_and_grad, share_of_largest, "labels")
 
-    def value_and_grad(
-        logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]
-    ) -> tuple[float, Float[Array, "batch classes"]]:
-        expect_labels(name, logits, labels)
-        batch, classes = logits.shape
-        # A row a class, so that whatever goes over the classes runs along the batch: half the time for 10 of them.
-        z = np.ascontiguousarray(logits.T)
-        log_p = z - np.maximum.reduce(z, axis=0)
-        grad = np.exp(log_p)
-        total = sum_of_classes(grad)
-        log_total = np.log(total)
-        answers = np.multiply(labels, batch, dtype=np.intp)  # where they stand in the rows, laid end to end
-        answers += np.arange(batch)
-        log_likelihood = log_p.take(answers) - log_total
-        total *= batch
-        grad /= total
-        if label_smoothing:
-            mean = sum_of_classes(log_p) / classes - log_total
-            log_likelihood = (1 - label_smoothing) * log_likelihood + label_smoothing * mean
-            grad -= label_smoothing / (classes * batch)
-        grad.reshape(-1)[answers] -= (1 - label_smoothing) / batch
-        return 0.0 - float(np.add.reduce(log_likelihood)) / batch, grad.T  # and of 0, not -0
 
-    def sum_of_classes(rows: Float[Array, "classes batch"]) -> Float[Array, "batch"]:
-        if len(rows) <= _MANY:
-            return np.asarray(np.add.reduce(rows, axis=0))
-        # NumPy adds row after row, and what each addition rounds off adds up.
-        return np.add.reduce(rows, axis=0, dtype=np.float64).astype(rows.dtype)
+def softmax_cross_entropy_of(
+    smoothing: float, logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]
+) -> tuple[Scalar, Float[Array, "batch classes"]]:
+    """The loss, and dz."""
+    xp = namespace(logits)
+    batch, classes = logits.shape
+    shifted = logits - xp.max(logits, axis=1, keepdims=True)
+    log_p = shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+    places = xp.arange(classes)  # in a dtype that counts to any number of classes, which that of the labels may not
+    chosen = xp.astype(labels, places.dtype)[:, None] == places[None, :]
+    of_label = xp.sum(xp.where(chosen, log_p, xp.zeros_like(log_p)), axis=1)
+    t = (1 - smoothing) * xp.astype(chosen, logits.dtype) + smoothing / classes
+    loss = -xp.mean((1 - smoothing) * of_label + smoothing * xp.mean(log_p, axis=1))
+    return loss + 0.0, (xp.exp(log_p) - t) / batch  # of 0, not -0
 
-    def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
-        expect_labels(name, logits, labels)
-        return int(np.count_nonzero(logits.argmax(axis=1) == labels)) / len(labels)
 
-    return Loss(name, value_and_grad, accuracy)
+def share_of_largest(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> Scalar:
+    """The share of examples whose largest logit is that of the label."""
+    xp = namespace(logits)
+    largest = xp.argmax(logits, axis=1)
+    return share_of(largest == xp.astype(labels, largest.dtype))
 
 
 def binary_cross_entropy() -> Loss:
@@ -114,132 +120,38 @@ def binary_cross_entropy() -> Loss:
     Raises:
         ShapeError: when called with targets of another shape or dtype, or outside [0, 1].
     """
-    name = "binary cross-entropy"
+    return Loss("binary cross-entropy", binary_cross_entropy_of, share_of_sides, "shares")
 
-    def check(logits: Array, targets: Array) -> None:
-        _expect_like(name, logits, targets)
-        if not (targets.min() >= 0 and targets.max() <= 1):  # neither is so where one is not a number
-            raise ShapeError(name, "targets from 0 to 1", f"{targets.min():g} to {targets.max():g}")
 
-    def value_and_grad(
-        logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]
-    ) -> tuple[float, Float[Array, "batch *shape"]]:
-        check(logits, targets)
-        grad, sums = np.empty_like(logits), list[float]()
+def binary_cross_entropy_of(
+    logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]
+) -> tuple[Scalar, Float[Array, "batch *shape"]]:
+    """The loss, and dz."""
+    xp = namespace(logits)
+    miss = xp.abs(xp.astype(logits > 0, logits.dtype) - targets)
+    loss = xp.mean(xp.log1p(exp_of_minus_size(logits)) + xp.abs(logits) * miss)
+    return loss, (sigmoid_of(logits) - targets) / math.prod(logits.shape)
 
-        def of_row(z: Array, t: Array, grad: Array) -> None:
-            size = np.abs(z)
-            above = (z > 0).astype(z.dtype)
-            e = np.exp(-size)
-            # The sigmoid: 1 / (1 + e) above 0, and e / (1 + e) below.
-            np.maximum(above, e, out=grad)
-            grad /= 1 + e
-            grad -= t
-            losses = log1p_of(e)
-            above -= t
-            losses += size * np.abs(above)
-            sums.append(float(losses.sum()))
 
-        by_rows(of_row, logits, _laid_like(targets, logits), grad)
-        grad /= logits.size
-        return sum(sums) / logits.size, grad
-
-    def accuracy(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> float:
-        check(logits, targets)
-        return int(np.count_nonzero((logits > 0) == (targets > 0.5))) / logits.size
-
-    return Loss(name, value_and_grad, accuracy)
+def share_of_sides(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> Scalar:
+    """The share of entries in which logit and target are on one side."""
+    return share_of((logits > 0) == (targets > 0.5))
 
 
 def mean_squared_error() -> Loss:
-    """The mean of the squared differences, against targets of the same shape and dtype.
+    """The mean of (y - t)^2 over all entries, with gradient 2 (y - t) / number of entries.
 
-        loss = mean of (y - t)^2
-        dy   = 2 (y - t) / number of entries
+    Bishop, Pattern Recognition and Machine Learning (2006), section 3.1.1 (which sums halves instead).
 
     Raises:
         ShapeError: when called with targets of another shape or dtype.
     """
-    name = "mean squared error"
-
-    def value_and_grad(
-        prediction: Float[Array, "batch *shape"], target: Float[Array, "batch *shape"]
-    ) -> tuple[float, Float[Array, "batch *shape"]]:
-        _expect_like(name, prediction, target)
-        difference = prediction - _laid_like(target, prediction)
-        value = float(np.mean(difference * difference))
-        difference *= 2 / prediction.size
-        return value, difference
-
-    return Loss(name, value_and_grad)
+    return Loss("mean squared error", mean_squared_error_of, targets="numbers")
 
 
-def _expect_examples(name: str, prediction: Array) -> None:
-    expect_float(name, "the prediction", prediction)
-    if prediction.dtype == np.float16:
-        raise ShapeError(name, "a prediction of float32 or float64 (sums of float16 overflow)", "float16")
-    if prediction.size == 0:
-        raise ShapeError(name, "at least one example with an output (the mean over none is undefined)", "none")
-
-
-def _expect_like(name: str, prediction: Array, target: Array) -> None:
-    _expect_examples(name, prediction)
-    expect(name, "the target", target, prediction.shape, prediction.dtype)
-
-
-def _laid_like(target: Array, prediction: Array) -> Array:
-    """The target in the prediction's order in memory: to go over two that lie otherwise takes thrice as long."""
-    return np.asarray(target, order="F" if prediction.flags.fnc else "C")
-
-
-def expect_labels(name: str, logits: Array, labels: Array) -> None:
-    """Require valid labels for these logits; messages name ``name`` as the one who asks.
-
-    Raises:
-        ShapeError: for labels of another kind, length or range, saying what may have been meant.
-    """
-    if not _are_labels(logits, labels):
-        _expect_kinds(name, logits, labels)
-    classes = logits.shape[1]
-    # Read as unsigned, a negative number lies beyond the dtype's largest: one sweep finds labels on either side.
-    unsigned, largest = _unsigned(labels.dtype)
-    if np.maximum.reduce(labels.view(unsigned)) > min(classes - 1, largest):
-        low, high = int(labels.min()), int(labels.max())
-        hint = " (do they count from 1? labels - 1)" if (low, high) == (1, classes) else ""
-        raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")
-
-
-def _are_labels(logits: Array, labels: Array) -> bool:
-    """Whether kinds and shapes are as they nearly always are, in one look."""
-    return (
-        isinstance(logits, np.ndarray)
-        and isinstance(labels, np.ndarray)
-        and logits.dtype.char in "fd"
-        and labels.dtype.kind in "iu"
-        and logits.ndim == 2
-        and labels.ndim == 1
-        and len(labels) == len(logits)
-        and logits.size > 0
-    )
-
-
-def _expect_kinds(name: str, logits: Array, labels: Array) -> None:
-    """Require kinds and shapes one by one, so as to say which is wrong."""
-    _expect_examples(name, logits)
-    expect(name, "logits", logits, ("batch", "classes"), logits.dtype)
-    if not isinstance(labels, np.ndarray):
-        raise not_an_array(name, "labels", labels)
-    if labels.dtype.kind not in "iu":
-        raise ShapeError(name, "integer labels, one a row of logits", f"dtype {labels.dtype} (labels.astype(int)?)")
-    if labels.shape == logits.shape and labels.ndim == 2:
-        hint = "one-hot rows? labels.argmax(axis=1) are their labels"
-        raise ShapeError(
-            name, f"labels of shape {describe(labels.shape[:1])}", f"shape {describe(labels.shape)} ({hint})"
-        )
-    expect(name, "labels", labels, (len(logits),), labels.dtype)
-
-
-@functools.cache
-def _unsigned(dtype: np.dtype) -> tuple[np.dtype, int]:
-    """The unsigned dtype of the same size, and the largest number of the dtype itself."""
-    return np.dtype(f"{dtype.byteorder}u{dtype.itemsize}"), int(np.iinfo(dtype).max)
+def mean_squared_error_of(
+    prediction: Float[Array, "batch *shape"], target: Float[Array, "batch *shape"]
+) -> tuple[Scalar, Float[Array, "batch *shape"]]:
+    """The loss, and its gradient."""
+    off = prediction - target
+    return namespace(off).mean(off * off), 2 * off / math.prod(off.shape)

@@ -11,47 +11,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import attrs
-import numpy as np
 
-from funcnet import blas
-from funcnet.inplace import twin_of, with_twin
+from funcnet import contract
+from funcnet.arrays import Scalar, namespace
 from funcnet.shapes import Array, Float
-from funcnet.tree import Tree, named_leaves, squared_norm
+from funcnet.tree import Tree, named_leaves, trained
 
 __all__ = ["Penalty", "each_weight", "l1", "l2"]
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, eq=False)
 class Penalty:
     """A penalty on one array.
 
     Attributes:
         name: ``l2`` or the like.
         coefficient: its weight beside the data loss.
-        value: ``value(w) -> penalty``.
+        value: ``value(w) -> penalty``, an array of no axes or a float.
         grad: ``grad(w) -> dw``, in the shape and dtype of w.
     """
 
     name: str
     coefficient: float
-    value: Callable[[Float[Array, "*shape"]], float]
+    value: Callable[[Float[Array, "*shape"]], Scalar]
     grad: Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 
     def __call__(self, w: Float[Array, "*shape"]) -> tuple[float, Float[Array, "*shape"]]:
-        return self.value(w), self.grad(w)
+        """The penalty, and its gradient."""
+        return contract.penalty(self, w)
 
     def __repr__(self) -> str:
         return f"{self.name}({self.coefficient:g})"
-
-
-def add_grad(penalty: Penalty, onto: Array, w: Array) -> None:
-    """The gradient in place: the writable array ``onto`` becomes onto + grad(w)."""
-    if (twin := twin_of(penalty.grad)) is not None:
-        twin(onto, w)
-    else:
-        blas.add_scaled(onto, 1.0, penalty.grad(w))
 
 
 def l2(coefficient: float) -> Penalty:
@@ -62,9 +55,18 @@ def l2(coefficient: float) -> Penalty:
     Raises:
         ValueError: for a coefficient that is negative or not finite.
     """
-    c = _checked(coefficient)
-    grad = with_twin(lambda w: np.asarray(c * w), lambda onto, w: blas.add_scaled(onto, c, w))
-    return Penalty("l2", c, lambda w: 0.5 * c * squared_norm(w), grad)
+    c = _coefficient(coefficient)
+    return Penalty("l2", c, partial(l2_value, c), partial(l2_grad, c))
+
+
+def l2_value(c: float, w: Float[Array, "*shape"]) -> Scalar:
+    """c / 2 times the sum of squares."""
+    return 0.5 * c * namespace(w).sum(w * w)
+
+
+def l2_grad(c: float, w: Float[Array, "*shape"]) -> Float[Array, "*shape"] | Scalar:
+    """c w."""
+    return c * w
 
 
 def l1(coefficient: float) -> Penalty:
@@ -75,19 +77,30 @@ def l1(coefficient: float) -> Penalty:
     Raises:
         ValueError: for a coefficient that is negative or not finite.
     """
-    c = _checked(coefficient)
-    return Penalty("l1", c, lambda w: c * float(np.abs(w).sum()), lambda w: np.asarray(c * np.sign(w)))
+    c = _coefficient(coefficient)
+    return Penalty("l1", c, partial(l1_value, c), partial(l1_grad, c))
+
+
+def l1_value(c: float, w: Float[Array, "*shape"]) -> Scalar:
+    """c times the sum of absolute values."""
+    xp = namespace(w)
+    return c * xp.sum(xp.abs(w))
+
+
+def l1_grad(c: float, w: Float[Array, "*shape"]) -> Float[Array, "*shape"] | Scalar:
+    """c sign(w)."""
+    return c * namespace(w).sign(w)
 
 
 def each_weight(penalty: Penalty, params: Tree, *, biases: bool = False) -> Mapping[str, Penalty]:
-    """The same penalty on every weight matrix of ``params`` (its arrays of two or more axes), each counted apart.
+    """The same penalty on every weight matrix of ``params`` (its trained arrays of two or more axes), each apart.
 
-    With ``biases=True`` on every other array of the parameters too.
+    With ``biases=True`` on every other trained array of the parameters too.
     """
-    return {path: penalty for path, leaf in named_leaves(params) if biases or leaf.ndim >= 2}
+    return {path: penalty for path, leaf in named_leaves(trained(params)) if biases or leaf.ndim >= 2}
 
 
-def _checked(coefficient: float) -> float:
+def _coefficient(coefficient: float) -> float:
     if isinstance(coefficient, str | None) or not (math.isfinite(coefficient) and coefficient >= 0):
         raise ValueError(f"a penalty's coefficient is finite and not negative, got {coefficient!r}")
     return float(coefficient)

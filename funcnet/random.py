@@ -4,6 +4,9 @@ A ``Key`` names a stream of random bits; drawing twice from one key gives the sa
 that needs several draws splits its key first. Streams come from the counter-based generator Philox4x64-10
 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), of which NumPy guarantees the raw bits.
 
+``fold_in`` and ``uniform`` also take a key of ``jax.random`` and then draw by JAX, so that they work under ``jax.jit``.
+JAX draws other numbers, the same ones each time.
+
 Everything above the raw bits is done with additions, multiplications, divisions and square roots alone, which
 IEEE 754 rounds the same way everywhere. No library's ``log`` or ``cos`` takes part, so the same key gives the same
 bits on every machine, with every version of NumPy.
@@ -11,17 +14,20 @@ bits on every machine, with every version of NumPy.
 
 from __future__ import annotations
 
+import importlib
 import math
 import operator
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
 
+from funcnet.arrays import is_array, namespace
 from funcnet.shapes import Array, Float, Integer, Shape, UInt64, whole_number
 
 __all__ = ["Key", "expect_key", "fold_in", "make_key", "normal", "permutation", "randint", "split", "uniform"]
 
+K = TypeVar("K")
 _WORD = 2**64
 # The top word of Philox's 256-bit counter keeps the bits that make numbers apart from those that make keys.
 _NUMBERS, _KEYS = 0, 1
@@ -56,14 +62,24 @@ def make_key(seed: int) -> Key:
     return fold_in(Key(0, 0), _word("a seed", seed))
 
 
-def fold_in(key: Key, number: int) -> Key:
+def fold_in(key: K, number: int) -> K:
     """The key's ``number``-th child: another key for every number from 0 to 2**64 - 1.
 
     Raises:
         ValueError: for any other number.
     """
+    if not isinstance(key, Key):
+        child: K = _of_jax(key).fold_in(key, number)
+        return child
     high, low = _philox(key, _KEYS, _word("the number of a child of a key", number)).random_raw(2).tolist()
-    return Key(high, low)
+    return Key(high, low)  # type: ignore[return-value]
+
+
+def _of_jax(key: object) -> Any:
+    """The module ``jax.random``, for a key that can only be one of JAX's."""
+    if not is_array(key):
+        expect_key(key)
+    return importlib.import_module("jax.random")
 
 
 def _word(what: str, number: int) -> int:
@@ -78,19 +94,31 @@ def split(key: Key, count: int = 2) -> tuple[Key, ...]:
 
 
 def uniform(
-    key: Key, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
+    key: Key, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32, *, like: Any = None
 ) -> Float[Array, "..."]:
     """Numbers from the uniform distribution on [low, high).
+
+    With ``like`` they are an array of that array's namespace and dtype; the key may then be one of ``jax.random``.
 
     Raises:
         ValueError: for an empty range, or one that is not finite in the dtype.
     """
     if not low < high:
         raise ValueError(f"no number lies in [{low}, {high})")
+    if like is not None and not isinstance(like, np.ndarray):
+        return _uniform_like(key, shape, low, high, like)
+    dtype = dtype if like is None else like.dtype
     if not max(-low, high, high - low) <= float(np.finfo(dtype).max):
         raise ValueError(f"the range [{low}, {high}) is not finite in {np.dtype(dtype)}")
     numbers = np.asarray(low + (high - low) * _unit(key, shape), dtype)  # arithmetic on an array of no axes: a scalar
     return np.minimum(numbers, np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype)), out=numbers)
+
+
+def _uniform_like(key: Any, shape: Shape, low: float, high: float, like: Any) -> Any:
+    if not isinstance(key, Key):
+        return _of_jax(key).uniform(key, shape, like.dtype, low, high)
+    xp = namespace(like)
+    return xp.astype(xp.asarray(uniform(key, shape, low, high)), like.dtype)
 
 
 def randint(key: Key, shape: Shape, low: int, high: int) -> Integer[Array, "..."]:

@@ -1,4 +1,4 @@
-"""Array types for signatures, and the shape contract every layer checks at its door.
+"""Array types for signatures, and the errors of arrays that do not fit.
 
 Arrays are batch first, channels last: ``(batch, ...)`` in general, ``(batch, height, width, channels)`` for
 colour images. A *shape* without further word leaves the batch axis out.
@@ -15,6 +15,8 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+from funcnet.arrays import is_array, namespace
 
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
     from jaxtyping import Bool, Float, Integer, Num, UInt8, UInt64
@@ -39,6 +41,7 @@ __all__ = [
     "describe",
     "expect",
     "expect_float",
+    "is_plain",
     "not_an_array",
     "whole_number",
 ]
@@ -81,7 +84,7 @@ def expect(place: str, name: str, array: Array, shape: tuple[int | str, ...], dt
     Raises:
         ShapeError: naming ``place`` and ``name``, before any arithmetic was done.
     """
-    if array.__class__ is not np.ndarray and not _is_plain(array):
+    if array.__class__ is not np.ndarray and not is_plain(array):
         raise not_an_array(place, name, array)
     # Loops and looks at identities first: a step of a small network spends a good part of its time here.
     given = array.shape
@@ -105,30 +108,23 @@ def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> No
     Raises:
         ShapeError: naming ``place`` and ``name``.
     """
-    if array.__class__ is not np.ndarray and not _is_plain(array):
+    if array.__class__ is not np.ndarray and not is_plain(array):
         raise not_an_array(place, name, array)
     if array.ndim == 0:
         raise ShapeError(place, f"{name} of shape (batch, ...)", "shape ()")
-    if array.dtype.kind not in kinds:
+    if not isinstance(array, np.ndarray):
+        if not namespace(array).isdtype(array.dtype, "real floating"):
+            raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}")
+    elif array.dtype.kind not in kinds:
         hint = " (of images, data.normalization makes floats)" if array.dtype == np.uint8 else ""
         raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}{hint}")
 
 
-def _is_plain(array: object) -> bool:
+def is_plain(array: object) -> bool:
     """Whether it is an array on which ``*`` is entry by entry, and no entry is left out: not so of all that inherit."""
-    return isinstance(array, np.ndarray) and not isinstance(array, np.matrix | np.ma.MaskedArray)
-
-
-def expect_no_params(place: str, params: object) -> None:
-    """Require the params of a layer that has none: the empty tuple.
-
-    Raises:
-        ShapeError: for any others, which are another layer's.
-    """
-    if params.__class__ is not tuple or params:
-        raise ShapeError(
-            place, "no params, the empty tuple", f"a {type(params).__name__} (the params of another network?)"
-        )
+    if isinstance(array, np.ndarray):
+        return not isinstance(array, np.matrix | np.ma.MaskedArray)
+    return is_array(array) and not isinstance(array, np.generic)
 
 
 def not_an_array(place: str, name: str, array: object) -> ShapeError:

@@ -10,31 +10,31 @@ from typing import TypeAlias
 import attrs
 import numpy as np
 
-from funcnet import random, tree
+from funcnet import contract, random, tree
 from funcnet.data.batches import Normalization, batch_count, batches, normalization
 from funcnet.data.dataset import Dataset, Split
+from funcnet.engines.running import evaluate, expect_engine, make_step
 from funcnet.examination import Examination, examine
 from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer, expect_optimizer
 from funcnet.penalties import Penalty
-from funcnet.shapes import whole_number
+from funcnet.shapes import Array, ShapeError, whole_number
 from funcnet.step import (
     Batch,
+    Engine,
     Evaluation,
     PenaltyValue,
     TrainState,
     add_penalty_grads,
     checked,
-    copy_state,
-    evaluate,
+    expect_paths,
     expect_state_of,
     make_grad,
-    make_step,
 )
 from funcnet.tree import Tree
 
-__all__ = ["DivergenceError", "EpochNumbers", "EpochRecord", "Watch", "train"]
+__all__ = ["Callback", "DivergenceError", "EpochNumbers", "EpochRecord", "train"]
 
 # Large enough to keep the products busy, small enough to keep a batch's activations in the cache.
 _EVALUATION_BATCH = 1000
@@ -99,13 +99,15 @@ class EpochRecord(EpochNumbers):
         loss_name: the name of the data loss.
         settings: what else it was trained with, as (name, value).
         examination: how the network at the epoch's end answers the testing set.
-        state: the state at the epoch's end; training goes on from here, and ``state.params`` is the network trained.
+        state: the state at the epoch's end; training goes on from here.
+        params: the parameters of the network trained: those of the state, or the average that the optimizer keeps.
     """
 
     loss_name: str
     settings: tuple[tuple[str, str], ...]
     examination: Examination = attrs.field(repr=False)
     state: TrainState = attrs.field(repr=False)
+    params: Tree = attrs.field(repr=False)
 
     def __str__(self) -> str:
         training, testing = (
@@ -116,7 +118,7 @@ class EpochRecord(EpochNumbers):
         return f"epoch {self.epoch:3d}: {training}; testing {testing}"
 
 
-Watch = Callable[[int, Evaluation], None]
+Callback = Callable[[int, Evaluation], None]
 
 
 def train(
@@ -129,37 +131,41 @@ def train(
     penalties: Mapping[str, Penalty] | None = None,
     epochs: int,
     batch_size: int,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
+    engine: Engine | None = None,
 ) -> Iterator[EpochRecord]:
     """Train until ``epochs`` epochs have been made, yielding a record after each.
 
     Each epoch meets every training example once, in an order drawn from ``state.key`` and the epoch's number. uint8
-    images are normalised by the training set's statistics, batch by batch.
+    images are normalised by the training set's statistics, batch by batch. All data are checked before the first
+    update.
 
     The generator can be dropped at any time, and Ctrl-C does no harm: states are immutable, and that of the last
     record is whole. Handing it back as ``state`` goes on where it stood, bit for bit as if nothing had happened.
 
     Args:
         net: the network.
-        state: where to start: ``start(params, optimizer, key)``, or the state of an earlier record.
+        state: where to start: ``init_state(params, optimizer, key)``, or the state of an earlier record.
         dataset: the training and the testing examples.
         loss: the data loss.
         optimizer: the optimizer that ``state`` was started with.
         penalties: paths in the parameters to penalties; see ``make_step``.
         epochs: the number of epochs at the end, those that ``state`` has behind it included.
         batch_size: examples a step; the last batch of an epoch may be smaller.
-        watch: called after every step with its place in the epoch, from 1, and the step's metrics (of its penalties,
+        callback: called after every step with its place in the epoch, from 1, and the step's metrics (of its penalties,
             the values last summed up, every tenth step).
+        engine: how steps and evaluations are run: ``engines.numpy()`` unless another is given.
 
     Raises:
         ValueError: for a number of epochs or a batch size below 1, no examples, or a state from within an epoch or of
             another kind of optimizer.
         TypeError: for a state, data set, loss, optimizer or penalties that are none.
         DivergenceError: when the loss of a batch, or of the training set at an epoch's end, is not finite.
-        ShapeError: where network, parameters and data do not fit.
+        ShapeError: where network, parameters and data do not fit, or data are not finite.
     """
     expect_optimizer(optimizer)
-    for kind, name, given in ((TrainState, "start(...)", state), (Dataset, "load(...)", dataset)):
+    runs = expect_engine(engine)
+    for kind, name, given in ((TrainState, "init_state(...)", state), (Dataset, "load(...)", dataset)):
         if not isinstance(given, kind):
             raise TypeError(f"train takes a {kind.__name__}, such as {name} makes; got {given!r:.80}")
     epochs, batch_size = whole_number("the number of epochs", epochs, 1), whole_number("the batch size", batch_size, 1)
@@ -170,29 +176,64 @@ def train(
     if within:
         raise ValueError(f"the state is {within} steps into an epoch of {steps}; training starts between epochs")
     expect_state_of(optimizer, state)
-    made = checked(loss, penalties)
-    return _epochs(net, state, dataset, loss, optimizer, made, range(done, epochs), batch_size, watch)
+    made = checked(net, loss, penalties)
+    expect_paths(made, dict(tree.named_leaves(tree.trained(state.params))))
+    normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
+    for part, split in (("training", dataset.train), ("testing", dataset.test)):
+        _expect_split(f"the {part} part of {dataset.name}", net, state.params, loss, split, normalize)
+    return _epochs(
+        net, state, dataset, normalize, loss, optimizer, made, range(done, epochs), batch_size, callback, runs
+    )
+
+
+def _expect_split(
+    place: str, net: AnyLayer, params: Tree, loss: Loss, split: Split, normalize: Normalization | None
+) -> None:
+    """Require that the whole part of a data set can be trained on or evaluated, before anything is."""
+    for name, array in (("examples", split.x), ("targets", split.y)):
+        if array.dtype.kind == "f" and (row := _first_not_finite(array)) is not None:
+            raise ShapeError(place, f"finite {name}", f"a number that is not finite at index {row}")
+    wanted = next((leaf.dtype for leaf in tree.leaves(params)), split.x.dtype)
+    if normalize is None and split.x.dtype != wanted:
+        hint = "" if split.x.dtype.kind != "f" else f" (x.astype(np.{wanted})?)"
+        raise ShapeError(place, f"examples of dtype {wanted}, as the parameters", f"dtype {split.x.dtype}{hint}")
+    try:
+        x = next(batches(split.take(np.arange(1)), 1, normalize=normalize)).x
+        prediction = net.predict(params, x)
+        contract.expect_targets(loss, np.broadcast_to(prediction, (len(split), *prediction.shape[1:])), split.y)
+    except ShapeError as error:
+        raise ShapeError(f"{place}: {error.place}", error.expected, error.given) from None
+
+
+def _first_not_finite(array: Array) -> int | None:
+    for begin in range(0, len(array), 4096):  # by blocks: a mapped file need not come in whole
+        finite = np.isfinite(array[begin : begin + 4096])
+        if not finite.all():
+            return begin + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
+    return None
 
 
 def _epochs(
     net: AnyLayer,
     state: TrainState,
     dataset: Dataset,
+    normalize: Normalization | None,
     loss: Loss,
     optimizer: Optimizer,
     penalties: Mapping[str, Penalty],
     epochs: range,
     batch_size: int,
-    watch: Watch | None,
+    callback: Callback | None,
+    engine: Engine,
 ) -> Iterator[EpochRecord]:
-    normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
     # The state is this function's own from here on, and a record gets a copy: nobody sees the arrays written to.
-    state = copy_state(state)
-    step = make_step(net, loss, optimizer, penalties, donate=True)
+    state = engine.copy_state(state)
+    step = make_step(net, loss, optimizer, penalties, donate=True, engine=engine)
     data_grad = make_grad(net, loss)
     # Not the first ones: a set may be sorted.
     some = dataset.train.take(np.array(_evenly_spaced(_EVALUATION_BATCH, len(dataset.train))))
-    settings = _settings(optimizer, penalties, batch_size)
+    kernels = engine.kernels(net, loss, optimizer, penalties)
+    settings = _settings(optimizer, penalties, batch_size, engine, kernels)
     sampled = _evenly_spaced(_SAMPLED_STEPS, batch_count(dataset.train, batch_size))
     for epoch in epochs:
         key = random.fold_in(state.key, epoch)
@@ -208,37 +249,50 @@ def _epochs(
             if before is not None:
                 ratios.append(_update_ratios(before, state.params))
             if not math.isfinite(met.loss):
-                raise DivergenceError(_diverged(epoch, len(metrics) + 1, met, optimizer.learning_rate(state.step - 1)))
+                raise DivergenceError(_diverged(epoch, len(metrics) + 1, met, optimizer.rate(state.step - 1)))
             metrics.append(met)
-            if watch is not None:
-                watch(len(metrics), met)
+            if callback is not None:
+                callback(len(metrics), met)
         seconds = time.perf_counter() - began
-        training = evaluate(net, state.params, _evaluation_batches(dataset.train, normalize), loss, penalties)
+        params = optimizer.evaluated(state.params, state.opt_state)
+        training = evaluate(net, params, _evaluation_batches(dataset.train, normalize), loss, penalties, engine=engine)
         if not math.isfinite(training.loss):
-            raise DivergenceError(_diverged(epoch, len(metrics), training, optimizer.learning_rate(state.step - 1)))
-        _, data_grads = data_grad(state.params, next(_evaluation_batches(some, normalize)))
+            raise DivergenceError(_diverged(epoch, len(metrics), training, optimizer.rate(state.step - 1)))
+        _, data_grads = data_grad(params, next(_evaluation_batches(some, normalize)), key)
         yield EpochRecord(
             epoch=epoch + 1,
             train=training,
-            test=evaluate(net, state.params, _evaluation_batches(dataset.test, normalize), loss, penalties),
+            test=evaluate(net, params, _evaluation_batches(dataset.test, normalize), loss, penalties, engine=engine),
             running=_mean(metrics),
-            gradient_norms=_norms(add_penalty_grads(penalties, state.params, data_grads)),
+            gradient_norms=_norms(add_penalty_grads(penalties, params, data_grads)),
             data_gradient_norms=_norms(data_grads),
-            parameter_norms=_norms(state.params),
+            parameter_norms=_norms(tree.trained(params)),
             update_ratios=_medians(ratios),
-            learning_rate=optimizer.learning_rate(state.step - 1),
+            learning_rate=optimizer.rate(state.step - 1),
             seconds=seconds,
             examples_per_second=len(dataset.train) / seconds,
             loss_name=loss.name,
             settings=settings,
-            examination=examine(net, state.params, dataset.test, normalize, classified=loss.accuracy is not None),
-            state=copy_state(state),
+            examination=examine(net, params, dataset.test, normalize, classified=loss.accuracy is not None),
+            state=(kept := engine.copy_state(state)),
+            params=optimizer.evaluated(kept.params, kept.opt_state),
         )
 
 
-def _settings(optimizer: Optimizer, penalties: Mapping[str, Penalty], batch_size: int) -> tuple[tuple[str, str], ...]:
+def _settings(
+    optimizer: Optimizer,
+    penalties: Mapping[str, Penalty],
+    batch_size: int,
+    engine: Engine,
+    kernels: tuple[tuple[str, str], ...],
+) -> tuple[tuple[str, str], ...]:
     on = ", ".join(f"{penalty} on {path}" for path, penalty in penalties.items())
-    return ("optimizer", f"{optimizer}, batches of {batch_size}"), ("penalties", on or "none")
+    plain = ", ".join(dict.fromkeys(part for part, kernel in kernels if not kernel))
+    return (
+        ("optimizer", f"{optimizer}, batches of {batch_size}"),
+        ("penalties", on or "none"),
+        ("engine", f"{engine}, without kernels for {plain}" if plain else engine.name),
+    )
 
 
 def _evaluation_batches(split: Split, normalize: Normalization | None) -> Iterator[Batch]:
@@ -254,7 +308,7 @@ def _norms(parameters: Tree) -> Numbers:
 
 
 def _update_ratios(before: Tree, after: Tree) -> dict[str, float]:
-    pairs = zip(tree.named_leaves(before), tree.leaves(after), strict=True)
+    pairs = zip(tree.named_leaves(tree.trained(before)), tree.leaves(tree.trained(after)), strict=True)
     return {path: tree.norm(new - old) / norm for (path, old), new in pairs if (norm := tree.norm(old)) > 0}
 
 

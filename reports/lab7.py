@@ -47,7 +47,7 @@ def train(name: str, data: Path) -> None:
         def watch(step: int, metrics: Evaluation) -> None:
             bar.update()
 
-        for record in run_lab(dataset, recipe, epochs=EPOCHS, seed=SEED, watch=watch):
+        for record in run_lab(dataset, recipe, epochs=EPOCHS, seed=SEED, callback=watch):
             run = run.and_epoch(record)
             write_run(run, RUNS / f"run-{name}.json")
             bar.set_postfix(loss=f"{record.train.loss:.3f}", accuracy=f"{record.test.accuracy:.3f}")

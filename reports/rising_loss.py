@@ -299,7 +299,7 @@ def run(trial: Trial, dataset: Dataset) -> Outcome:
     def measure(params: Any, split: Split) -> fn.Evaluation:
         return fn.evaluate(net, params, batches(split, 1000, normalize=pixels), loss, penalties)
 
-    state = fn.start(params, optimizer, run_key)
+    state = fn.init_state(params, optimizer, run_key)
     measured = [measure(params, dataset.train)]
     with np.errstate(over="ignore", invalid="ignore"):
         for epoch in range(trial.epochs):

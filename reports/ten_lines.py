@@ -68,7 +68,7 @@ optimizer = fn.nesterov(fn.one_cycle(peak=0.1, steps=5 * fn.data.batch_count(dat
 run = fn.new_run(net, data, seed=0, epochs=5)
 for record in fn.train(
     net,
-    fn.start(params, optimizer, fn.make_key(1)),
+    fn.init_state(params, optimizer, fn.make_key(1)),
     data,
     loss=fn.softmax_cross_entropy(),
     optimizer=optimizer,
@@ -120,7 +120,7 @@ slow = fn.sgd(0.1)
 run = fn.new_run(net, data, seed=0, epochs=5)
 for record in fn.train(
     net,
-    fn.start(params, slow, fn.make_key(1)),
+    fn.init_state(params, slow, fn.make_key(1)),
     data,
     loss=fn.softmax_cross_entropy(),
     optimizer=slow,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from funcnet.combinators import chain
 from funcnet.data.batches import normalization
 from funcnet.data.dataset import Split
 from funcnet.examination import Answers, Bin, LayerFacts, describe, examine
-from funcnet.layer import chain
 from funcnet.layers.activations import relu, tanh
 from funcnet.layers.linear import LinearParams, linear
 from funcnet.layers.reshape import flatten

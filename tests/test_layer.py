@@ -1,5 +1,4 @@
 import tracemalloc
-from typing import Any
 
 import attrs
 import numpy as np
@@ -10,8 +9,9 @@ from hypothesis import strategies as st
 from funcnet import tree
 from funcnet.check import check_layer
 from funcnet.check.strategies import chains, keys, shapes, sizes
-from funcnet.inplace import is_fresh
-from funcnet.layer import AnyLayer, Layer, add_vjp, chain, make_predict
+from funcnet.combinators import chain
+from funcnet.engines.running import make_predict
+from funcnet.layer import AnyLayer, Layer
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten, identity
@@ -46,9 +46,9 @@ def test_no_dx_is_asked_of_layers_before_the_first_parameters() -> None:
     def spy(layer: AnyLayer) -> AnyLayer:
         def vjp(*args: object, need_dx: bool = True) -> object:
             asked.append((layer.name, need_dx))
-            return layer.vjp(*args, need_dx=need_dx)
+            return layer.pure_vjp(*args, need_dx=need_dx)
 
-        return Layer(layer.name, layer.init, layer.forward, vjp)
+        return attrs.evolve(layer, vjp=vjp)
 
     net = chain(spy(flatten()), chain(spy(tanh()), spy(linear(2))), spy(relu()), spy(linear(1)))
     params, _ = net.init(make_key(0), (2, 2))
@@ -60,94 +60,22 @@ def test_no_dx_is_asked_of_layers_before_the_first_parameters() -> None:
     assert tree.equal(full, dparams)
 
 
-LAYERS = [
-    linear(3), linear(3, bias=False), relu(), leaky_relu(), tanh(), sigmoid(), softplus(), gelu(), flatten(),
-    identity(), chain(linear(3), relu()),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("layer", LAYERS, ids=str)
-def test_what_a_layer_calls_fresh_is_held_by_nothing_else(layer: AnyLayer) -> None:
-    """Neither by what it was given nor by what it keeps: the next layer may write over it."""
-    params, _ = layer.init(make_key(0), (4,))
-    x, dy = np.ones((5, 4), np.float32), np.ones((5, 3 if tree.leaves(params) else 4), np.float32)
-    y, residuals = layer.forward(params, x)
-    held = [x, dy, *arrays_in(params), *arrays_in(residuals)]
-    if is_fresh(layer.forward):
-        assert y.flags.writeable
-        assert not any(np.shares_memory(y, array) for array in held)
-    dparams, dx = layer.vjp(params, residuals, dy)
-    onto = tree.map(np.copy, dparams)
-    held += [y, *arrays_in(dparams), *tree.leaves(onto)]
-    with tree.writable(tree.leaves(onto)):
-        another_dx = add_vjp(layer, params, residuals, dy, onto, 0.5)
-    for found in (dx, another_dx):
-        if is_fresh(layer.vjp):
-            assert found.flags.writeable
-            assert not any(np.shares_memory(found, array) for array in held)
-
-
-def arrays_in(record: Any) -> list[np.ndarray]:
-    """Those of params or residuals, whatever records they are in."""
-    if isinstance(record, np.ndarray):
-        return [record]
-    if attrs.has(type(record)):
-        record = [getattr(record, field.name) for field in attrs.fields(type(record))]
-    return [array for part in record for array in arrays_in(part)] if isinstance(record, list | tuple) else []
-
-
-@pytest.mark.parametrize("order", "CF")
-def test_in_memory_that_is_given_up_a_chain_computes_the_same(order: str) -> None:
-    """Bit for bit what its layers do one by one; and nobody else's arrays are written to."""
-    net = chain(relu(), linear(9), relu(), chain(linear(9), relu(), tanh()), relu(), linear(2), gelu())
-    params, _ = net.init(make_key(0), (6,))
-    x = np.asarray(np.random.default_rng(0).standard_normal((4, 6)), np.float32, order=order)
-    dy = np.asarray(np.random.default_rng(1).standard_normal((4, 2)), np.float32, order=order)
-    before = x.copy(), dy.copy()
-
-    def one_by_one(net: AnyLayer, params: Any, x: np.ndarray) -> tuple[np.ndarray, list[Any]]:
-        done = []
-        for layer, p in zip(net.parts, params, strict=True):
-            if layer.parts:
-                x, inner = one_by_one(layer, p, x)
-                done += inner
-            else:
-                x, residuals = layer.forward(p, x)
-                done.append((layer, p, residuals))
-        return x, done
-
-    y, residuals = net.forward(params, x)
-    wanted, done = one_by_one(net, params, x)
-    assert np.array_equal(y, wanted)
-    dparams, dx = net.vjp(params, residuals, dy)
-    onto = tree.map(np.zeros_like, params)
-    with tree.writable(tree.leaves(onto)):
-        assert np.array_equal(add_vjp(net, params, residuals, dy, onto, 0.0), dx)
-    wanted, gradients = dy, []
-    for layer, p, kept in reversed(done):
-        dp, wanted = layer.vjp(p, kept, wanted)
-        gradients[:0] = tree.leaves(dp)
-    assert np.array_equal(dx, wanted)
-    for found in (tree.leaves(dparams), tree.leaves(onto)):
-        assert all(np.array_equal(a, b) for a, b in zip(found, gradients, strict=True))
-    assert np.array_equal(x, before[0])
-    assert np.array_equal(dy, before[1])
-
-
 @given(chains(), shapes(), sizes(), st.sampled_from([np.float32, np.float64]), st.sampled_from("CF"), keys())
 def test_predictions_are_what_forward_returns_first(
     net: AnyLayer, shape: Shape, batch: int, dtype: type, order: str, key: Key
 ) -> None:
-    """Bit for bit, dtype and memory's order with it; x is not written to, and a second call gives the same."""
+    """But for rounding; x is not written to, and a second call gives the same bits."""
     params, _ = net.init(key, shape)
     params = tree.map(lambda array: array.astype(dtype), params)
     x = np.asarray(normal(key, (batch, *shape)), dtype, order=order)
     before = x.copy()
     predict, (wanted, _) = make_predict(net, params), net.forward(params, x)
-    for y in (predict(x), predict(x)):
-        assert y.dtype == wanted.dtype
-        assert y.strides == wanted.strides
-        assert np.array_equal(y, wanted)
+    first, second = predict(x), predict(x)
+    assert np.array_equal(first, second)
+    assert first.dtype == wanted.dtype
+    np.testing.assert_allclose(
+        first, wanted, rtol=0, atol=1e3 * np.finfo(dtype).eps * max(1, np.abs(wanted).max(initial=0))
+    )
     assert np.array_equal(x, before)
     assert predict(x[:0]).shape == (0, *wanted.shape[1:])
 
@@ -159,7 +87,7 @@ def test_predictions_of_large_arrays_are_those_of_forward() -> None:
     params, _ = net.init(make_key(0), (200,))
     x = normal(make_key(1), (400, 200)).astype(np.float32)
     before = x.copy()
-    assert np.array_equal(make_predict(net, params)(x), net.forward(params, x)[0])
+    np.testing.assert_allclose(make_predict(net, params)(x), net.forward(params, x)[0], rtol=1e-4, atol=1e-5)
     assert np.array_equal(x, before)
 
 
@@ -188,7 +116,7 @@ def test_a_forward_put_in_place_of_another_is_the_one_that_predicts() -> None:
     net = chain(linear(3, bias=False), doubled)
     params, _ = net.init(make_key(0), (2,))
     x = np.ones((1, 2), np.float32)
-    assert np.array_equal(make_predict(net, params)(x), 2 * (x @ params[0].weight))
+    np.testing.assert_allclose(make_predict(net, params)(x), 2 * (x @ params[0].weight), rtol=1e-6)
 
 
 @pytest.mark.usefixtures("as_users_run")
@@ -202,12 +130,12 @@ def test_predictions_name_what_does_not_fit() -> None:
     with pytest.raises(ShapeError, match=expected + "dtype float32, got dtype float64"):
         predict(np.zeros((1, 2, 2)))
     with pytest.raises(ShapeError, match=r"is the batch axis missing\? x\[None\] is a batch of one"):
-        make_predict(net.parts[1], params[1])(np.zeros(4, np.float32))
+        make_predict(net.children[1][1], params[1])(np.zeros(4, np.float32))
     with pytest.raises(ShapeError, match=r"^chain\[1\]\.chain\[2\]\.linear\(2\): expected LinearParams, got a tuple"):
-        make_predict(net, (params[0], (params[1][0], (), ())))
+        make_predict(net, (params[0], (params[1][0], (), ())))(np.zeros((1, 2, 2), np.float32))
     with pytest.raises(ShapeError, match="for each of its 2 layers, got a tuple of 3"):
-        make_predict(net, params[1])
-    with pytest.raises(TypeError, match="make_predict takes a layer, such as a chain, and its params; got <function"):
+        make_predict(net, params[1])(np.zeros((1, 2, 2), np.float32))
+    with pytest.raises(TypeError, match="a network is a layer, such as a chain; got <function"):
         make_predict(linear, params)
 
 
@@ -221,13 +149,13 @@ def test_a_layer_that_does_not_call_its_result_fresh_keeps_it() -> None:
 
     def forward(params: tuple[()], x: np.ndarray) -> tuple[np.ndarray, None]:
         kept.append(x - 1)
-        return kept[0], None
+        return kept[-1], None
 
     net = chain(relu(), attrs.evolve(mine, forward=forward), relu())
     make_predict(net, ((), (), ()))(np.zeros((2, 3), np.float32))
     y, residuals = net.forward(((), (), ()), np.zeros((2, 3), np.float32))
     assert (y == 0).all()
-    assert (kept[0] == -1).all()
+    assert all((array == -1).all() for array in kept)
     _, dx = net.vjp(((), (), ()), residuals, np.ones((2, 3), np.float32))
     assert (dx == 0).all()
     assert (slopes == 3).all()

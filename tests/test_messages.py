@@ -1,4 +1,4 @@
-"""The README's before and after: what NumPy alone says to the commonest mistakes, and what funcnet says."""
+"""The before and after of docs/messages.md: what NumPy alone says to the commonest mistakes, and what funcnet says."""
 
 import re
 from collections.abc import Callable
@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from funcnet.layer import chain
+from funcnet.combinators import chain
 from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
+from funcnet.layers.norm import batch_norm
 from funcnet.layers.reshape import flatten
-from funcnet.losses import softmax_cross_entropy
+from funcnet.losses import mean_squared_error, softmax_cross_entropy
 from funcnet.random import make_key
 from funcnet.shapes import Array, ShapeError
 
@@ -21,6 +22,8 @@ NET = chain(flatten(), linear(128), relu(), linear(10))
 PARAMS, _ = NET.init(make_key(0), (28, 28))
 IMAGES, LOGITS = np.zeros((64, 28, 28), np.float32), np.zeros((64, 10), np.float32)
 LABELS = np.arange(64) % 10
+COLUMN = np.zeros((64, 1), np.float32)
+CHANNELS_FIRST = np.zeros((64, 3, 32, 32), np.float32)
 
 
 def forward(x: Array) -> object:
@@ -43,7 +46,23 @@ def bare_forward(x: Array) -> Array:
     return hidden @ PARAMS[3].weight + PARAMS[3].bias
 
 
-# For each heading of the README's section: the mistake without funcnet, and with it.
+def bare_squared_error(target: Array) -> Array:
+    off = COLUMN - target
+    return (off * off).mean()
+
+
+def bare_batch_norm(x: Array) -> Array:
+    axes, scale = tuple(range(x.ndim - 1)), np.ones(3, np.float32)
+    return scale * (x - x.mean(axis=axes)) / np.sqrt(x.var(axis=axes) + 1e-5)
+
+
+def normalized(x: Array) -> object:
+    net = chain(batch_norm(), flatten(), linear(10))
+    params, _ = net.init(make_key(0), (32, 32, 3))
+    return net.forward(params, x)
+
+
+# For each heading of the page: the mistake without funcnet, and with it.
 MISTAKES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "Wrong input width": (
         lambda: bare_forward(np.zeros((64, 1024), np.float32)),
@@ -65,6 +84,19 @@ MISTAKES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         lambda: bare_forward(np.zeros((64, 28), np.float32)),
         lambda: chain(flatten(), linear(32), relu(), linear(10)).forward(PARAMS, IMAGES),
     ),
+    "Labels of more classes than the network has outputs": (
+        lambda: bare_loss(np.arange(64) % 12),
+        lambda: loss(np.arange(64) % 12),
+    ),
+    "A row of targets for a column of predictions": (
+        lambda: bare_squared_error(COLUMN[:, 0]),
+        lambda: mean_squared_error()(COLUMN, COLUMN[:, 0]),
+    ),
+    "Targets of another floating-point type": (
+        lambda: bare_squared_error(COLUMN.astype(float)),
+        lambda: mean_squared_error()(COLUMN, COLUMN.astype(float)),
+    ),
+    "Images with channels first": (lambda: bare_batch_norm(CHANNELS_FIRST), lambda: normalized(CHANNELS_FIRST)),
 }
 
 
@@ -72,20 +104,20 @@ def _without_flatten() -> list[object]:
     return [linear(128), relu(), linear(10)]
 
 
-def said_in_the_readme() -> dict[str, tuple[str, str]]:
-    text = (Path(__file__).parents[1] / "README.md").read_text()
+def said_on_the_page() -> dict[str, tuple[str, str]]:
+    text = (Path(__file__).parents[1] / "docs" / "messages.md").read_text(encoding="utf-8")
     found = re.findall(r"\*\*(.+?)\*\*\n\n    NumPy:   (.+)\n    funcnet: (.+)\n", text)
     return {heading: (before, after) for heading, before, after in found}
 
 
-def test_the_readme_shows_each() -> None:
-    assert said_in_the_readme().keys() == MISTAKES.keys()
+def test_the_page_shows_each() -> None:
+    assert said_on_the_page().keys() == MISTAKES.keys()
 
 
 @pytest.mark.parametrize("heading", MISTAKES)
-def test_the_messages_are_those_of_the_readme(heading: str) -> None:
+def test_the_messages_are_those_of_the_page(heading: str) -> None:
     bare, ours = MISTAKES[heading]
-    before, after = said_in_the_readme()[heading]
+    before, after = said_on_the_page()[heading]
     with pytest.raises(ShapeError) as caught:
         ours()
     assert str(caught.value) == after

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from funcnet import random, tree
 from funcnet.check import class_labels, real_numbers, shares
 from funcnet.check.strategies import keys, shapes, sizes
-from funcnet.layer import AnyLayer, chain
+from funcnet.combinators import chain
+from funcnet.engines.running import make_step
+from funcnet.layer import AnyLayer
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten, identity
@@ -20,7 +22,7 @@ from funcnet.optimizers import Optimizer, momentum, nesterov, sgd
 from funcnet.penalties import each_weight, l2
 from funcnet.random import Key, make_key
 from funcnet.shapes import Array, Shape
-from funcnet.step import Batch, make_step, start
+from funcnet.step import Batch, init_state
 
 torch = pytest.importorskip("torch", reason="PyTorch is not here: pip install torch", exc_type=ImportError)
 from torch.nn import functional  # noqa: E402 - only where there is a torch
@@ -132,7 +134,10 @@ def test_ten_steps_of_a_network_with_weight_decay(optimizer: Optimizer, options:
     x = random.normal(make_key(1), (20, 4), np.float64)
     y = random.randint(make_key(2), (20,), 0, 3)
     penalties = each_weight(l2(0.05), params, biases=True)
-    step, state = make_step(net, softmax_cross_entropy(), optimizer, penalties), start(params, optimizer, make_key(3))
+    step, state = (
+        make_step(net, softmax_cross_entropy(), optimizer, penalties),
+        init_state(params, optimizer, make_key(3)),
+    )
     weights = [tensor(leaf) for leaf in tree.leaves(params)]
     theirs = torch.optim.SGD(weights, lr=0.1, weight_decay=0.05, **options)
     for _ in range(10):

@@ -56,3 +56,15 @@ def test_the_scripts_of_the_readme_run(script: str, tmp_path: Path) -> None:
 def test_the_readme_shows_a_script_of_about_ten_lines() -> None:
     (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in script.splitlines() if line.strip()]) <= 16
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+def test_the_readme_has_the_two_commands_that_continuous_integration_runs() -> None:
+    assert len(re.findall(r"^python3 -m venv ", README, re.MULTILINE)) == 2
+
+
+def test_the_changelog_has_this_version() -> None:
+    assert f"\n## {funcnet.__version__}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

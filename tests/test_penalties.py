@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from funcnet.check import check_penalty
 from funcnet.check.strategies import keys, shapes
-from funcnet.layer import chain
+from funcnet.combinators import chain
 from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.penalties import each_weight, l1, l2

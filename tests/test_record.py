@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 from runs import run_record
 
+from funcnet.combinators import chain
 from funcnet.data.dataset import Dataset, Split
 from funcnet.data.glyphs import glyphs_dataset
-from funcnet.layer import chain
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten
 from funcnet.losses import softmax_cross_entropy
 from funcnet.optimizers import sgd
 from funcnet.random import make_key
 from funcnet.record import RunRecord, data_facts, new_run
-from funcnet.step import start
+from funcnet.step import init_state
 from funcnet.training import EpochNumbers, train
 
 
 def test_a_run_grows_by_epochs() -> None:
     net, optimizer, data = chain(flatten(), linear(10)), sgd(0.01), glyphs_dataset(make_key(0), 40, 20)
-    state = start(net.init(make_key(0), (28, 28))[0], optimizer, make_key(0))
+    state = init_state(net.init(make_key(0), (28, 28))[0], optimizer, make_key(0))
     run = empty = RunRecord("glyphs", seed=0)
     records = list(train(net, state, data, loss=softmax_cross_entropy(), optimizer=optimizer, epochs=2, batch_size=10))
     for record in records:
@@ -33,9 +33,9 @@ def test_a_run_grows_by_epochs() -> None:
     assert [e.learning_rate for e in run.history] == [0.01, 0.01]
     assert [e.update_ratios for e in run.history] == [r.update_ratios for r in records]
     assert run.examination == records[-1].examination
-    assert run.settings == (("optimizer", "sgd, batches of 10"), ("penalties", "none"))
+    assert run.settings == (("optimizer", "sgd, batches of 10"), ("penalties", "none"), ("engine", "numpy"))
     told = RunRecord("glyphs", seed=0, settings={"optimizer": "mine"}).and_epoch(records[0])
-    assert told.settings == (("optimizer", "mine"), ("penalties", "none"))
+    assert told.settings == (("optimizer", "mine"), ("penalties", "none"), ("engine", "numpy"))
     with pytest.raises(ValueError, match="a run of 2 epochs cannot go on with epoch 2"):
         run.and_epoch(records[1])
 
@@ -43,7 +43,7 @@ def test_a_run_grows_by_epochs() -> None:
 def test_a_run_holds_numbers_and_no_network() -> None:
     """So it can be kept for many runs, and written to a file."""
     net, optimizer, data = chain(flatten(), linear(10)), sgd(0.01), glyphs_dataset(make_key(0), 20, 10)
-    state = start(net.init(make_key(0), (28, 28))[0], optimizer, make_key(0))
+    state = init_state(net.init(make_key(0), (28, 28))[0], optimizer, make_key(0))
     (record,) = train(net, state, data, loss=softmax_cross_entropy(), optimizer=optimizer, epochs=1, batch_size=10)
     (numbers,) = RunRecord("glyphs", seed=0).and_epoch(record).history
     assert type(numbers) is EpochNumbers

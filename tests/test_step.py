@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from funcnet import random, tree
 from funcnet.check import check_step, class_labels
 from funcnet.check.strategies import keys, sizes
-from funcnet.layer import AnyLayer, Layer, chain
+from funcnet.combinators import chain
+from funcnet.engines.running import copy_state, evaluate, make_step
+from funcnet.layer import AnyLayer, Layer
 from funcnet.layers.activations import relu, tanh
 from funcnet.layers.linear import LinearParams, linear
 from funcnet.layers.reshape import flatten
@@ -22,7 +24,7 @@ from funcnet.optimizers import Optimizer, momentum, nesterov, sgd
 from funcnet.penalties import Penalty, each_weight, l1, l2
 from funcnet.random import Key, make_key, normal
 from funcnet.shapes import ShapeError
-from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, copy_state, evaluate, make_grad, make_step, start
+from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, init_state, make_grad
 
 
 def network() -> AnyLayer:
@@ -49,7 +51,7 @@ def test_a_step_counts_and_keeps_the_key() -> None:
     key = make_key(3)
     params, _ = network().init(key, (2,))
     step = make_step(network(), softmax_cross_entropy(), sgd(0.1))
-    new, _ = step(start(params, sgd(0.1), key), batch_of(key, 5, np.float32))
+    new, _ = step(init_state(params, sgd(0.1), key), batch_of(key, 5, np.float32))
     assert (new.step, new.key) == (1, key)
     assert not tree.equal(new.params, params)
 
@@ -59,7 +61,7 @@ def test_metrics_keep_data_loss_and_penalties_apart() -> None:
     params = tree.map(lambda a: a.astype(np.float64), net.init(make_key(0), (2,))[0])
     penalties = {"[0].weight": l2(0.3), "[2].weight": l1(0.1)}
     _, metrics = make_step(net, softmax_cross_entropy(), sgd(0.1), penalties)(
-        start(params, sgd(0.1), make_key(0)), batch
+        init_state(params, sgd(0.1), make_key(0)), batch
     )
     alone = softmax_cross_entropy()(net.forward(params, batch.x)[0], batch.y)[0]
     assert metrics.data_loss == alone
@@ -75,7 +77,7 @@ def test_metrics_keep_data_loss_and_penalties_apart() -> None:
 def test_steps_lower_the_loss() -> None:
     net, batch = chain(linear(16), relu(), linear(3)), batch_of(make_key(0), 30, np.float32)
     optimizer = momentum(0.1)
-    state = start(net.init(make_key(0), (2,))[0], optimizer, make_key(0))
+    state = init_state(net.init(make_key(0), (2,))[0], optimizer, make_key(0))
     step = make_step(net, softmax_cross_entropy(), optimizer)
     losses = []
     for _ in range(100):
@@ -115,7 +117,7 @@ def test_a_penalty_on_nothing_is_refused() -> None:
     params, _ = network().init(make_key(0), (2,))
     step = make_step(network(), softmax_cross_entropy(), sgd(0.1), {"[1].weight": l2(0.1)})
     with pytest.raises(ValueError, match=r"penalty on \[1\].weight, but the parameters are \[0\].weight, \[0\].bias"):
-        step(start(params, sgd(0.1), make_key(0)), batch_of(make_key(0), 2, np.float32))
+        step(init_state(params, sgd(0.1), make_key(0)), batch_of(make_key(0), 2, np.float32))
 
 
 def test_evaluations_add_up() -> None:
@@ -181,7 +183,7 @@ def test_a_state_given_up_comes_to_the_same(optimizer: Optimizer, widths: list[i
     penalties = {path: (l2(0.1), l1(0.01))[i % 2] for i, path in enumerate(paths)}
     plain = make_step(net, softmax_cross_entropy(), optimizer, penalties)
     donating = make_step(net, softmax_cross_entropy(), optimizer, penalties, donate=True)
-    fresh = start(params, optimizer, make_key(0))
+    fresh = init_state(params, optimizer, make_key(0))
     given_up = copy_state(fresh)
     for step in range(5):
         x = normal(make_key(seed + step), (batch, 4, 4))
@@ -203,7 +205,7 @@ def test_without_the_penalties_values_the_update_is_the_same(optimizer: Optimize
     net = chain(linear(4), relu(), linear(3))
     params, _ = net.init(make_key(0), (2,))
     step = make_step(net, softmax_cross_entropy(), optimizer, each_weight(l2(0.1), params), donate=donate)
-    with_values = without = start(params, optimizer, make_key(0))
+    with_values = without = init_state(params, optimizer, make_key(0))
     with_values, without = copy_state(with_values), copy_state(without)
     for i in range(3):
         batch = batch_of(make_key(i), 5, np.float32)
@@ -220,7 +222,7 @@ def test_a_penalty_on_nothing_is_refused_without_its_value_too(donate: bool) -> 
     step = make_step(linear(2), softmax_cross_entropy(), sgd(0.1), {"wieght": l2(0.1)}, donate=donate)
     with pytest.raises(ValueError, match="penalty on wieght, but the parameters are weight, bias"):
         step(
-            copy_state(start(params, sgd(0.1), make_key(0))),
+            copy_state(init_state(params, sgd(0.1), make_key(0))),
             Batch(np.ones((1, 2), np.float32), np.array([1])),
             penalty_values=False,
         )
@@ -232,7 +234,7 @@ def test_a_donating_step_looks_again_when_another_state_comes() -> None:
     batch = batch_of(make_key(9), 5, np.float32)
 
     def begin(seed: int) -> TrainState:
-        return copy_state(start(net.init(make_key(seed), (2,))[0], optimizer, make_key(0)))
+        return copy_state(init_state(net.init(make_key(seed), (2,))[0], optimizer, make_key(0)))
 
     step, alone = make_step(net, softmax_cross_entropy(), optimizer, donate=True), []
     for seed in (0, 1):
@@ -252,7 +254,7 @@ def test_a_donating_step_makes_no_array_as_large_as_the_parameters(optimizer: Op
     net = chain(linear(500), relu(), linear(2))
     params, _ = net.init(make_key(0), (500,))
     step = make_step(net, softmax_cross_entropy(), optimizer, each_weight(l2(0.1), params), donate=True)
-    state = copy_state(start(params, optimizer, make_key(0)))
+    state = copy_state(init_state(params, optimizer, make_key(0)))
     batch = Batch(normal(make_key(1), (4, 500)), np.array([0, 1, 0, 1]))
     memory = [leaf.ctypes.data for leaf in tree.leaves((state.params, state.opt_state))]
     state, _ = step(state, batch)
@@ -268,7 +270,7 @@ def test_a_donating_step_makes_no_array_as_large_as_the_parameters(optimizer: Op
 def test_a_state_of_ones_own_stays_as_it_is() -> None:
     net, optimizer = linear(2), momentum(0.1)
     params, _ = net.init(make_key(0), (3,))
-    state = start(params, optimizer, make_key(0))
+    state = init_state(params, optimizer, make_key(0))
     before = copy_state(state)
     step = make_step(net, softmax_cross_entropy(), optimizer, donate=True)
     step(copy_state(state), Batch(np.ones((2, 3), np.float32), np.array([0, 1])))
@@ -283,7 +285,7 @@ def test_what_takes_a_gradients_place_counts_in_place_too() -> None:
     batch = Batch(np.zeros((2, 3), np.float32), np.array([0, 1]))  # the data loss has no gradient
     for penalty, moves in ((l2(1.0), True), (attrs.evolve(l2(1.0), grad=np.zeros_like), False)):
         step = make_step(net, softmax_cross_entropy(), optimizer, {"weight": penalty}, donate=True)
-        state, _ = step(copy_state(start(params, optimizer, make_key(0))), batch)
+        state, _ = step(copy_state(init_state(params, optimizer, make_key(0))), batch)
         assert tree.equal(state.params, params) != moves
 
 
@@ -294,27 +296,31 @@ def test_arrays_that_others_see_are_not_given_up() -> None:
     outside.flags.writeable = False
     params = LinearParams(outside[:3])
     with pytest.raises(ValueError, match="copy_state makes such a state"):
-        step(start(params, optimizer, make_key(0)), Batch(np.ones((1, 3), np.float32), np.array([0])))
+        step(init_state(params, optimizer, make_key(0)), Batch(np.ones((1, 3), np.float32), np.array([0])))
 
 
 def test_an_array_that_stands_in_two_places_is_not_given_up() -> None:
     """A velocity that is the parameters' own array would be written to twice."""
     params, _ = linear(2, bias=False).init(make_key(0), (3,))
     step = make_step(linear(2, bias=False), softmax_cross_entropy(), momentum(0.1), donate=True)
-    state = attrs.evolve(start(params, momentum(0.1), make_key(0)), opt_state=params)
+    state = init_state(params, momentum(0.1), make_key(0))
+    state = attrs.evolve(state, opt_state=(attrs.evolve(state.opt_state[0], velocity=params), ()))
     with pytest.raises(ValueError, match="copy_state makes such a state"):
         step(state, Batch(np.ones((1, 3), np.float32), np.array([0])))
 
 
-def test_an_optimizer_without_a_twin_is_followed_as_it_is() -> None:
+def test_an_optimizer_without_a_kernel_is_followed_as_it_is() -> None:
     plain = momentum(0.1)
-    own = attrs.evolve(plain, update=lambda g, v, w, step: plain.update(g, v, w, step))
+    own = attrs.evolve(plain, update=lambda g, v, w, now: plain.pure_update(g, v, w, now))
     params, _ = linear(2).init(make_key(0), (3,))
-    state = start(params, own, make_key(0))
     batch = Batch(np.ones((1, 3), np.float32), np.array([0]))
-    after, _ = make_step(linear(2), softmax_cross_entropy(), own, donate=True)(state, batch)
-    assert tree.equal(state.params, params)
-    assert not tree.equal(after.params, params)
+    followed, known = (copy_state(init_state(params, optimizer, make_key(0))) for optimizer in (own, plain))
+    for _ in range(3):
+        followed, _ = make_step(linear(2), softmax_cross_entropy(), own, donate=True)(followed, batch)
+        known, _ = make_step(linear(2), softmax_cross_entropy(), plain, donate=True)(known, batch)
+    for a, b in zip(tree.leaves(followed.params), tree.leaves(known.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    assert not tree.equal(followed.params, params)
 
 
 @pytest.mark.usefixtures("as_users_run")
@@ -329,20 +335,20 @@ def test_a_gradient_of_the_wrong_shape_is_refused_in_place_too() -> None:
     with pytest.raises(
         ShapeError, match=r"scale: expected the gradient of params\.weight of shape \(1, 3\), got shape \(2, 3\)"
     ):
-        step(copy_state(start(params, sgd(0.1), make_key(0))), batch)
+        step(copy_state(init_state(params, sgd(0.1), make_key(0))), batch)
 
 
 def test_an_update_around_another_is_followed_in_place_too() -> None:
     inner = sgd(1.0)
 
-    @functools.wraps(inner.update)
-    def still(grads: object, opt_state: object, params: object, step: int) -> tuple[object, object]:
-        return params, opt_state
+    @functools.wraps(inner.pure_update)
+    def still(grads: object, opt_state: object, params: object, now: object) -> tuple[object, object]:
+        return tree.map(np.zeros_like, grads), opt_state
 
     optimizer = attrs.evolve(inner, update=still)
     params, _ = linear(3).init(make_key(0), (2,))
     step = make_step(linear(3), softmax_cross_entropy(), optimizer, donate=True)
-    after, _ = step(copy_state(start(params, optimizer, make_key(0))), batch_of(make_key(1), 4, np.float32))
+    after, _ = step(copy_state(init_state(params, optimizer, make_key(0))), batch_of(make_key(1), 4, np.float32))
     assert tree.equal(after.params, params)
 
 
@@ -358,7 +364,7 @@ def test_parameters_that_are_one_array_are_a_tree_too(optimizer: Optimizer, widt
     net = chain(factors, linear(3))
     params, _ = net.init(make_key(0), (width,))
     batch = Batch(normal(make_key(1), (5, width)), np.array([0, 1, 2, 0, 1]))
-    plain = start(params, optimizer, make_key(0))
+    plain = init_state(params, optimizer, make_key(0))
     given_up = copy_state(plain)
     plain, _ = make_step(net, softmax_cross_entropy(), optimizer)(plain, batch)
     given_up, _ = make_step(net, softmax_cross_entropy(), optimizer, donate=True)(given_up, batch)
@@ -379,7 +385,7 @@ def test_a_gradient_in_another_trees_order_is_refused_in_place_too() -> None:
         lambda p, x, dy, *, need_dx=True: ((dy.sum(axis=0), (x * dy).sum(axis=0)), dy * p.a),
     )
     params, _ = swapped.init(make_key(0), (2,))
-    state = copy_state(start(params, momentum(0.1), make_key(0)))
+    state = copy_state(init_state(params, momentum(0.1), make_key(0)))
     batch = Batch(np.ones((3, 2), np.float32), np.zeros((3, 2), np.float32))
     with pytest.raises(ShapeError, match="swapped: expected a gradient that is a tree like params, got a tuple"):
         make_step(swapped, mean_squared_error(), momentum(0.1), donate=True)(state, batch)
@@ -391,7 +397,7 @@ def test_one_donating_step_serves_states_of_any_size_and_dtype(optimizer: Optimi
     step = make_step(net, mean_squared_error(), optimizer, donate=True)
     for width, dtype in ((200, np.float32), (400, np.float32), (400, np.float64), (20, np.float32)):
         params = tree.map(lambda a, d=dtype: a.astype(d), net.init(make_key(0), (width,))[0])
-        state = start(params, optimizer, make_key(0))
+        state = init_state(params, optimizer, make_key(0))
         batch = Batch(normal(make_key(1), (64, width), dtype), normal(make_key(2), (64, 300), dtype))
         expected, _ = make_step(net, mean_squared_error(), optimizer)(state, batch)
         given, _ = step(copy_state(state), batch)
@@ -403,9 +409,9 @@ def test_another_optimizers_state_is_refused_before_anything_is_written() -> Non
     batch = batch_of(make_key(1), 4, np.float32)
     for own, other, got in (
         (momentum(0.1), sgd(0.1), "got no arrays"),
-        (sgd(0.1), nesterov(0.1), "expected no arrays, got weight float32"),
+        (sgd(0.1), nesterov(0.1), "expected no arrays, got [0].velocity.weight float32"),
     ):
-        state = copy_state(start(params, other, make_key(0)))
+        state = copy_state(init_state(params, other, make_key(0)))
         with pytest.raises(ValueError, match=r"opt_state is none of .* for these parameters") as error:
             make_step(linear(3), softmax_cross_entropy(), own, donate=True)(state, batch)
         assert got in str(error.value)
@@ -420,20 +426,21 @@ def test_a_state_whose_update_was_cut_off_is_not_taken_again() -> None:
     class Breaks:
         armed = True
 
-        def __call__(self, step: int) -> float:
+        def __call__(self, w: np.ndarray) -> np.ndarray:
             if self.armed:
                 raise KeyboardInterrupt
-            return 0.1
+            return np.zeros_like(w)
 
-    rate = Breaks()
+    gradient = Breaks()
     params, _ = linear(3).init(make_key(0), (2,))
-    optimizer, batch = sgd(rate), batch_of(make_key(1), 4, np.float32)
-    step = make_step(linear(3), softmax_cross_entropy(), optimizer, donate=True)
-    state, kept = (copy_state(start(params, optimizer, make_key(0))) for _ in range(2))
+    optimizer, batch = sgd(0.1), batch_of(make_key(1), 4, np.float32)
+    penalties = {"weight": Penalty("breaks", 1.0, lambda w: 0.0, gradient)}
+    step = make_step(linear(3), softmax_cross_entropy(), optimizer, penalties, donate=True)
+    state, kept = (copy_state(init_state(params, optimizer, make_key(0))) for _ in range(2))
     with pytest.raises(KeyboardInterrupt):
         step(state, batch)
     assert not any(array.flags.writeable for array in tree.leaves(state.params))
-    rate.armed = False
+    gradient.armed = False
     with pytest.raises(ValueError, match="the update of this state was cut off"):
         step(state, batch)
     after, _ = step(kept, batch)
@@ -450,7 +457,7 @@ def test_a_penaltys_own_array_stays_as_it_is(donate: bool) -> None:
     penalty = Penalty("linear", 1.0, lambda w: float(w.sum()), lambda w: ones)
     params, _ = linear(3).init(make_key(0), (2,))
     step = make_step(linear(3), softmax_cross_entropy(), sgd(0.1), {"weight": penalty}, donate=donate)
-    state = copy_state(start(params, sgd(0.1), make_key(0)))
+    state = copy_state(init_state(params, sgd(0.1), make_key(0)))
     for _ in range(2):
         state, _ = step(state, batch_of(make_key(1), 4, np.float32))
     assert (ones == 1).all()
@@ -463,7 +470,7 @@ def test_a_penaltys_gradient_of_another_dtype_is_refused(donate: bool) -> None:
     params, _ = linear(3).init(make_key(0), (2,))
     step = make_step(linear(3), softmax_cross_entropy(), sgd(0.1), {"weight": penalty}, donate=donate)
     with pytest.raises(ShapeError, match="dtype float64"):
-        step(copy_state(start(params, sgd(0.1), make_key(0))), batch_of(make_key(1), 4, np.float32))
+        step(copy_state(init_state(params, sgd(0.1), make_key(0))), batch_of(make_key(1), 4, np.float32))
 
 
 def test_a_pure_step_follows_the_schedule() -> None:
@@ -472,7 +479,7 @@ def test_a_pure_step_follows_the_schedule() -> None:
     moved = []
     for step in (0, 3):
         optimizer = sgd(lambda n: 0.1 * 2**n)
-        state = attrs.evolve(start(params, optimizer, make_key(0)), step=step)
+        state = attrs.evolve(init_state(params, optimizer, make_key(0)), step=step)
         after, _ = make_step(linear(3), softmax_cross_entropy(), optimizer)(state, batch)
         moved.append(after.params.weight - params.weight)
     np.testing.assert_allclose(moved[1], 8 * moved[0], rtol=1e-5)
@@ -494,7 +501,7 @@ def test_an_evaluation_refuses_what_a_step_refuses() -> None:
 def test_a_seed_is_no_key() -> None:
     params, _ = linear(3).init(make_key(0), (2,))
     with pytest.raises(TypeError, match=r"expected a key \(make_key\(0\) makes the one of the seed 0\), got 1"):
-        start(params, sgd(0.1), 1)
+        init_state(params, sgd(0.1), 1)
 
 
 def test_a_batch_comes_back_as_read_only_as_before() -> None:
@@ -517,8 +524,8 @@ def test_a_gradient_of_another_structure_is_refused() -> None:
 
 @pytest.mark.usefixtures("as_users_run")
 def test_an_optimizer_that_makes_other_arrays_is_named() -> None:
-    widening = attrs.evolve(sgd(0.1), update=lambda g, s, p, step: (tree.map(lambda w: w.astype(np.float64), p), s))
+    widening = attrs.evolve(sgd(0.1), update=lambda g, s, p, now: (tree.map(lambda w: w.astype(np.float64), g), s))
     params, _ = linear(3).init(make_key(0), (2,))
     step = make_step(linear(3), softmax_cross_entropy(), widening)
     with pytest.raises(ShapeError, match=r"sgd's update of weight: expected float32 of shape \(2, 3\), got float64"):
-        step(start(params, widening, make_key(0)), batch_of(make_key(1), 4, np.float32))
+        step(init_state(params, widening, make_key(0)), batch_of(make_key(1), 4, np.float32))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from funcnet import tree
+from funcnet.combinators import chain
 from funcnet.data.batches import batches, normalization
 from funcnet.data.dataset import Dataset, Split
 from funcnet.data.glyphs import glyphs_dataset
-from funcnet.layer import AnyLayer, chain
+from funcnet.engines.running import copy_state, evaluate, make_step
+from funcnet.layer import AnyLayer
 from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten
@@ -17,7 +19,7 @@ from funcnet.losses import Loss, mean_squared_error, softmax_cross_entropy
 from funcnet.optimizers import momentum, sgd
 from funcnet.penalties import l2
 from funcnet.random import fold_in, make_key, normal
-from funcnet.step import Batch, TrainState, copy_state, evaluate, make_grad, make_step, start
+from funcnet.step import Batch, TrainState, init_state, make_grad
 from funcnet.training import DivergenceError, EpochRecord, train
 
 NET = chain(flatten(), linear(32), relu(), linear(10))
@@ -29,7 +31,7 @@ LEAST = {"loss": LOSS, "optimizer": OPTIMIZER, "epochs": 1, "batch_size": 20}
 
 
 def begin(net: AnyLayer = NET, in_shape: tuple[int, ...] = (28, 28)) -> TrainState:
-    return start(net.init(make_key(1), in_shape)[0], OPTIMIZER, make_key(2))
+    return init_state(net.init(make_key(1), in_shape)[0], OPTIMIZER, make_key(2))
 
 
 def run(state: TrainState, epochs: int, **changes: object) -> list[EpochRecord]:
@@ -74,7 +76,7 @@ def test_gradient_norms_are_of_examples_spread_over_the_set_with_and_without_pen
 
 def test_between_tenth_steps_penalties_are_those_last_summed_up() -> None:
     seen = []
-    run(begin(), 1, batch_size=10, watch=lambda place, metrics: seen.append(metrics.penalties))
+    run(begin(), 1, batch_size=10, callback=lambda place, metrics: seen.append(metrics.penalties))
     assert len(seen) == 21
     for begun in (0, 10):
         assert all(penalties == seen[begun] for penalties in seen[begun : begun + 10])
@@ -86,6 +88,7 @@ def test_a_record_says_what_it_was_trained_with() -> None:
     assert record.settings == (
         ("optimizer", "momentum(0.9), batches of 20"),
         ("penalties", "l2(0.001) on [1].weight, l2(0.01) on [3].weight"),
+        ("engine", "numpy"),
     )
 
 
@@ -95,7 +98,7 @@ def test_what_is_no_state_optimizer_or_data_set_is_refused() -> None:
         ("an optimizer is made by a call", lambda: train(NET, begin(), DATA, **{**LEAST, "optimizer": sgd})),
         ("train takes a TrainState", lambda: train(NET, begin().params, DATA, **LEAST)),
         ("train takes a Dataset", lambda: train(NET, begin(), DATA.train, **LEAST)),
-        ("an optimizer is made by a call", lambda: start(begin().params, sgd, make_key(0))),
+        ("an optimizer is made by a call", lambda: init_state(begin().params, sgd, make_key(0))),
         ("an optimizer is made by a call", lambda: make_step(NET, LOSS, sgd)),
     ):
         with pytest.raises(TypeError, match=message):
@@ -142,7 +145,7 @@ def test_an_array_that_stays_zero_has_no_update_ratio() -> None:
     net = linear(1)
     params = tree.map(np.zeros_like, net.init(make_key(0), (3,))[0])
     (record,) = train(
-        net, start(params, OPTIMIZER, make_key(0)), Dataset("zeros", split, split, ()),
+        net, init_state(params, OPTIMIZER, make_key(0)), Dataset("zeros", split, split, ()),
         loss=mean_squared_error(), optimizer=OPTIMIZER, epochs=1, batch_size=2,
     )  # fmt: skip
     assert record.update_ratios == ()
@@ -150,7 +153,7 @@ def test_an_array_that_stays_zero_has_no_update_ratio() -> None:
 
 def test_the_running_mean_weighs_every_example_the_same() -> None:
     met = []
-    (record,) = run(begin(), 1, watch=lambda step, metrics: met.append((step, metrics)))
+    (record,) = run(begin(), 1, callback=lambda step, metrics: met.append((step, metrics)))
     assert [step for step, _ in met] == list(range(1, 12))
     assert [m.examples for _, m in met] == [20] * 10 + [5]
     mean = sum(m.data_loss * m.examples for _, m in met) / 205
@@ -168,7 +171,7 @@ def test_penalties_are_summed_up_in_every_tenth_step_and_stand_for_those_after_i
     for batch in batches(DATA.train, 20, normalize=normalization(DATA.train.x), key=fold_in(state.key, 0)):
         state, met = step(state, batch)
         states.append(met)
-    run(begin(), 1, watch=lambda step, metrics: sums.append(metrics))
+    run(begin(), 1, callback=lambda step, metrics: sums.append(metrics))
     assert len(sums) == len(states) == 11
     for place, (watched, exact) in enumerate(zip(sums, states, strict=True)):
         for a, b in zip(watched.penalties, states[place - place % 10].penalties, strict=True):
@@ -226,7 +229,7 @@ def test_an_interruption_leaves_the_last_record_whole() -> None:
             raise KeyboardInterrupt
 
     records = train(
-        NET, begin(), DATA, loss=LOSS, optimizer=OPTIMIZER, penalties=PENALTIES, epochs=3, batch_size=20, watch=watch
+        NET, begin(), DATA, loss=LOSS, optimizer=OPTIMIZER, penalties=PENALTIES, epochs=3, batch_size=20, callback=watch
     )
     done = [next(records)]
     with pytest.raises(KeyboardInterrupt):
@@ -272,7 +275,7 @@ def test_numbers_are_predicted_as_well_as_classes() -> None:
 
 def test_divergence_is_said_and_stops() -> None:
     huge = momentum(1e25)
-    state = start(NET.init(make_key(1), (28, 28))[0], huge, make_key(2))
+    state = init_state(NET.init(make_key(1), (28, 28))[0], huge, make_key(2))
     with (
         np.errstate(all="ignore"),
         pytest.raises(
@@ -285,7 +288,7 @@ def test_divergence_is_said_and_stops() -> None:
 
 def test_divergence_at_the_last_step_is_no_finished_epoch() -> None:
     sudden = momentum(lambda step: 1e-3 if step < 10 else 1e30)
-    state = start(NET.init(make_key(1), (28, 28))[0], sudden, make_key(2))
+    state = init_state(NET.init(make_key(1), (28, 28))[0], sudden, make_key(2))
     with np.errstate(all="ignore"), pytest.raises(DivergenceError, match="at step 11 of epoch 1"):
         run(state, 1, optimizer=sudden)
 
@@ -330,7 +333,7 @@ def test_an_empty_testing_set_is_refused() -> None:
 
 def test_the_rate_of_an_epoch_is_that_of_its_last_step() -> None:
     optimizer = sgd(lambda step: 0.001 * (step + 1))
-    state = start(begin().params, optimizer, make_key(2))
+    state = init_state(begin().params, optimizer, make_key(2))
     (record,) = run(state, 1, optimizer=optimizer)
     assert record.learning_rate == pytest.approx(0.011)  # of 11 steps
 
@@ -343,6 +346,6 @@ def test_what_training_cannot_start_with_is_said_at_the_call() -> None:
         train(NET, begin(), DATA, loss=softmax_cross_entropy, optimizer=OPTIMIZER, epochs=1, batch_size=20)
     with pytest.raises(ValueError, match="opt_state is none of momentum"):
         train(
-            NET, start(begin().params, sgd(0.1), make_key(0)), DATA,
+            NET, init_state(begin().params, sgd(0.1), make_key(0)), DATA,
             loss=LOSS, optimizer=OPTIMIZER, epochs=1, batch_size=20,
         )  # fmt: skip

@@ -80,7 +80,7 @@ def test_records_cannot_be_changed() -> None:
 
 
 def test_a_record_holds_nothing_but_arrays() -> None:
-    with pytest.raises(TypeError, match="a record holds NumPy arrays, got list"):
+    with pytest.raises(TypeError, match="a record holds arrays, got list"):
         LinearParams([[1.0]])
 
 
@@ -206,7 +206,7 @@ def test_a_number_of_numpys_is_an_array_of_no_axes() -> None:
 
 @pytest.mark.usefixtures("as_users_run")
 def test_a_list_is_no_array() -> None:
-    with pytest.raises(TypeError, match=r"a record holds NumPy arrays, got list: \[1, 2\]"):
+    with pytest.raises(TypeError, match=r"a record holds arrays, got list: \[1, 2\]"):
         tree.readonly_view([1, 2])
 
 

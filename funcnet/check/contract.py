@@ -16,6 +16,7 @@ from funcnet.tree import Tree
 __all__ = [
     "expect_array",
     "expect_finite",
+    "expect_gradient",
     "expect_like",
     "expect_number",
     "expect_pair",
@@ -59,10 +60,16 @@ def expect_finite(claim: Claim, where: str, value: Any) -> None:
         raise claim.refuted("finite inputs give NaN or infinity", where=where)
 
 
-def expect_number(claim: Claim, where: str, value: object) -> None:
-    """Refute the claim unless ``value`` is a finite Python float."""
-    if not isinstance(value, float) or isinstance(value, np.generic):
-        raise claim.refuted("a value is no Python float", where=where, detail=f"it is a {type(value).__name__}")
+def expect_number(claim: Claim, where: str, value: object, dtype: Any = None) -> None:
+    """Refute the claim unless ``value`` is one finite number: a Python float, or an array of no axes.
+
+    With a ``dtype``, such an array has it.
+    """
+    array = isinstance(value, np.ndarray | np.generic) and np.ndim(value) == 0
+    if not array and not isinstance(value, float):
+        raise claim.refuted("a value is no single number", where=where, detail=f"it is a {type(value).__name__}")
+    if array and dtype is not None:
+        expect_array(claim, where, np.asarray(value), (), dtype)
     expect_finite(claim, where, value)
 
 
@@ -70,10 +77,29 @@ def expect_like(claim: Claim, name: str, given: Tree, wanted: Tree, batch: int =
     """Refute the claim unless ``given`` is a tree like ``wanted``, with the shapes and dtypes of its arrays."""
     try:
         tree.map(lambda a, _: a, wanted, given)
+        tree.map(lambda a, _: a, given, wanted)
     except (ValueError, TypeError) as error:
         raise claim.refuted("a tree has another structure", where=name, detail=str(error)) from error
     for (path, leaf), (_, other) in zip(tree.named_leaves(given), tree.named_leaves(wanted), strict=True):
         expect_array(claim, path_in(name, path), leaf, other.shape, other.dtype, batch)
+
+
+def expect_gradient(claim: Claim, name: str, given: Tree, params: Tree, batch: int = 0) -> None:
+    """Refute the claim unless ``given`` is a tree like what is trained of ``params``, with None for all else."""
+    wanted = tree.trained(params)
+    try:
+        paths = [path for path, _ in tree.named_leaves(given)]
+    except TypeError:  # no tree: expect_like says so
+        paths = []
+    everything, trained = ([path for path, _ in tree.named_leaves(node)] for node in (params, wanted))
+    for path in everything:
+        if path in paths and path not in trained:
+            raise claim.refuted(
+                "what is not trained has a gradient",
+                where=path_in(name, path),
+                cause="array_field(trained=False) or frozen(...) says that it is not trained: its gradient is None",
+            )
+    expect_like(claim, name, given, wanted, batch)
 
 
 def expect_tree(claim: Claim, name: str, node: Any) -> None:

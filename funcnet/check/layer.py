@@ -5,26 +5,35 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
 
 from funcnet import random, tree
-from funcnet.check.contract import expect_array, expect_finite, expect_like, expect_pair, expect_tree, moved, path_in
+from funcnet.check.contract import (
+    expect_array,
+    expect_finite,
+    expect_gradient,
+    expect_like,
+    expect_pair,
+    expect_tree,
+    moved,
+    path_in,
+)
 from funcnet.check.gradients import Gradient, prove_gradient
-from funcnet.check.in_place import prove_layer_in_place
+from funcnet.check.jax_oracle import prove_by_jax
+from funcnet.check.kernels import prove_layer_kernel
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckError, CheckReport, Claim, Property, call_again, expect_subject, reproducible
-from funcnet.layer import AnyLayer, Layer, make_predict
+from funcnet.layer import AnyLayer, Layer, run_forward
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, describe, whole_number
 from funcnet.tree import Tree, freeze
 
 __all__ = ["check_layer"]
 
-_OTHER_WAY = "what is bound to params (with_bound) computes otherwise, or writes over what others hold"
 _HIDDEN_STATE = "hidden state: vjp reads something that forward left behind outside its residuals"
 
 
@@ -36,24 +45,29 @@ def check_layer(
     batch: int = 3,
     draw: Callable[[Key, Shape], Array] = random.normal,
     mixes_examples: bool = False,
+    oracle: Literal["jax"] | None = None,
 ) -> CheckReport:
     """Prove a layer, or a whole network, on one random case: inputs (batch, *in_shape) and parameters near init's.
 
     What is proven, in this order:
 
     - purity: arguments and captured arrays stay as they are, bit for bit; the same call gives the same bits, also after
-      calls with other inputs; no global random state is touched; no writable result shares memory with anything; and
-      what ``make_predict`` makes of the layer gives the same bits as forward.
+      calls with other inputs; no global random state is touched; no writable result shares memory with anything. A
+      layer that draws gives the same bits for the same key.
     - shapes and dtypes: init's out_shape is what forward makes; float32 in gives float32 out, and so does float64;
-      gradients are trees like the parameters, and the same with ``need_dx=False``.
+      gradients are trees like the parameters, with None for what is not trained, and the same with ``need_dx=False``.
+    - predict: what forward gives, where the layer says nothing else; pure, and of each example by itself, everywhere.
+    - advance: moves only what is not trained, and keeps structure, shapes and dtypes.
     - the vjp against extrapolated central differences in float64, each with an estimate of its own error, entry by
       entry (of up to 64 entries an array, drawn with the key), and against the complex step where forward takes complex
       numbers and is analytic. Kinks are kept away from, and the report says so.
     - the adjoint identity along random directions through all entries.
     - linearity of the vjp in dy; and the same numbers from arrays that lie in memory in another order.
-    - the same numbers in place: over arrays that are given up, and as gradients added onto what is there.
+    - the same numbers from the NumPy engine's kernels, over arrays that are given up, and as gradients added onto what
+      is there.
     - batch additivity: the gradients of a batch are the sums of those of its parts, and those of no examples zero.
     - float32 against float64, within the rounding errors of sums of that size.
+    - with ``oracle="jax"``, the vjp against ``jax.vjp`` of the pure forward function, all entries of all gradients.
 
     Args:
         layer: the layer.
@@ -63,18 +77,25 @@ def check_layer(
         draw: ``draw(key, shape) -> x`` draws the inputs: for layers whose domain is not all real numbers, and to try
             others than standard normal ones, such as large ones.
         mixes_examples: whether the output of one example depends on the others (as in batch normalization), so that
-            batches cannot be taken apart, nor be empty. Then try several ``batch``.
+            batches cannot be taken apart, nor be empty. Then try several ``batch``. Dropout's output depends on an
+            example's place in the batch, so the same holds for it.
+        oracle: ``"jax"`` for a second proof by JAX, which must be installed. The pure functions must be ones that JAX
+            can trace, as those of the library are.
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
         TypeError: for what is no layer or no key.
-        ValueError: for a batch below 1.
+        ValueError: for a batch below 1, or an oracle that is none.
+        ImportError: for an oracle that is not installed.
     """
     expect_subject("check_layer", Layer, layer, key)
+    if oracle not in (None, "jax"):
+        raise ValueError(f'the oracle of a check is "jax" or None, got {oracle!r}')
     batch = whole_number("the batch of a check", batch, 1)
     in_shape = tuple(in_shape)
     options: dict[str, object] = {"draw": draw} if draw is not random.normal else {}
     options |= {"mixes_examples": True} if mixes_examples else {}
+    options |= {"oracle": oracle} if oracle else {}
     call = call_again("check_layer", layer, in_shape, batch=batch, key=key, **options)
     claim = Claim(layer.name, f"a batch of {batch} x {describe(in_shape)}", key, call)
     with reproducible(claim):
@@ -90,9 +111,12 @@ def check_layer(
                 *_prove_derivative(case, within64),
                 _prove_linearity(case, within64),
                 _prove_layout(case, within64),
-                prove_layer_in_place(claim, layer, case.params, case.x, case.dy, within64),
+                _prove_predict(case, within64),
+                *(() if layer.pure_advance is None else (_prove_advance(case),)),
+                prove_layer_kernel(claim, layer, case.params, case.x, case.dy, case.draws, within64),
                 *(() if mixes_examples else (_prove_additivity(case, within64), _prove_empty_batch(case))),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
+                *(() if oracle is None else (prove_by_jax(claim, layer, case.params, case.x, case.dy, within64),)),
             ),
         )
 
@@ -108,6 +132,20 @@ class _Case:
     dy: Array
     key: Key
 
+    @property
+    def draws(self) -> Key:
+        """What a layer that draws is given."""
+        return random.fold_in(self.key, 3)
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
+        """The layer's forward, with the key where it draws."""
+        return self.layer.forward(params, x, self.draws)
+
+    def output(self, params: Tree, x: Array) -> Array:
+        """The output of the pure function, for whoever calls it often."""
+        with np.errstate(all="ignore"):
+            return run_forward(self.layer, params, x, self.draws)[0]
+
     def cast(self, dtype: Any) -> _Case:
         """The same case in another precision."""
         params, x, dy = tree.map(lambda a: a.astype(dtype), (self.params, self.x, self.dy))
@@ -120,8 +158,8 @@ class _Case:
     def numbers(self, jiggle: Jiggle = lambda node: node) -> Numbers:
         """Output and gradients by their names: y, dx, dparams.weight."""
         params, x, dy = jiggle(self.params), jiggle(self.x), jiggle(self.dy)
-        y, residuals = self.layer.forward(params, x)
-        dparams, dx = self.layer.vjp(params, _jiggled(residuals, jiggle), dy)
+        y, residuals = run_forward(self.layer, params, x, self.draws)
+        dparams, dx = self.layer.pure_vjp(params, _jiggled(residuals, jiggle), dy)
         return _named(y, dparams, dx)
 
 
@@ -191,14 +229,14 @@ def _prove_empty_batch(case: _Case) -> Property:
 
 def _expect_results(case: _Case) -> tuple[Tree, Any]:
     claim, dtype = case.claim, case.x.dtype
-    y, residuals = case.layer.forward(case.params, case.x)
+    y, residuals = case.forward(case.params, case.x)
     expect_array(claim, "y", y, case.dy.shape, dtype)
     expect_finite(claim, "y", y)
     dparams, dx = case.layer.vjp(case.params, residuals, case.dy)
     if dx is None:
         raise claim.refuted("vjp gives no dx, which it was asked for")
     expect_array(claim, "dx", dx, case.x.shape, dtype)
-    expect_like(claim, "dparams", dparams, case.params, len(case.x))
+    expect_gradient(claim, "dparams", dparams, case.params, len(case.x))
     return dparams, residuals
 
 
@@ -207,25 +245,26 @@ def _prove_purity(case: _Case) -> Property:
     calls = 0
     for part in (case.cast(np.float32), case):
         arguments = {"params": part.params, "x": part.x}
-        called = call_purely(claim, "forward", layer.forward, arguments)
-        y, residuals = expect_pair(claim, "forward", called, "(y, residuals)")
+        keyed = {**arguments, "key": part.draws} if layer.draws else arguments
+        expect_pair(claim, "forward", call_purely(claim, "forward", layer.pure_forward, keyed), "(y, residuals)")
+        y, residuals = part.forward(part.params, part.x)
         expect_array(claim, "y", y, part.dy.shape, part.x.dtype)
-        predicted = call_purely(claim, "predict", make_predict(layer, part.params), {"x": part.x})
-        same_bits(claim, "predict gives other bits than forward", state({"y": y}), state({"y": predicted}), _OTHER_WAY)
+        predicted = call_purely(claim, "predict", layer.predict, arguments)
+        expect_array(claim, "the y of predict", predicted, part.dy.shape, part.x.dtype)
         vjp_arguments = {"params": part.params, "residuals": residuals, "dy": part.dy}
-        called = call_purely(claim, "vjp", layer.vjp, vjp_arguments)
-        dparams, dx = expect_pair(claim, "vjp", called, "(dparams, dx)")
-        call_purely(claim, "vjp with need_dx=False", functools.partial(layer.vjp, need_dx=False), vjp_arguments)
+        expect_pair(claim, "vjp", call_purely(claim, "vjp", layer.pure_vjp, vjp_arguments), "(dparams, dx)")
+        dparams, dx = layer.vjp(part.params, residuals, part.dy)
+        call_purely(claim, "vjp with need_dx=False", functools.partial(layer.pure_vjp, need_dx=False), vjp_arguments)
         _expect_unshared(attrs.evolve(part, x=part.x.copy(), dy=part.dy.copy()))
         # Other batches go through in between: neither may what was returned change, nor what is computed from it.
         results = {"y": y, "dparams": dparams, "dx": dx}
         kept = state(results)
-        other_y, other_residuals = layer.forward(part.params, freeze(part.x[::-1] / 2))
+        other_y, other_residuals = part.forward(part.params, freeze(part.x[::-1] / 2))
         other = layer.vjp(part.params, other_residuals, part.dy)
         same_bits(claim, "a later call changes what an earlier one returned", kept, state(results), "memory used again")
         later = {"y": other_y, "gradients": other}
         expect_unshared(claim, "a later call", later, results, cause="memory used again")
-        layer.forward(part.params, part.x[:1])
+        part.forward(part.params, part.x[:1])
         broken = "vjp depends on which forward ran last"
         try:
             dparams, dx = layer.vjp(part.params, residuals, part.dy)
@@ -238,10 +277,10 @@ def _prove_purity(case: _Case) -> Property:
 
 def _expect_unshared(case: _Case) -> None:
     """Of arrays that can be written to, as a user's own can: what is returned must not be a way to do that."""
-    y, residuals = case.layer.forward(case.params, case.x)
+    y, residuals = case.forward(case.params, case.x)
     arguments = {"params": case.params, "x": case.x, "residuals": residuals}
     expect_unshared(case.claim, "forward", {"y": y}, arguments)
-    expect_unshared(case.claim, "predict", {"y": make_predict(case.layer, case.params)(case.x)}, arguments)
+    expect_unshared(case.claim, "predict", {"y": case.layer.predict(case.params, case.x)}, arguments)
     dparams, dx = case.layer.vjp(case.params, residuals, case.dy)
     expect_unshared(case.claim, "vjp", {"dparams": dparams, "dx": dx}, {**arguments, "dy": case.dy, "y": y})
 
@@ -257,15 +296,82 @@ def _tolerances(case: _Case) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _prove_derivative(case: _Case, within: dict[str, float]) -> tuple[Property, ...]:
-    layer = case.layer
-    _, residuals = layer.forward(case.params, case.x)
-    dparams, dx = layer.vjp(case.params, residuals, case.dy)
-    inputs = _Inputs(case.params, case.x)
+    _, residuals = case.forward(case.params, case.x)
+    dparams, dx = case.layer.vjp(case.params, residuals, case.dy)
+    inputs = _Inputs(tree.trained(case.params), case.x)
+    all_trained = len(tree.leaves(inputs.params)) == len(tree.leaves(case.params))
+
+    def with_fixed(params: Tree) -> Tree:
+        return params if all_trained else tree.combine(params, _like(params, case.params))
+
     rounding = {path: within["dx" if path == "x" else f"d{path}"] for path, _ in tree.named_leaves(inputs)}
     gradient = Gradient(
-        lambda at: layer.forward(at.params, at.x)[0], inputs, case.dy, _Inputs(dparams, dx), rounding, len(case.x)
+        lambda at: case.output(with_fixed(at.params), at.x),
+        inputs,
+        case.dy,
+        _Inputs(dparams, dx),
+        rounding,
+        len(case.x),
     )
     return prove_gradient(case.claim, gradient, random.fold_in(case.key, 1))
+
+
+def _like(params: Tree, fixed: Tree) -> Tree:
+    """What is not trained, in the dtype of what is: complex numbers, where the complex step is tried."""
+    dtype = next((leaf.dtype for leaf in tree.leaves(params)), None)
+    return fixed if dtype is None else tree.map(lambda leaf: leaf.astype(dtype), fixed)
+
+
+def _prove_predict(case: _Case, within: dict[str, float]) -> Property:
+    """Of each example by itself; and what forward gives, where no layer inside says otherwise."""
+    layer, params, x = case.layer, case.params, case.x
+    whole = layer.predict(params, x)
+    parts = np.concatenate([layer.predict(params, x[i : i + 1]) for i in range(len(x))])
+    bound = {
+        "y of predict": 4 * within["y"] + 64 * float(np.finfo(np.float64).eps) * float(np.abs(whole).max(initial=1))
+    }
+    held = Property("predict", 0)
+    if layer.pure_predict is not None:
+        held = agree(
+            case.claim,
+            "predict",
+            "predict answers an example otherwise in another batch",
+            got={"y of predict": whole},
+            wanted={"y of predict": parts},
+            within=bound,
+            cause="inference should know one example at a time",
+        )
+    if not _predicts_as_forward(layer):
+        return held
+    return agree(
+        case.claim,
+        "predict",
+        "predict gives other numbers than forward",
+        got={"y of predict": whole},
+        wanted={"y of predict": case.forward(params, x)[0]},
+        within=bound,
+    )
+
+
+def _predicts_as_forward(layer: AnyLayer) -> bool:
+    """Whether no layer inside has a predict of its own."""
+    if layer.kind:
+        return all(_predicts_as_forward(child) for _, child in layer.children)
+    return layer.pure_predict is None
+
+
+def _prove_advance(case: _Case) -> Property:
+    """What is trained stays as it is, and the rest keeps its structure, shapes and dtypes."""
+    claim, compared = case.claim, 0
+    for part in (case.cast(np.float32), case):
+        _, residuals = part.forward(part.params, part.x)
+        arguments = {"params": part.params, "residuals": residuals}
+        moved_on = call_purely(claim, "advance", part.layer.advance, arguments)
+        expect_like(claim, "advance's params", moved_on, part.params)
+        before, after = (state({"params": tree.trained(node)}) for node in (part.params, moved_on))
+        same_bits(claim, "advance moves what is trained", before, after, "that is the optimizer's to move")
+        compared += len(tree.leaves(part.params))
+    return Property("advance", compared)
 
 
 @attrs.frozen(eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 from funcnet import random
 from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
+from funcnet.check.kernels import prove_loss_kernel
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits, state
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
@@ -50,9 +51,10 @@ def check_loss(
 ) -> CheckReport:
     """Prove a loss on one random case: predictions (batch, *out_shape) and targets.
 
-    What is proven: the value is a Python float and the gradient an array like the prediction, in its dtype; accuracy is
+    What is proven: the value is one number and the gradient an array like the prediction, in its dtype; accuracy is
     a share; purity; the gradient against differences in float64, entry by entry and along random directions; that the
-    loss is a mean over the examples, so that batches of any size can be put together; float32 against float64.
+    loss is a mean over the examples, so that batches of any size can be put together; the engine's kernel; float32
+    against float64.
     ``check_layer`` tells how.
 
     Args:
@@ -92,6 +94,7 @@ def check_loss(
                 *_prove_derivative(case, within64),
                 _prove_mean(case, within64),
                 _prove_layout(case, within64),
+                prove_loss_kernel(claim, loss, case.prediction, case.target, within64),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
             ),
         )
@@ -121,7 +124,7 @@ def _prove_contract(case: _Case) -> Property:
     for dtype in (np.float32, np.float64):
         part = case.cast(dtype)
         value, gradient = case.loss.value_and_grad(part.prediction, part.target)
-        expect_number(case.claim, "the loss", value)
+        expect_number(case.claim, "the loss", value, dtype)
         expect_array(case.claim, "dprediction", gradient, part.prediction.shape, dtype)
         if case.loss.accuracy is not None:
             accuracy = case.loss.accuracy(part.prediction, part.target)

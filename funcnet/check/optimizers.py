@@ -10,12 +10,12 @@ import numpy as np
 
 from funcnet import random, tree
 from funcnet.check.contract import expect_finite, expect_like, expect_number, path_in
-from funcnet.check.in_place import prove_optimizer_in_place
+from funcnet.check.kernels import prove_optimizer_kernel
 from funcnet.check.purity import PURITY, call_purely, expect_unshared
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
 from funcnet.layers.linear import LinearParams
-from funcnet.optimizers import Optimizer
+from funcnet.optimizers import Optimizer, apply_updates
 from funcnet.random import Key
 from funcnet.tree import Tree
 
@@ -24,6 +24,7 @@ __all__ = ["Rule", "check_optimizer"]
 Rule: TypeAlias = Callable[[float, Sequence[float]], float]
 
 _STEPS = 4
+_LOSS = 1.0  # what the updates are told
 
 
 def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None) -> CheckReport:
@@ -31,8 +32,9 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
 
     What is proven: parameters and state keep their structure, shapes and dtypes through the updates, and are read-only;
     the learning rate is a positive number at each step; purity; the first step goes downhill in each array; the same
-    numbers in place; float32 against float64; and, if the textbook's rule is given, that the updates follow it. Without
-    a rule, a wrong factor or a mistake of later steps cannot be told from an optimizer that is meant so.
+    numbers from the engine's kernels; float32 against float64; and, if the textbook's rule is given, that the updates
+    follow it. Without a rule, a wrong factor or a mistake of later steps cannot be told from an optimizer that is meant
+    so.
 
     Args:
         optimizer: the optimizer.
@@ -63,7 +65,7 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
             (
                 *contract,
                 _prove_descent(case),
-                prove_optimizer_in_place(claim, optimizer, case.params, case.grads),
+                prove_optimizer_kernel(claim, optimizer, case.params, case.grads, within64),
                 *(() if rule is None else (_prove_rule(case, rule, within64),)),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
             ),
@@ -90,7 +92,8 @@ class _Case:
         params = jiggle(self.params)
         opt_state = self.optimizer.init(params)
         for step, grads in enumerate(self.grads):
-            params, opt_state = self.optimizer.update(jiggle(grads), opt_state, params, step)
+            updates, opt_state = self.optimizer.update(jiggle(grads), opt_state, params, step, loss=_LOSS)
+            params = apply_updates(params, updates)
         return dict(tree.named_leaves(params, "params"))
 
 
@@ -101,18 +104,23 @@ def _prove_contract(case: _Case) -> tuple[Property, Property]:
         opt_state = first = call_purely(claim, "init", optimizer.init, {"params": params})
         expect_unshared(claim, "init", {"opt_state": opt_state}, {"params": params})
         for step, grads in enumerate(part.grads):
-            rate = optimizer.learning_rate(step)
-            expect_number(claim, f"learning_rate({step})", rate)
-            if rate <= 0:
-                raise claim.refuted("a learning rate is not positive", where=f"learning_rate({step})", analytic=rate)
+            if optimizer.learning_rate is not None:
+                rate = optimizer.learning_rate(step)
+                expect_number(claim, f"learning_rate({step})", rate)
+                if rate <= 0:
+                    raise claim.refuted(
+                        "a learning rate is not positive", where=f"learning_rate({step})", analytic=rate
+                    )
             arguments = {"grads": grads, "opt_state": opt_state, "params": params, "step": step}
-            params, opt_state = call_purely(claim, "update", optimizer.update, arguments)
-            expect_unshared(claim, "update", {"params": params, "opt_state": opt_state}, arguments)
+            updates, opt_state = call_purely(claim, "update", optimizer.update, arguments)
+            expect_unshared(claim, "update", {"updates": updates, "opt_state": opt_state}, arguments)
+            expect_like(claim, "updates", updates, part.params)
+            params = apply_updates(params, updates)
             expect_like(claim, "params", params, part.params)
             expect_like(claim, "opt_state", opt_state, first)
             for path, leaf in tree.named_leaves(params):
                 expect_finite(claim, path_in("params", path), leaf)
-            for part_name, made in (("params", params), ("opt_state", opt_state)):
+            for part_name, made in (("updates", updates), ("opt_state", opt_state)):
                 if writable := [path for path, leaf in tree.named_leaves(made) if leaf.flags.writeable]:
                     raise claim.refuted(
                         "an update's results can be written to",
@@ -126,10 +134,10 @@ def _prove_contract(case: _Case) -> tuple[Property, Property]:
 def _prove_descent(case: _Case) -> Property:
     """The first update, from a fresh state, has a negative inner product with the gradient of each array."""
     optimizer, params, grads = case.optimizer, case.params, case.grads[0]
-    updated, _ = optimizer.update(grads, optimizer.init(params), params, 0)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params, 0, loss=_LOSS)
     compared = 0
-    for (path, g), new, old in zip(tree.named_leaves(grads), tree.leaves(updated), tree.leaves(params), strict=True):
-        inner = float(np.vdot(g, new - old))
+    for (path, g), change in zip(tree.named_leaves(grads), tree.leaves(updates), strict=True):
+        inner = float(np.vdot(g, change))
         if not inner < 0:
             raise case.claim.refuted(
                 "the first step does not go downhill",

@@ -8,7 +8,7 @@ import numpy as np
 from funcnet import random
 from funcnet.check.contract import expect_array, expect_number
 from funcnet.check.gradients import Gradient, prove_gradient
-from funcnet.check.in_place import prove_penalty_in_place
+from funcnet.check.kernels import prove_penalty_kernel
 from funcnet.check.purity import PURITY, call_purely, expect_unshared
 from funcnet.check.rounding import Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
@@ -23,9 +23,9 @@ __all__ = ["check_penalty"]
 def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
     """Prove a penalty on one random array of this shape.
 
-    What is proven: the value is a Python float and the gradient an array like the weights, in their dtype; purity; the
+    What is proven: the value is one number and the gradient an array like the weights, in their dtype; purity; the
     gradient against differences in float64, entry by entry and along random directions; the same numbers from weights
-    that lie in memory in another order, and in place; float32 against float64.
+    that lie in memory in another order, and from the engine's kernel; float32 against float64.
     ``check_layer`` tells how.
 
     Raises:
@@ -47,7 +47,7 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
             lambda at: np.array([penalty.value(at.w)]),
             _Weights(freeze(w)),
             np.ones(1),
-            _Weights(penalty.grad(w)),
+            _Weights(np.asarray(penalty.grad(w))),
             {"w": within64["dw"]},
         )
         return CheckReport(
@@ -63,7 +63,7 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
                     within={path: 4 * bound for path, bound in within64.items()},
                     cause='ravel(order="K"), or anything else that reads memory in order',
                 ),
-                prove_penalty_in_place(claim, penalty, w, within64["dw"]),
+                prove_penalty_kernel(claim, penalty, w, within64),
                 *prove_gradient(claim, gradient, random.fold_in(key, 2)),
                 float32_agrees(claim, _numbers(penalty, w.astype(np.float32)), _numbers(penalty, w), within32),
             ),
@@ -76,15 +76,15 @@ class _Weights:
 
 
 def _numbers(penalty: Penalty, w: Array) -> Numbers:
-    return {"value": np.asarray(penalty.value(w)), "dw": penalty.grad(w)}
+    return {"value": np.asarray(penalty.value(w)), "dw": np.asarray(penalty.grad(w))}
 
 
 def _prove_contract(claim: Claim, penalty: Penalty, w: Array) -> tuple[Property, Property]:
     for dtype in (np.float32, np.float64):
         arguments = {"w": freeze(w.astype(dtype))}
         value = call_purely(claim, "value", penalty.value, arguments)
-        gradient = call_purely(claim, "grad", penalty.grad, arguments)
-        expect_number(claim, "the penalty", value)
+        gradient = np.asarray(call_purely(claim, "grad", penalty.grad, arguments))
+        expect_number(claim, "the penalty", value, dtype)
         expect_array(claim, "dw", gradient, w.shape, dtype)
         writable = w.astype(dtype)
         expect_unshared(claim, "grad", {"dw": penalty.grad(writable)}, {"w": writable})

@@ -9,21 +9,22 @@ import attrs
 import numpy as np
 
 from funcnet import random, tree
-from funcnet.check.contract import expect_like, moved
+from funcnet.check.contract import expect_gradient, expect_like, moved
 from funcnet.check.gradients import Gradient, prove_gradient
-from funcnet.check.in_place import prove_steps_in_place
+from funcnet.check.kernels import prove_steps_by_kernels
 from funcnet.check.losses import Targets
 from funcnet.check.purity import PURITY, call_purely, expect_unshared, same_bits
 from funcnet.check.purity import state as bits
 from funcnet.check.rounding import Jiggle, Numbers, agree, conditions, float32_agrees, tolerances
 from funcnet.check.verdict import CheckReport, Claim, Property, call_again, expect_subject, reproducible
+from funcnet.engines.running import make_step
 from funcnet.layer import AnyLayer, Layer
 from funcnet.losses import Loss
-from funcnet.optimizers import Optimizer
+from funcnet.optimizers import Optimizer, apply_updates
 from funcnet.penalties import Penalty
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, describe, whole_number
-from funcnet.step import Batch, evaluate, make_grad, make_step, start
+from funcnet.step import PLAIN, Batch, init_state, make_grad, step_key
 from funcnet.tree import Tree
 
 __all__ = ["check_step"]
@@ -40,13 +41,15 @@ def check_step(
     key: Key,
     batch: int = 3,
     draw: Callable[[Key, Shape], Array] = random.normal,
+    mixes_examples: bool = False,
 ) -> CheckReport:
     """Prove the step that ``make_step`` makes of these, on one random batch (batch, *in_shape) and its targets.
 
     What is proven: the step is pure, and keeps the structure, shapes and dtypes of its state; it updates the parameters
     with the gradient of the total loss, by the optimizer; that gradient, with those of the penalties in it, against
     differences of the total loss in float64, entry by entry and along random directions; the gradient of a batch is the
-    mean of those of its examples; the same steps in place, as training makes them; float32 against float64.
+    mean of those of its examples; the same steps by the engine's kernels, as training makes them; float32 against
+    float64.
     ``check_layer`` tells how.
 
     Args:
@@ -59,6 +62,8 @@ def check_step(
         key: draws the case; the same key draws the same one.
         batch: the number of examples.
         draw: ``draw(key, shape) -> x`` draws the inputs.
+        mixes_examples: whether the output of one example depends on the others, as in batch normalization, or on its
+            place in the batch, as in dropout. Then batches are not taken apart.
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
@@ -71,6 +76,7 @@ def check_step(
     in_shape = tuple(in_shape)
     penalised = "".join(f", {penalty} on {path}" for path, penalty in (penalties or {}).items())
     options: dict[str, object] = {"draw": draw} if draw is not random.normal else {}
+    options |= {"mixes_examples": True} if mixes_examples else {}
     call = call_again(
         "check_step", net, loss, optimizer, dict(penalties or {}),
         in_shape=in_shape, targets=targets, batch=batch, key=key, **options,
@@ -84,7 +90,7 @@ def check_step(
         leaf_keys = iter(random.split(noise_key, len(tree.leaves(params)) + 1))
         params = tree.map(lambda a: moved(next(leaf_keys), a), params)
         x = draw(x_key, (batch, *in_shape))
-        y = targets(target_key, net.forward(params, x)[0])
+        y = targets(target_key, net.forward(params, x, rest)[0])
         case = _Case(claim, net, loss, optimizer, dict(penalties or {}), params, Batch(x, y), rest).cast(np.float64)
         contract = _prove_step(case)
         within64, within32 = tolerances(conditions(case.numbers, rest), x.size)
@@ -93,8 +99,8 @@ def check_step(
             (
                 *contract,
                 *_prove_derivative(case, within64),
-                _prove_mean(case, within64),
-                prove_steps_in_place(claim, net, loss, optimizer, case.penalties, case.params, case.batch, case.key),
+                *(() if mixes_examples else (_prove_mean(case, within64),)),
+                prove_steps_by_kernels(claim, net, loss, optimizer, case.penalties, case.params, case.batch, case.key),
                 float32_agrees(claim, case.cast(np.float32).numbers(), case.numbers(), within32),
             ),
         )
@@ -119,11 +125,11 @@ class _Case:
         return attrs.evolve(self, params=tree.map(cast, self.params), batch=batch)
 
     def gradient(self, params: Tree, batch: Batch, loss: Loss | None = None) -> tuple[float, Tree]:
-        metrics, grads = make_grad(self.net, loss or self.loss, self.penalties)(params, batch)
+        metrics, grads = make_grad(self.net, loss or self.loss, self.penalties)(params, batch, self.key)
         return metrics.loss, grads
 
     def numbers(self, jiggle: Jiggle = lambda node: node) -> Numbers:
-        def rough(prediction: Array, target: Array) -> tuple[float, Array]:
+        def rough(prediction: Array, target: Array) -> tuple[Any, Array]:
             # A mean's gradient is a difference of numbers up to 1/batch (such as p - t), and has their rounding errors.
             value, dprediction = self.loss.value_and_grad(prediction, target)
             share = np.full_like(dprediction, 1 / len(dprediction))
@@ -136,18 +142,24 @@ class _Case:
 
 def _prove_step(case: _Case) -> tuple[Property, Property]:
     claim, optimizer = case.claim, case.optimizer
-    step = make_step(case.net, case.loss, optimizer, case.penalties)
+    step = make_step(case.net, case.loss, optimizer, case.penalties, engine=PLAIN)
     for part in (case.cast(np.float32), case):
-        state = start(part.params, optimizer, part.key)
+        state = init_state(part.params, optimizer, part.key)
         for number in range(2):
             arguments = {"state": state, "batch": part.batch}
             after, metrics = call_purely(claim, "step", step, arguments)
             expect_unshared(claim, "step", {"state": after}, arguments)
             expect_like(claim, "state.params", after.params, state.params)
             expect_like(claim, "state.opt_state", after.opt_state, state.opt_state)
-            value, grads = part.gradient(state.params, part.batch)
-            params, opt_state = optimizer.update(grads, state.opt_state, state.params, number)
-            expected = {"params": params, "opt_state": opt_state, "loss": value}
+            expect_gradient(claim, "the gradient", part.gradient(state.params, part.batch)[1], state.params)
+            key = step_key(case.net, state)
+            metrics_of, grads = make_grad(case.net, case.loss, case.penalties)(state.params, part.batch, key)
+            updates, opt_state = optimizer.update(
+                grads, state.opt_state, state.params, number, loss=metrics_of.data_loss
+            )
+            _, residuals = case.net.forward(state.params, part.batch.x, key)
+            params = case.net.advance(apply_updates(state.params, updates), residuals)
+            expected = {"params": params, "opt_state": opt_state, "loss": metrics_of.loss}
             given = {"params": after.params, "opt_state": after.opt_state, "loss": metrics.loss}
             same_bits(
                 claim, "the step is not the optimizer's update", bits(expected), bits(given), "another gradient or loss"
@@ -160,9 +172,13 @@ def _prove_derivative(case: _Case, within: dict[str, float]) -> tuple[Property, 
     _, grads = case.gradient(case.params, case.batch)
 
     def total(at: _Params) -> Array:
-        return np.array([evaluate(case.net, at.params, [case.batch], case.loss, case.penalties).loss])
+        params = tree.combine(at.params, case.params)
+        prediction, _ = case.net.forward(params, case.batch.x, case.key)
+        arrays = dict(tree.named_leaves(params))
+        penalty = sum(float(p.value(arrays[path])) for path, p in case.penalties.items())
+        return np.array([case.loss(prediction, case.batch.y)[0] + penalty])
 
-    at = _Params(case.params)
+    at = _Params(tree.trained(case.params))
     rounding = {path: within[f"d{path}"] for path, _ in tree.named_leaves(at)}
     claimed = Gradient(total, at, np.ones(1), _Params(grads), rounding, len(case.batch))
     return prove_gradient(case.claim, claimed, random.fold_in(case.key, 1))

@@ -13,10 +13,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from funcnet import random, tree
-from funcnet.layer import AnyLayer, chain
-from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.check.registry import ACTIVATIONS, LAYERS
+from funcnet.combinators import chain
+from funcnet.layer import AnyLayer
+from funcnet.layers.activations import leaky_relu
 from funcnet.layers.linear import linear
-from funcnet.layers.reshape import flatten, identity
+from funcnet.layers.reshape import flatten
 from funcnet.random import Key, make_key
 from funcnet.shapes import Array, Shape
 from funcnet.tree import Tree, freeze
@@ -60,13 +62,14 @@ def activations() -> st.SearchStrategy[AnyLayer]:
     """Any activation of the library."""
     # None so small that what it is multiplied with loses its digits: there is no derivative to measure then.
     slopes = (st.just(0.0) | st.floats(1e-3, 0.5)).map(leaky_relu)
-    return st.sampled_from([relu(), tanh(), sigmoid(), softplus(), gelu()]) | slopes
+    return st.sampled_from(ACTIVATIONS) | slopes
 
 
 def layers() -> st.SearchStrategy[AnyLayer]:
-    """Any layer of the library that takes examples of one axis."""
+    """Any layer of the library that takes examples of one axis, each by itself."""
     linears = st.builds(linear, sizes(), bias=st.booleans())
-    return linears | activations() | st.sampled_from([flatten(), identity()])
+    others = [entry.layer for entry in LAYERS if entry.axes in (None, 1) and not entry.mixes_examples]
+    return linears | activations() | st.sampled_from(others)
 
 
 def chains(deepest: int = 6) -> st.SearchStrategy[AnyLayer]:

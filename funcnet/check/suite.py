@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import attrs
 import numpy as np
 
 from funcnet import random, tree
-from funcnet.check.in_place import prove_steps_in_place
+from funcnet.check.kernels import prove_steps_by_kernels
 from funcnet.check.layer import check_layer
 from funcnet.check.losses import Targets, check_loss, class_labels, real_numbers, shares
 from funcnet.check.optimizers import Rule, check_optimizer
 from funcnet.check.penalties import check_penalty
+from funcnet.check.registry import ACTIVATIONS, LAYERS, LOSSES, OPTIMIZERS, PENALTIES, LayerEntry
 from funcnet.check.step import check_step
 from funcnet.check.verdict import CheckReport, Claim, call_again, reproducible
-from funcnet.layer import AnyLayer, Layer, chain
-from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
-from funcnet.layers.initializers import glorot
+from funcnet.combinators import chain, residual
+from funcnet.layer import AnyLayer, Layer
+from funcnet.layers.activations import tanh
 from funcnet.layers.linear import linear
-from funcnet.layers.reshape import flatten, identity
-from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
-from funcnet.optimizers import Optimizer, momentum, nesterov, one_cycle, sgd
+from funcnet.layers.reshape import flatten
+from funcnet.losses import Loss, softmax_cross_entropy
+from funcnet.optimizers import Optimizer, adam, momentum, nesterov, sgd
 from funcnet.penalties import Penalty, each_weight, l1, l2
 from funcnet.random import Key, make_key
 from funcnet.shapes import Shape
@@ -57,29 +58,23 @@ class Subject:
 def subjects() -> tuple[Subject, ...]:
     """Every layer, loss, penalty, optimizer and combinator of the library, and the step made of them."""
     return (
-        of_layer(linear(3), axes=1),
-        of_layer(linear(1), axes=1),
-        attrs.evolve(of_layer(linear(4, bias=False), axes=1), name="linear(4), no bias"),
-        attrs.evolve(of_layer(linear(2, init=glorot), axes=1), name="linear(2), glorot"),
-        *(of_layer(layer) for layer in _ACTIVATIONS),
-        *(of_layer(layer) for layer in (flatten(), identity())),
+        *(_of_layer_entry(entry) for entry in LAYERS),
         Subject("chain of random layers", _check_chain),
-        of_loss(softmax_cross_entropy(), class_labels, axes=1),
-        attrs.evolve(
-            of_loss(softmax_cross_entropy(label_smoothing=0.1), class_labels, axes=1),
-            name="softmax cross-entropy, smoothed labels",
-        ),
-        of_loss(binary_cross_entropy(), shares),
-        of_loss(mean_squared_error(), real_numbers),
-        of_penalty(l2(0.1)),
-        of_penalty(l1(0.1)),
-        of_optimizer(sgd(0.1), _velocity_rule(0.0, nesterov=False)),
-        of_optimizer(momentum(0.1), _velocity_rule(0.9, nesterov=False)),
-        of_optimizer(nesterov(0.1), _velocity_rule(0.9, nesterov=True)),
-        attrs.evolve(of_optimizer(nesterov(one_cycle(0.1, 10))), name="nesterov(0.9), one cycle"),
+        *(attrs.evolve(of_loss(entry.loss, entry.targets, axes=entry.axes), name=entry.name) for entry in LOSSES),
+        *(of_penalty(penalty) for penalty in PENALTIES),
+        *(attrs.evolve(of_optimizer(entry.optimizer, entry.rule), name=entry.name) for entry in OPTIMIZERS),
         Subject("step of random networks", _check_step),
         Subject(_LARGE, check_large_steps),
     )
+
+
+def _of_layer_entry(entry: LayerEntry) -> Subject:
+    def check(key: Key) -> CheckReport:
+        shape = _shape(key, entry.axes, entry.least_axes)
+        batch = _size(random.fold_in(key, 7))
+        return check_layer(entry.layer, shape, key=key, batch=batch, mixes_examples=entry.mixes_examples)
+
+    return Subject(entry.name, check)
 
 
 def subject_of(found: object, in_shape: Shape | None = None) -> Subject:
@@ -168,23 +163,24 @@ def of_optimizer(optimizer: Optimizer, rule: Rule | None = None) -> Subject:
     return Subject(optimizer.name, lambda key: check_optimizer(optimizer, key=key, rule=rule))
 
 
-_ACTIVATIONS = (relu(), leaky_relu(), leaky_relu(0.3), tanh(), sigmoid(), softplus(), gelu())
-
-
 def _size(key: Key) -> int:
     return int(random.randint(key, (), 1, _LARGEST + 1))
 
 
-def _shape(key: Key, axes: int | None = None) -> Shape:
-    count = int(random.randint(random.fold_in(key, 1), (), 0, 4)) if axes is None else axes
+def _shape(key: Key, axes: int | None = None, least: int = 0) -> Shape:
+    count = int(random.randint(random.fold_in(key, 1), (), least, 4)) if axes is None else axes
     return tuple(random.randint(random.fold_in(key, 2), (count,), 1, _LARGEST + 1).tolist())
 
 
 def _pick(key: Key) -> AnyLayer:
     """An activation, or as often a linear layer."""
-    kind = int(random.randint(key, (), 0, 2 * len(_ACTIVATIONS)))
+    kind = int(random.randint(key, (), 0, 2 * len(ACTIVATIONS)))
     width, bias = _size(random.fold_in(key, 1)), _size(random.fold_in(key, 2)) > 1
-    return _ACTIVATIONS[kind] if kind < len(_ACTIVATIONS) else linear(width, bias=bias)
+    return ACTIVATIONS[kind] if kind < len(ACTIVATIONS) else linear(width, bias=bias)
+
+
+def _pick_activation(key: Key) -> AnyLayer:
+    return ACTIVATIONS[int(random.randint(key, (), 0, len(ACTIVATIONS)))]
 
 
 def _network(key: Key) -> AnyLayer:
@@ -194,8 +190,8 @@ def _network(key: Key) -> AnyLayer:
 
 def _check_chain(key: Key) -> CheckReport:
     net_key, case_key = random.split(key)
-    # A chain within the chain: combinators nest.
-    net = chain(_network(net_key), _network(random.fold_in(net_key, 1)))
+    # A chain within the chain, and a residual block: combinators nest.
+    net = chain(_network(net_key), residual(_pick_activation(net_key)), _network(random.fold_in(net_key, 1)))
     return check_layer(net, _shape(case_key), key=case_key, batch=_size(net_key))
 
 
@@ -235,30 +231,17 @@ def check_large_steps(key: Key) -> CheckReport:
         params, _ = net.init(net_key, (inputs,))
         params = tree.map(lambda a: a.astype(np.float64, order="K"), params)
         batch_of = Batch(random.normal(x_key, (batch, inputs), np.float64), random.randint(y_key, (batch,), 0, 10))
-        optimizer = (sgd, momentum, nesterov)[key.low % 3](0.1)
+        optimizer = (sgd, momentum, nesterov, adam)[key.low % 4](0.1)
         loss = softmax_cross_entropy()
         return CheckReport(
             claim,
             tuple(
                 attrs.evolve(
-                    prove_steps_in_place(
+                    prove_steps_by_kernels(
                         claim, net, loss, optimizer, _penalties(params), params, batch_of, rest, dtype
                     ),
-                    name=f"in place, in {dtype.__name__}",
+                    name=f"kernels, in {dtype.__name__}",
                 )
                 for dtype in (np.float32, np.float64)
             ),
         )
-
-
-def _velocity_rule(decay: float, *, nesterov: bool) -> Rule:
-    """The textbook's recurrence for one number, at a rate of 0.1; gradient descent is that without velocity."""
-
-    def rule(w: float, gradients: Sequence[float]) -> float:
-        v = 0.0
-        for g in gradients:
-            v = decay * v + g
-            w -= 0.1 * (g + decay * v if nesterov else v)
-        return w
-
-    return rule

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import numpy as np
 
 from funcnet.random import Key, expect_key
 
@@ -176,9 +177,13 @@ def expect_subject(check: str, kind: type, subject: object, key: object) -> None
 
 @contextmanager
 def reproducible(claim: Claim) -> Iterator[None]:
-    """Within, an error of the subject's own functions is passed on with a note on how to see it again."""
+    """Within, an error of the subject's own functions is passed on with a note on how to see it again.
+
+    NumPy's floating-point warnings are off, as they are behind the door: results are looked at, not flags.
+    """
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     except CheckError:
         raise
     except Exception as error:

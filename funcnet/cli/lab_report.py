@@ -147,7 +147,7 @@ def _train(
 
     try:
         bar.set_description(f"epoch 1/{epochs}")
-        for record in run_lab(dataset, recipe, epochs=epochs, seed=run.seed, watch=watch):
+        for record in run_lab(dataset, recipe, epochs=epochs, seed=run.seed, callback=watch):
             run = run.and_epoch(record)
             keep(run)
             left = (time.monotonic() - began) / record.epoch * (epochs - record.epoch)

@@ -35,7 +35,8 @@ def expect_room(runs: Sequence[RunRecord], out: Path) -> None:
 
 def _origin(run: RunRecord) -> tuple[object, ...]:
     """What the same run has, made again or further on."""
-    return run.dataset, run.seed, run.command, run.settings, run.planned_epochs
+    settings = tuple(pair for pair in run.settings if pair[0] != "engine")  # which is known after the first epoch
+    return run.dataset, run.seed, run.command, settings, run.planned_epochs
 
 
 def write_pages(runs: Sequence[RunRecord], out: Path, title: str) -> None:

@@ -8,11 +8,23 @@ from typing import TypeAlias
 
 from funcnet import random
 from funcnet.random import Key
-from funcnet.shapes import Array, Float, Shape
+from funcnet.shapes import Array, Float, Shape, expect, expect_float
 
-__all__ = ["Initializer", "glorot", "he"]
+__all__ = ["Initializer", "glorot", "he", "weights"]
 
 Initializer: TypeAlias = Callable[[Key, Shape, int, int], Array]
+
+
+def weights(layer: str, init: Initializer, key: Key, shape: Shape, fan_in: int, fan_out: int) -> Float[Array, "..."]:
+    """What ``init`` makes, which may be a user's: the weights that ``layer`` starts with.
+
+    Raises:
+        ShapeError: for weights of another shape, or no floating-point numbers.
+    """
+    made = init(key, shape, fan_in, fan_out)
+    expect_float(layer, "the initial weight", made)
+    expect(layer, "the initial weight", made, shape, made.dtype)
+    return made
 
 
 def he(key: Key, shape: Shape, fan_in: int, fan_out: int) -> Float[Array, "..."]:
@@ -20,9 +32,7 @@ def he(key: Key, shape: Shape, fan_in: int, fan_out: int) -> Float[Array, "..."]
 
     He, Zhang, Ren & Sun, "Delving deep into rectifiers" (ICCV 2015), eq. 10.
     """
-    weights = random.normal(key, shape)
-    weights *= math.sqrt(2.0 / max(fan_in, 1))
-    return weights
+    return random.normal(key, shape) * math.sqrt(2.0 / max(fan_in, 1))
 
 
 def glorot(key: Key, shape: Shape, fan_in: int, fan_out: int) -> Float[Array, "..."]:

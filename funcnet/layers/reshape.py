@@ -1,4 +1,4 @@
-"""Layers that only rearrange: flatten and identity. Both return read-only views, not copies.
+"""Layers that only rearrange: flatten and identity.
 
 Their Jacobians are permutations, so dx is dy put back into the shape of x.
 """
@@ -9,61 +9,66 @@ import math
 
 import attrs
 
+from funcnet.arrays import namespace
 from funcnet.layer import Layer
 from funcnet.random import Key
-from funcnet.shapes import Array, Float, Shape, expect, expect_float, expect_no_params
-from funcnet.tree import freeze
+from funcnet.shapes import Array, Float, Shape
+from funcnet.tree import Record, static_field
 
 __all__ = ["FlattenResiduals", "flatten", "identity"]
 
 
 @attrs.frozen
-class FlattenResiduals:
-    """The shape to go back to."""
+class FlattenResiduals(Record):
+    """The shape to go back to, with the batch axis."""
 
-    in_shape: Shape  # with the batch axis
+    in_shape: Shape = static_field()
 
 
 def flatten() -> Layer[tuple[()], FlattenResiduals]:
     """One axis of all but the batch: (batch, height, width, ...) to (batch, height * width * ...)."""
-
-    def init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
-        return (), (math.prod(in_shape),)
-
-    def forward(params: tuple[()], x: Float[Array, "batch ..."]) -> tuple[Float[Array, "batch out"], FlattenResiduals]:
-        expect_no_params("flatten", params)
-        expect_float("flatten", "x", x, kinds="fc")
-        return freeze(x.reshape(len(x), math.prod(x.shape[1:]))), FlattenResiduals(x.shape)
-
-    def vjp(
-        params: tuple[()], residuals: FlattenResiduals, dy: Float[Array, "batch out"], *, need_dx: bool = True
-    ) -> tuple[tuple[()], Float[Array, "batch ..."] | None]:
-        expect_no_params("flatten", params)
-        batch, *rest = residuals.in_shape
-        expect("flatten", "dy", dy, (batch, math.prod(rest)), dy.dtype)
-        return (), freeze(dy.reshape(residuals.in_shape))
-
-    return Layer("flatten", init, forward, vjp)
+    return Layer("flatten", flatten_init, flatten_forward, flatten_vjp)
 
 
-def identity() -> Layer[tuple[()], FlattenResiduals]:
+def flatten_init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
+    """The product of all axes."""
+    return (), (math.prod(in_shape),)
+
+
+def flatten_forward(
+    params: tuple[()], x: Float[Array, "batch ..."]
+) -> tuple[Float[Array, "batch out"], FlattenResiduals]:
+    """The same numbers, in one row an example."""
+    rows = (x.shape[0], math.prod(x.shape[1:]))
+    return namespace(x).reshape(x, rows), FlattenResiduals(x.shape)
+
+
+def flatten_vjp(
+    params: tuple[()], residuals: FlattenResiduals, dy: Float[Array, "batch out"], *, need_dx: bool = True
+) -> tuple[tuple[()], Float[Array, "batch ..."] | None]:
+    """The same numbers, in the shape of x."""
+    return (), namespace(dy).reshape(dy, residuals.in_shape)
+
+
+def identity() -> Layer[tuple[()], tuple[()]]:
     """y = x: the neutral element of chain."""
+    return Layer("identity", identity_init, identity_forward, identity_vjp)
 
-    def init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
-        return (), in_shape
 
-    def forward(
-        params: tuple[()], x: Float[Array, "batch *shape"]
-    ) -> tuple[Float[Array, "batch *shape"], FlattenResiduals]:
-        expect_no_params("identity", params)
-        expect_float("identity", "x", x, kinds="fc")
-        return freeze(x.view()), FlattenResiduals(x.shape)
+def identity_init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
+    """Any shape."""
+    return (), in_shape
 
-    def vjp(
-        params: tuple[()], residuals: FlattenResiduals, dy: Float[Array, "batch *shape"], *, need_dx: bool = True
-    ) -> tuple[tuple[()], Float[Array, "batch *shape"] | None]:
-        expect_no_params("identity", params)
-        expect("identity", "dy", dy, residuals.in_shape, dy.dtype)
-        return (), freeze(dy.view())
 
-    return Layer("identity", init, forward, vjp)
+def identity_forward(
+    params: tuple[()], x: Float[Array, "batch *shape"]
+) -> tuple[Float[Array, "batch *shape"], tuple[()]]:
+    """x itself."""
+    return x, ()
+
+
+def identity_vjp(
+    params: tuple[()], residuals: tuple[()], dy: Float[Array, "batch *shape"], *, need_dx: bool = True
+) -> tuple[tuple[()], Float[Array, "batch *shape"] | None]:
+    """dy itself."""
+    return (), dy

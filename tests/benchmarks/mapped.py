@@ -50,7 +50,7 @@ def main() -> None:
     params, _ = net.init(fn.make_key(0), (INPUTS,))
     optimizer = fn.momentum(0.001)
     step = fn.make_step(net, fn.softmax_cross_entropy(), optimizer, fn.each_weight(fn.l2(1e-4), params), donate=True)
-    state = fn.copy_state(fn.start(params, optimizer, fn.make_key(0)))
+    state = fn.copy_state(fn.init_state(params, optimizer, fn.make_key(0)))
     for epoch in itertools.count():
         if not sys.stdin.readline():
             return

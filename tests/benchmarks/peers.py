@@ -1,12 +1,12 @@
 """Every library as its users would write the same training: one process each.
 
-    python peers.py PEER SIZES BATCH EXAMPLES ACTIVATION ROUND [ROUND]
+    python peers.py PEER SIZES BATCH EXAMPLES ACTIVATION OPTIMIZER ROUND [ROUND]
 
 answers every line on standard input, the name of a round, with that round, and its seconds on standard output. Rounds
 are
 
-    epoch     one shuffled epoch of momentum descent on softmax cross-entropy with an L2 penalty on the matrices, every
-              batch gathered
+    epoch     one shuffled epoch of descent, by momentum or by Adam, on softmax cross-entropy with an L2 penalty on the
+              matrices, every batch gathered
     steps     as many such steps on one batch that was gathered before
     predict   the logits of all examples, in batches
 
@@ -16,6 +16,9 @@ The first lines of output are
     which thread pools its process has, with their kernels
     the loss of the last batch of a first epoch, which must be the same for all
     the most memory that the first rounds took, in bytes: all that the process holds, libraries and data too
+
+With Adam the penalty's gradient is part of the gradient, too, for all: PyTorch's and Optax's decay of the weights comes
+before the moments are taken. Activations other than ReLU, and Adam, are for funcnet, PyTorch and JAX alone.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 from threadpoolctl import threadpool_info
-from workloads import L2, MOMENTUM, RATE, Problem, Workload, normalization
+from workloads import L2, MOMENTUM, RATE, Problem, Workload, normalization, workload_of
 
 
 @attrs.frozen
@@ -46,24 +49,47 @@ class Peer:
 
 def funcnet(w: Workload, p: Problem) -> Peer:
     """The library's own epoch: shuffled by key, gathered from bytes and normalised batch by batch."""
+    return _funcnet(w, p, before=False)
+
+
+def funcnet_before(w: Workload, p: Problem) -> Peer:
+    """The same of another checkout, which this process imports, by the names that it has."""
+    return _funcnet(w, p, before=True)
+
+
+def expect_kernels(kernels: Iterable[tuple[str, str]]) -> None:
+    """Require a kernel for each part of a step, given (part, kernel) pairs: it should not fall back unseen.
+
+    Raises:
+        RuntimeError: naming the parts whose pure functions run.
+    """
+    if pure := [part for part, kernel in kernels if not kernel]:
+        raise RuntimeError(f"the pure functions run, and no kernels, of {', '.join(pure)}")
+
+
+def _funcnet(w: Workload, p: Problem, *, before: bool) -> Peer:
     import funcnet as fn
-    from funcnet.blas import fast_order
     from funcnet.data import Split, batches
     from funcnet.layers.linear import LinearParams
-    from funcnet.step import copy_state
 
+    if hasattr(fn, "engines"):
+        init_state, weights = fn.init_state, [weight for weight, _ in p.params]  # which copy_state lays out
+    else:  # a checkout of before there were engines, where init laid them out
+        from funcnet.blas import fast_order
+
+        init_state, weights = fn.start, [np.array(weight, order=fast_order(*weight.shape)) for weight, _ in p.params]
     hidden = [layer for width in w.sizes[1:-1] for layer in (fn.linear(width), getattr(fn, w.activation)())]
-    net = fn.chain(*hidden, fn.linear(w.sizes[-1]))
+    net, loss = fn.chain(*hidden, fn.linear(w.sizes[-1])), fn.softmax_cross_entropy()
     params: list[object] = []
-    for weight, bias in p.params:
-        params += [
-            LinearParams(np.array(weight, order=fast_order(*weight.shape)), bias.copy()),
-            (),
-        ]  # as init lays them
-    optimizer = fn.momentum(RATE, MOMENTUM)
+    for weight, (_, bias) in zip(weights, p.params, strict=True):
+        params += [LinearParams(weight, bias.copy()), ()]
     tree = tuple(params[:-1])
-    step = fn.make_step(net, fn.softmax_cross_entropy(), optimizer, fn.each_weight(fn.l2(L2), tree), donate=True)
-    state = copy_state(fn.start(tree, optimizer, fn.make_key(0)))
+    optimizer = fn.adam(RATE) if w.optimizer == "adam" else fn.momentum(RATE, MOMENTUM)
+    penalties = fn.each_weight(fn.l2(L2), tree)
+    if not before:
+        expect_kernels(fn.engines.numpy().kernels(net, loss, optimizer, penalties))
+    step = fn.make_step(net, loss, optimizer, penalties, donate=True)
+    state = fn.copy_state(init_state(tree, optimizer, fn.make_key(0)))
     split = Split(p.images, p.y)
     normalize = normalization(w.sizes[0])
 
@@ -97,11 +123,11 @@ def products(w: Workload, p: Problem) -> Peer:
 
 def products_laid_out(w: Workload, p: Problem) -> Peer:
     """The same in the orders in memory, and by the BLAS calls, that funcnet makes them with."""
-    from funcnet import blas
+    from funcnet.engines.numpy import blas
 
     weights = [np.array(weight, order=blas.fast_order(*weight.shape)) for weight, _ in p.params]
-    version = f"NumPy {np.__version__}, funcnet.blas"
-    return _products(w, p, version, weights, blas.product, lambda y, a, b: blas.add_product(y, 0.0, a, b))
+    version = f"NumPy {np.__version__}, funcnet.engines.numpy.blas"
+    return _products(w, p, version, weights, blas.product, lambda y, a, b: blas.gemm(y, 0.0, a, b))
 
 
 def _products(
@@ -149,13 +175,12 @@ def _torch(w: Workload, p: Problem, *, compiled: bool) -> Peer:
         for module, (weight, bias) in zip(linears, p.params, strict=True):
             module.weight.copy_(torch.from_numpy(weight.T.copy()))
             module.bias.copy_(torch.from_numpy(bias))
-    optimizer = torch.optim.SGD(
-        [
-            {"params": [m.weight for m in linears], "weight_decay": L2},
-            {"params": [m.bias for m in linears], "weight_decay": 0.0},
-        ],
-        lr=RATE, momentum=MOMENTUM,
-    )  # fmt: skip
+    groups = [
+        {"params": [m.weight for m in linears], "weight_decay": L2},
+        {"params": [m.bias for m in linears], "weight_decay": 0.0},
+    ]
+    adam = w.optimizer == "adam"
+    optimizer = torch.optim.Adam(groups, lr=RATE) if adam else torch.optim.SGD(groups, lr=RATE, momentum=MOMENTUM)
     x, y = torch.from_numpy(p.x), torch.from_numpy(p.y)
     loss_of = nn.CrossEntropyLoss()
     run = torch.compile(model) if compiled else model
@@ -224,15 +249,28 @@ def jax_jit(w: Workload, p: Problem) -> Peer:
     def velocity_of(weight, v, g):  # type: ignore[no-untyped-def]
         return MOMENTUM * v + g + (L2 * weight if weight.ndim == 2 else 0)
 
-    def step(state, some, answers):  # type: ignore[no-untyped-def]
-        params, velocity = state
-        loss, grads = jax.value_and_grad(loss_of)(params, some, answers)
+    def by_momentum(params, velocity, grads):  # type: ignore[no-untyped-def]
         velocity = jax.tree.map(velocity_of, params, velocity, grads)
-        return (jax.tree.map(lambda a, v: a - RATE * v, params, velocity), velocity), loss
+        return jax.tree.map(lambda a, v: a - RATE * v, params, velocity), velocity
+
+    def by_optax(params, opt_state, grads):  # type: ignore[no-untyped-def]
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    def step(state, some, answers):  # type: ignore[no-untyped-def]
+        loss, grads = jax.value_and_grad(loss_of)(state[0], some, answers)
+        return update(*state, grads), loss
 
     x, y, order = jnp.asarray(p.x), jnp.asarray(p.y), jnp.asarray(np.asarray(p.order))
     params = [(jnp.asarray(weight), jnp.asarray(bias)) for weight, bias in p.params]
-    state = (params, jax.tree.map(jnp.zeros_like, params))
+    if w.optimizer == "adam":
+        import optax
+
+        matrices = jax.tree.map(lambda array: array.ndim == 2, params)
+        optimizer = optax.chain(optax.add_decayed_weights(L2, matrices), optax.adam(RATE))
+        update, state, version = by_optax, (params, optimizer.init(params)), f", Optax {optax.__version__}"
+    else:
+        update, state, version = by_momentum, (params, jax.tree.map(jnp.zeros_like, params)), ""
     gather_and_step = jax.jit(lambda state, rows: step(state, x[rows], y[rows]), donate_argnums=0)
     step_alone, infer, jitted_penalty = jax.jit(step, donate_argnums=0), jax.jit(forward), jax.jit(penalty_of)
 
@@ -256,7 +294,7 @@ def jax_jit(w: Workload, p: Problem) -> Peer:
             logits = infer(state[0], x[begin : begin + w.batch])
         return logits.block_until_ready()
 
-    return Peer(f"JAX {jax.__version__}", epoch, steps, predict)
+    return Peer(f"JAX {jax.__version__}{version}", epoch, steps, predict)
 
 
 def scikit_learn(w: Workload, p: Problem) -> Peer:
@@ -349,7 +387,17 @@ def hips_autograd(w: Workload, p: Problem) -> Peer:
 
 PEERS = {
     make.__name__: make
-    for make in (products, products_laid_out, funcnet, torch_eager, torch_compile, jax_jit, scikit_learn, hips_autograd)
+    for make in (
+        products,
+        products_laid_out,
+        funcnet,
+        funcnet_before,
+        torch_eager,
+        torch_compile,
+        jax_jit,
+        scikit_learn,
+        hips_autograd,
+    )
 }
 
 
@@ -381,8 +429,8 @@ def _peak() -> int:
 
 def main() -> None:
     """One peer, until its input ends."""
-    name, sizes, batch, examples, activation, *kinds = sys.argv[1:]
-    workload = Workload(tuple(map(int, sizes.split("-"))), int(batch), int(examples), activation)
+    name, sizes, batch, examples, activation, optimizer, *kinds = sys.argv[1:]
+    workload = workload_of(sizes, batch, examples, activation, optimizer)
     peer = PEERS[name](workload, Problem(workload))
     rounds: dict[str, Callable[[], object]] = {"epoch": peer.epoch, "steps": peer.steps, "predict": peer.predict}
     _forget_peak()

@@ -20,16 +20,19 @@ from workloads import Workload
 
 # Seconds, in which the thread pools of the last process fall asleep: some spin for a fifth of a second.
 _SETTLE = 0.3
+# Whose funcnet is measured, unless another is named.
+CHECKOUT = Path(__file__).resolve().parents[2]
 # What pins a BLAS to kernels that it would not choose; nobody's users have it.
 _PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 @attrs.frozen
 class Point:
-    """What a process does: a peer's work on a workload."""
+    """What a process does: a peer's work on a workload, with the funcnet of a checkout."""
 
     peer: str
     workload: Workload
+    checkout: Path = CHECKOUT
 
 
 @attrs.frozen
@@ -77,12 +80,19 @@ def ratio(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, f
     return middle, low, high
 
 
+def environment_of(checkout: Path) -> dict[str, str]:
+    """The variables of a process that imports the funcnet of the checkout, and whose BLAS is not pinned."""
+    unpinned = {name: value for name, value in os.environ.items() if name not in _PINS}
+    before = os.environ.get("PYTHONPATH")
+    return {**unpinned, "PYTHONPATH": os.pathsep.join([str(checkout), before] if before else [str(checkout)])}
+
+
 @contextmanager
-def running(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def running(script: str, *arguments: str, checkout: Path = CHECKOUT) -> Iterator[subprocess.Popen[str]]:
     """A script's process, which answers every line with one."""
     command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
-    unpinned = {name: value for name, value in os.environ.items() if name not in _PINS}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=unpinned) as process:
+    env = environment_of(checkout)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
             yield process
         finally:
@@ -130,10 +140,8 @@ def take_turns(points: Sequence[Point], kinds: Sequence[str], rounds: int) -> li
     with ExitStack() as stack:
         processes, said = [], []
         for point in points:
-            w = point.workload
-            sizes = "-".join(map(str, w.sizes))
-            arguments = (point.peer, sizes, str(w.batch), str(w.examples), w.activation, *kinds)
-            process = stack.enter_context(running("peers.py", *arguments))
+            arguments = (point.peer, *point.workload.arguments, *kinds)
+            process = stack.enter_context(running("peers.py", *arguments, checkout=point.checkout))
             processes.append(process)
             said.append([answer(process) for _ in range(4)])
         seconds: list[dict[str, list[float]]] = [{kind: [] for kind in kinds} for _ in points]

@@ -13,7 +13,7 @@ from funcnet.data import Normalization
 from funcnet.random import make_key
 
 # So slow that rounding does not grow: the losses of all peers can be compared after many steps of a deep network.
-L2, MOMENTUM, RATE = 1e-4, 0.9, 0.001
+L2, MOMENTUM, RATE = 1e-4, 0.9, 0.001  # the rate is Adam's own default too
 # Those of uniform bytes.
 MEAN, DEVIATION = np.float32(127.5), np.float32(73.9)
 
@@ -33,24 +33,37 @@ class Workload:
         batch: examples a step.
         examples: how many there are.
         activation: what stands between its linear layers.
+        optimizer: ``momentum``, or ``adam`` with its defaults. The L2 penalty is part of the gradient that it is given.
     """
 
     sizes: tuple[int, ...]
     batch: int
     examples: int
     activation: str = "relu"
+    optimizer: str = "momentum"
 
     @property
     def name(self) -> str:
-        """``784-256-10, batch 128``; an activation that is no ReLU comes first."""
+        """``784-256-10, batch 128``; an activation that is no ReLU comes first, and so does Adam."""
         layers = len(self.sizes) - 1
         shape = "-".join(map(str, self.sizes)) if layers < 4 else f"{layers} layers of {self.sizes[1]}"
-        return f"{shape}, batch {self.batch}" if self.activation == "relu" else f"{self.activation}, {shape}"
+        others = [part for part in (self.optimizer, self.activation) if part not in ("momentum", "relu")]
+        return ", ".join([*others, shape]) if others else f"{shape}, batch {self.batch}"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The workload on a command line: what ``workload_of`` reads."""
+        return ("-".join(map(str, self.sizes)), str(self.batch), str(self.examples), self.activation, self.optimizer)
 
     @property
     def steps(self) -> int:
         """Steps an epoch: the last, smaller batch is left out, so that nobody compiles for two shapes."""
         return self.examples // self.batch
+
+
+def workload_of(sizes: str, batch: str, examples: str, activation: str, optimizer: str) -> Workload:
+    """The workload of its arguments."""
+    return Workload(tuple(map(int, sizes.split("-"))), int(batch), int(examples), activation, optimizer)
 
 
 TRAINING = (
@@ -65,6 +78,7 @@ ACTIVATIONS = tuple(
     for activation in ("tanh", "sigmoid", "softplus", "gelu", "leaky_relu")
     for of in (((784, 256, 10), 128, 12_800), ((784, 1024, 10), 256, 12_800))
 )
+ADAM = tuple(Workload(*of, optimizer="adam") for of in (((784, 256, 10), 128, 12_800), ((784, 1024, 10), 256, 12_800)))
 INFERENCE = (Workload((784, 256, 10), 1, 5_000), Workload((784, 256, 10), 1024, 10_240))
 
 

@@ -11,7 +11,8 @@ from saboteurs import edited, examples_mixed
 
 from funcnet import random
 from funcnet.check import CheckError, check_layer
-from funcnet.layer import Layer, chain
+from funcnet.combinators import chain
+from funcnet.layer import Layer
 from funcnet.layers.activations import relu, tanh
 from funcnet.layers.linear import linear
 from funcnet.random import Key, make_key
@@ -71,13 +72,13 @@ def test_the_message_has_all_the_evidence() -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-def test_the_example_of_the_readme() -> None:
+def test_the_example_of_the_docs() -> None:
     wrong = edited(linear(2), "weight", lambda a, dy: a / max(1, len(dy)))
     with pytest.raises(CheckError) as caught:
         check_layer(wrong, (3,), key=KEY, batch=4)
     said = re.sub(r"(?<=off by )\S+(?=\))", "...", str(caught.value))  # rounding differs from machine to machine
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert textwrap.indent(said, "    ") in re.sub(r"(?<=off by )\S+(?=\))", "...", readme)
+    page = (Path(__file__).parents[2] / "docs" / "proving-derivatives.md").read_text()
+    assert textwrap.indent(said, "    ") in re.sub(r"(?<=off by )\S+(?=\))", "...", page)
 
 
 def test_kinks_are_kept_away_from_and_told() -> None:

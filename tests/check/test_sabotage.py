@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from saboteurs import EDITS, LAYERS, edited, one_entry_slightly
 
-from funcnet import blas, tree
+from funcnet import tree
 from funcnet.check import (
     CheckError,
     check_layer,
@@ -22,13 +22,37 @@ from funcnet.check import (
     real_numbers,
     shares,
 )
-from funcnet.inplace import fresh, over_of, twin_of, with_bound, with_over, with_twin
-from funcnet.layer import AnyLayer, chain
+from funcnet.check.registry import LOSSES as LOSS_ENTRIES
+from funcnet.check.registry import OPTIMIZERS, OptimizerEntry
+from funcnet.combinators import chain
+from funcnet.engines.numpy import losses as loss_kernels
+from funcnet.engines.numpy import optimizers as optimizer_kernels
+from funcnet.engines.numpy import penalties as penalty_kernels
+from funcnet.engines.numpy import planner
+from funcnet.engines.numpy.kernel import LayerKernel
+from funcnet.layer import AnyLayer
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.dropout import dropout
 from funcnet.layers.linear import LinearParams, linear
+from funcnet.layers.norm import batch_norm
 from funcnet.layers.reshape import flatten, identity
 from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
-from funcnet.optimizers import Optimizer, momentum, nesterov, sgd
+from funcnet.optimizers import (
+    Optimizer,
+    add_decayed_weights,
+    clip_by_global_norm,
+    clip_by_value,
+    compose,
+    momentum,
+    nesterov,
+    scale_by_adagrad,
+    scale_by_adam,
+    scale_by_learning_rate,
+    scale_by_lion,
+    scale_by_rms,
+    sgd,
+    trace,
+)
 from funcnet.penalties import Penalty, l1, l2
 from funcnet.random import make_key
 from funcnet.shapes import Shape
@@ -83,6 +107,8 @@ def test_a_wrong_gradient_of_a_layer(layer: AnyLayer, in_shape: Shape, target: s
 @pytest.mark.parametrize("mistake", LAYERS)
 @pytest.mark.parametrize(("layer", "in_shape"), [pytest.param(*case, id=f"{case[0].name:.40}") for case in SUBJECTS])
 def test_a_layer_that_breaks_the_contract(layer: AnyLayer, in_shape: Shape, mistake: str) -> None:
+    if (layer.name, mistake) == ("identity", "stale residuals"):
+        pytest.skip("identity keeps nothing, so nothing of it can be stale")
     sabotage, said = LAYERS[mistake]
     refuses(lambda: check_layer(sabotage(layer), in_shape, key=KEY), said)
 
@@ -113,7 +139,7 @@ def test_a_wrong_gradient_of_a_linear_layer(mistake: str) -> None:
     change, said = OF_LINEAR[mistake]
 
     def vjp(params: Any, residuals: Any, dy: np.ndarray, *, need_dx: bool = True) -> Any:
-        dparams, dx = layer.vjp(params, residuals, dy, need_dx=need_dx)
+        dparams, dx = layer.pure_vjp(params, residuals, dy, need_dx=need_dx)
         return change(dparams, residuals.x, dy), dx
 
     refuses(lambda: check_layer(attrs.evolve(layer, vjp=vjp), (3,), key=KEY), said)
@@ -130,24 +156,77 @@ def test_a_slope_that_is_forgotten_or_taken_at_the_wrong_place() -> None:
     refuses(lambda: check_layer(wrong_place, (4,), key=KEY), "the gradient is not the derivative")
 
 
-def test_predictions_that_are_not_those_of_forward() -> None:
+def test_a_predict_that_is_wrong() -> None:
     def predicting(predict: Callable[[np.ndarray], np.ndarray]) -> AnyLayer:
-        def forward(params: tuple[()], x: np.ndarray) -> Any:
-            return tanh().forward(params, x)
+        return attrs.evolve(tanh(), predict=lambda params, x: predict(x))
 
-        return attrs.evolve(tanh(), forward=with_bound(forward, lambda params, over: predict))
-
-    rounded_otherwise = predicting(lambda x: np.sinh(x) / np.cosh(x))
-    refuses(lambda: check_layer(rounded_otherwise, (4,), key=KEY), "predict gives other bits than forward")
     in_place = predicting(lambda x: np.tanh(x, out=x))
     refuses(lambda: check_layer(in_place, (4,), key=KEY), "predict writes to an argument")
+    by_batch = predicting(lambda x: x - x.mean(axis=0))
+    refuses(lambda: check_layer(by_batch, (4,), key=KEY), "predict answers an example otherwise in another batch")
+    of_another_shape = predicting(lambda x: x[:, :2])
+    refuses(lambda: check_layer(of_another_shape, (4,), key=KEY), "a shape is wrong\n  where     the y of predict")
+    net = chain(linear(3), tanh())
+    wrong = attrs.evolve(net, predict=lambda params, x: net.pure_forward(params, x)[0] * 2)
+    refuses(lambda: check_layer(wrong, (4,), key=KEY), "predict gives other numbers than forward")
+
+
+def test_an_advance_that_is_wrong() -> None:
+    layer = batch_norm()
+
+    def advancing(advance: Callable[..., Any]) -> None:
+        check_layer(attrs.evolve(layer, advance=advance), (3,), key=KEY, batch=4, mixes_examples=True)
+
+    refuses(
+        lambda: advancing(lambda params, kept: attrs.evolve(params, scale=params.scale * 2)),
+        "advance moves what is trained",
+    )
+    refuses(lambda: advancing(lambda params, kept: ()), "a tree has another structure")
+    drawn = np.random.default_rng(0)
+    refuses(
+        lambda: advancing(lambda params, kept: attrs.evolve(params, mean=params.mean + drawn.random())),
+        "advance changes what it captured|advance gives other bits",
+    )
+
+
+def test_a_gradient_of_what_is_not_trained_and_none_of_what_is() -> None:
+    layer = batch_norm()
+
+    def with_gradient(change: Callable[[Any, Any], Any]) -> AnyLayer:
+        def vjp(params: Any, residuals: Any, dy: np.ndarray, *, need_dx: bool = True) -> Any:
+            dparams, dx = layer.pure_vjp(params, residuals, dy, need_dx=need_dx)
+            return change(dparams, params), dx
+
+        return attrs.evolve(layer, vjp=vjp)
+
+    def check(change: Callable[[Any, Any], Any]) -> None:
+        check_layer(with_gradient(change), (3,), key=KEY, batch=4, mixes_examples=True)
+
+    refuses(
+        lambda: check(lambda dparams, params: attrs.evolve(dparams, mean=params.mean)),
+        "what is not trained has a gradient\n  where     dparams.mean",
+    )
+    refuses(lambda: check(lambda dparams, params: attrs.evolve(dparams, shift=None)), "another structure")
+
+
+def test_a_key_that_is_not_all_that_is_drawn_from() -> None:
+    layer, generator = dropout(0.5), np.random.default_rng(0)
+
+    def forward(params: tuple[()], x: np.ndarray, key: Any) -> Any:
+        y, residuals = layer.pure_forward(params, x, key)
+        return y * generator.integers(1, 3), residuals
+
+    wrong = attrs.evolve(layer, forward=forward)
+    refuses(
+        lambda: check_layer(wrong, (4,), key=KEY, mixes_examples=True), "forward changes what it captured|other bits"
+    )
 
 
 def test_parameters_read_in_the_order_of_memory() -> None:
     layer = linear(4)
 
     def forward(params: LinearParams, x: np.ndarray) -> Any:
-        return layer.forward(
+        return layer.pure_forward(
             attrs.evolve(params, weight=params.weight.ravel(order="K").reshape(params.weight.shape)), x
         )
 
@@ -178,7 +257,7 @@ def test_a_gradient_of_no_examples() -> None:
     layer = linear(4)
 
     def vjp(params: LinearParams, residuals: Any, dy: np.ndarray, *, need_dx: bool = True) -> Any:
-        dparams, dx = layer.vjp(params, residuals, dy, need_dx=need_dx)
+        dparams, dx = layer.pure_vjp(params, residuals, dy, need_dx=need_dx)
         return (dparams if len(dy) else tree.map(np.ones_like, dparams)), dx
 
     refuses(lambda: check_layer(attrs.evolve(layer, vjp=vjp), (5,), key=KEY), "a batch of no examples has a gradient")
@@ -196,7 +275,8 @@ OF_VALUES: dict[str, tuple[Callable[..., Any], str]] = {
     "never computed": (lambda v, g: (v, np.zeros_like(g)), "the gradient is zero"),
     "factor 1/batch missing": (lambda v, g: (v, g * len(g)), "the batch: a factor of 1/batch is missing"),
     "a sum where a mean belongs": (lambda v, g: (v * len(g), g * len(g)), "is not the mean"),
-    "a value of NumPy's": (lambda v, g: (np.float64(v), g), "no Python float"),
+    "a value of another dtype": (lambda v, g: (np.float64(v), g), "a dtype is wrong"),
+    "a value with axes": (lambda v, g: (np.full(2, v), g), "no single number"),
     "float64 from float32": (lambda v, g: (v, g.astype(np.float64)), "a dtype is wrong"),
     "half precision": (lambda v, g: (float(np.float16(v)), g), "could not be differ|further|not the"),
 }  # fmt: skip
@@ -271,83 +351,70 @@ def test_a_wrong_penalty(penalty: Penalty, mistake: str) -> None:
 
 
 def _update(optimizer: Optimizer, change: Callable[..., Any]) -> Optimizer:
-    """The optimizer with ``change(grads, opt_state, params, step, new_params, new_state)`` for its results."""
-    return attrs.evolve(optimizer, update=lambda g, s, p, step: change(g, s, p, step, *optimizer.update(g, s, p, step)))
+    """The optimizer with ``change(grads, params, updates, new_state)`` for its results."""
 
+    def update(grads: Any, opt_state: Any, params: Any, now: Any) -> Any:
+        return change(grads, params, *optimizer.pure_update(grads, opt_state, params, now))
 
-def _half_the_rate(optimizer: Optimizer) -> Optimizer:
-    return _update(optimizer, lambda g, s, p, step, new, state: (tree.map(lambda a, b: (a + b) / 2, p, new), state))
+    return attrs.evolve(optimizer, update=update)
 
 
 def _hidden_velocity(optimizer: Optimizer) -> Optimizer:
     hidden: list[Any] = []
 
-    def update(grads: Any, opt_state: Any, params: Any, step: int) -> Any:
-        held = hidden[0] if hidden else tree.map(np.zeros_like, params)
-        held = tree.map(lambda v, g: (0.5 * v + g).astype(g.dtype), held, grads) if len(hidden) else grads
+    def update(grads: Any, opt_state: Any, params: Any, now: Any) -> Any:
+        held = tree.map(lambda g, v: (0.5 * v + g).astype(g.dtype), grads, hidden[0]) if hidden else grads
         hidden[:] = [held]
-        return tree.map(lambda w, v: (w - 0.1 * v).astype(w.dtype), params, held), opt_state
+        return tree.map(lambda v: (-0.1 * v).astype(v.dtype), held), opt_state
 
     return attrs.evolve(optimizer, update=update)
 
 
 OF_OPTIMIZERS: dict[str, tuple[Callable[[Optimizer], Optimizer], str]] = {
     "uphill": (
-        lambda o: _update(o, lambda g, s, p, step, new, state: (tree.map(lambda w, v: 2 * w - v, p, new), state)),
-        "does not go downhill",
+        lambda o: _update(o, lambda g, p, u, state: (tree.map(lambda a: -a, u), state)), "does not go downhill"
     ),
-    "half the rate": (_half_the_rate, "do not follow the rule"),
-    "nothing changes": (lambda o: _update(o, lambda g, s, p, step, new, state: (p, s)), "does not go downhill"),
+    "half the rate": (
+        lambda o: _update(o, lambda g, p, u, state: (tree.map(lambda a: a / 2, u), state)), "do not follow the rule"
+    ),
+    "nothing changes": (
+        lambda o: _update(o, lambda g, p, u, state: (tree.map(np.zeros_like, u), state)), "does not go downhill"
+    ),
     "biases forgotten": (
-        lambda o: _update(
-            o,
-            lambda g, s, p, step, new, state: (
-                tree.map(lambda w, v: v if w.ndim == 2 else w, p, new),
-                state,
-            ),
-        ),
+        lambda o: _update(o, lambda g, p, u, state: (tree.map(lambda a: a if a.ndim == 2 else 0 * a, u), state)),
         r"does not go downhill\n  where     params\[1\].bias",
     ),
     "hidden velocity": (_hidden_velocity, "other bits|changes what it captured"),
     "float64 from float32": (
-        lambda o: _update(o, lambda g, s, p, step, new, state: (tree.map(lambda w: w.astype(np.float64), new), state)),
+        lambda o: _update(o, lambda g, p, u, state: (tree.map(lambda a: a.astype(np.float64), u), state)),
         "a dtype is wrong",
     ),
     "another structure": (
-        lambda o: _update(o, lambda g, s, p, step, new, state: (tuple(tree.leaves(new)), state)),
-        "another structure",
+        lambda o: _update(o, lambda g, p, u, state: (tuple(tree.leaves(u)), state)), "another structure"
     ),
     "a rate of zero": (lambda o: attrs.evolve(o, learning_rate=lambda step: 0.0), "not positive"),
-}
-
-
-def _rule(decay: float, nesterov: bool) -> Callable[..., float]:
-    def rule(w: float, gradients: Any) -> float:
-        v = 0.0
-        for g in gradients:
-            v = decay * v + g
-            w -= 0.1 * (g + decay * v if nesterov else v)
-        return w
-
-    return rule
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", OF_OPTIMIZERS)
-@pytest.mark.parametrize(
-    ("optimizer", "rule"),
-    [(sgd(0.1), _rule(0.0, False)), (momentum(0.1), _rule(0.9, False)), (nesterov(0.1), _rule(0.9, True))],
-    ids=["sgd", "momentum", "nesterov"],
-)
-def test_a_wrong_optimizer(optimizer: Optimizer, rule: Any, mistake: str) -> None:
+@pytest.mark.parametrize("entry", [e for e in OPTIMIZERS if e.rule], ids=lambda entry: entry.name)
+def test_a_wrong_optimizer(entry: OptimizerEntry, mistake: str) -> None:
     sabotage, said = OF_OPTIMIZERS[mistake]
-    check_optimizer(optimizer, key=KEY, rule=rule)
-    refuses(lambda: check_optimizer(sabotage(optimizer), key=KEY, rule=rule), said)
+    check_optimizer(entry.optimizer, key=KEY, rule=entry.rule)
+    refuses(lambda: check_optimizer(sabotage(entry.optimizer), key=KEY, rule=entry.rule), said)
 
 
 @pytest.mark.parametrize("optimizer", [momentum(0.1), nesterov(0.1)], ids=str)
 def test_a_state_that_can_be_written_to(optimizer: Optimizer) -> None:
-    wrong = _update(optimizer, lambda g, s, p, step, new, state: (new, (state[0], _writable_copy(state[1]))))
-    refuses(lambda: check_optimizer(wrong, key=KEY), r"results can be written to\n  where     opt_state\[1\].weight")
+    def writable(grads: Any, params: Any, updates: Any, state: Any) -> Any:
+        ((empty, linear_velocity), *_) = (state[0].velocity,)
+        return updates, (attrs.evolve(state[0], velocity=(empty, _writable_copy(linear_velocity))), *state[1:])
+
+    wrong = _update(optimizer, writable)
+    refuses(
+        lambda: check_optimizer(wrong, key=KEY),
+        r"results can be written to\n  where     opt_state\[0\].velocity\[1\].weight",
+    )
 
 
 def _writable_copy(params: LinearParams) -> LinearParams:
@@ -356,88 +423,123 @@ def _writable_copy(params: LinearParams) -> LinearParams:
     return copied
 
 
-IN_PLACE = "in place, other numbers come out"
+# --- kernels: each is made wrong in turn, where it is registered
+
+KERNEL = "a kernel gives other numbers than the function it stands for"
 
 
-def _twin_of_another_sign(vjp: Any) -> Any:
-    """The vjp of a layer whose gradient added in place has another sign."""
-    right = twin_of(vjp)
+def _replace_kernel(monkeypatch: pytest.MonkeyPatch, layer: AnyLayer, change: Callable[[LayerKernel], Any]) -> None:
+    key = next(key for key, make in planner._KERNELS.items() if planner.kernel_key(layer) == key)
+    right = planner._KERNELS[key]
+    monkeypatch.setitem(planner._KERNELS, key, lambda layer: attrs.evolve(right(layer), **change(right(layer))))
 
-    def twin(params: Any, residuals: Any, dy: np.ndarray, onto: Any, keep: float, *, need_dx: bool = True) -> Any:
-        dx = right(params, residuals, dy, onto, keep, need_dx=need_dx)
-        blas.scale(onto.weight, -1.0)
+
+def _negative(function: Callable[..., Any]) -> Callable[..., Any]:
+    def negative(*arguments: Any) -> Any:
+        made = function(*arguments)
+        return (-made[0], made[1]) if isinstance(made, tuple) else -made
+
+    return negative
+
+
+@pytest.mark.parametrize("what", ["forward", "predict", "backward"])
+@pytest.mark.parametrize("layer", [linear(3), tanh(), gelu(), relu(), flatten(), identity()], ids=str)
+def test_a_kernel_with_a_flipped_sign(layer: AnyLayer, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_layer(layer, (4,), key=KEY)
+    _replace_kernel(monkeypatch, layer, lambda kernel: {what: _negative(getattr(kernel, what))})
+    refuses(lambda: check_layer(layer, (4,), key=KEY), KERNEL)
+    refuses(lambda: check_layer(chain(linear(4), layer), (4,), key=KEY), KERNEL)
+
+
+def _scaled_accumulator(function: Callable[..., Any]) -> Callable[..., Any]:
+    def backward(params: Any, kept: Any, dy: Any, owned: bool, accumulator: Any, beta: float, need_dx: bool) -> Any:
+        dx = function(params, kept, dy, owned, accumulator, beta, need_dx)
+        for array in tree.leaves(accumulator):
+            array *= 2
         return dx
 
-    return with_twin(_wrapper(vjp), twin)
+    return backward
 
 
-def _wrapper(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Another function that does the same, and to which nothing is bound."""
-    return lambda *arguments, **options: function(*arguments, **options)
-
-
-def test_a_layers_gradient_in_place() -> None:
-    layer = linear(3)
-    wrong = attrs.evolve(layer, vjp=_twin_of_another_sign(layer.vjp))
-    refuses(lambda: check_layer(wrong, (4,), key=KEY), IN_PLACE)
-    net = chain(linear(4), relu(), wrong)
-    refuses(lambda: check_layer(net, (4,), key=KEY), IN_PLACE)
+def test_a_kernel_whose_gradient_is_added_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
+    _replace_kernel(monkeypatch, linear(3), lambda kernel: {"backward": _scaled_accumulator(kernel.backward)})
+    refuses(lambda: check_layer(linear(3), (4,), key=KEY), KERNEL)
     refuses(
-        lambda: check_step(net, softmax_cross_entropy(), sgd(0.1), in_shape=(4,), targets=class_labels, key=KEY),
-        IN_PLACE,
+        lambda: check_step(linear(3), softmax_cross_entropy(), sgd(0.1), in_shape=(4,), targets=class_labels, key=KEY),
+        KERNEL,
     )
 
 
-def test_what_a_layer_writes_over_arrays_that_are_given_up() -> None:
-    layer = tanh()
-    forward = with_over(_wrapper(layer.forward), lambda params, x: layer.forward(params, -x))
-    refuses(lambda: check_layer(attrs.evolve(layer, forward=forward), (4,), key=KEY), IN_PLACE)
-    right = over_of(layer.vjp)
-    vjp = with_over(_wrapper(layer.vjp), lambda params, kept, dy, need_dx=True: ((), -right(params, kept, dy)[1]))
-    refuses(lambda: check_layer(attrs.evolve(layer, vjp=vjp), (4,), key=KEY), IN_PLACE)
+def test_a_kernel_that_forgets_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetting(backward: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda params, kept, dy, owned, accumulator, beta, need_dx: backward(
+            params, kept, dy, owned, accumulator, 0.0, need_dx
+        )
+
+    _replace_kernel(monkeypatch, linear(3), lambda kernel: {"backward": forgetting(kernel.backward)})
+    refuses(lambda: check_layer(linear(3), (4,), key=KEY), KERNEL)
 
 
-def test_an_output_that_is_kept_though_it_is_said_to_be_the_callers() -> None:
-    layer = tanh()
+def test_an_output_that_is_kept_though_it_is_said_to_be_owned(monkeypatch: pytest.MonkeyPatch) -> None:
+    _replace_kernel(monkeypatch, tanh(), lambda kernel: {"y": "own"})
+    refuses(lambda: check_layer(tanh(), (4,), key=KEY), f"{KERNEL}|read-only")
 
-    def forward(params: tuple[()], x: np.ndarray) -> Any:
-        y = np.tanh(x)
-        return y, attrs.evolve(layer.forward(params, x)[1], kept=y)
 
-    refuses(lambda: check_layer(attrs.evolve(layer, forward=fresh(forward)), (4,), key=KEY), f"{IN_PLACE}|shares")
+@pytest.mark.parametrize("function", list(optimizer_kernels._ENTRYWISE), ids=lambda f: f.__name__)
+def test_an_update_by_a_wrong_kernel(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clipping before it keeps BLAS's own kernel for momentum out of the way."""
+    part = next(part for part in PARTS if planner.base(part.pure_update) is function)
+    optimizer = compose(clip_by_global_norm(100.0), part, scale_by_learning_rate(0.1))
+    check_optimizer(optimizer, key=KEY)
+    right = optimizer_kernels._ENTRYWISE[function]
+
+    def wrong(hyperparameters: tuple[Any, ...]) -> Callable[..., None]:
+        run = right(hyperparameters)
+
+        def slightly_wrong(now: Any, w: np.ndarray, g: np.ndarray, *state: np.ndarray) -> None:
+            run(now, w, g, *state)
+            g *= 1.0001
+
+        return slightly_wrong
+
+    monkeypatch.setitem(optimizer_kernels._ENTRYWISE, function, wrong)
+    refuses(lambda: check_optimizer(optimizer, key=KEY), KERNEL)
+
+
+PARTS = [
+    trace(0.9), scale_by_adam(), scale_by_rms(), scale_by_lion(), scale_by_adagrad(), add_decayed_weights(0.1),
+    clip_by_value(0.5),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("optimizer", [sgd(0.1), momentum(0.1), nesterov(0.1)], ids=str)
-def test_an_update_in_place(optimizer: Optimizer) -> None:
-    right = twin_of(optimizer.update)
-
-    def uphill(gradient: Any, opt_state: Any, step: int) -> None:
-        def turned(pairs: Iterator[Any]) -> Iterator[Any]:
-            for w, g in pairs:
-                blas.scale(g, -1.0)
-                yield w, g
-
-        turned_over = attrs.evolve(
-            gradient,
-            onto=lambda total, keep: turned(gradient.onto(total, keep)),
-            alone=lambda: turned(gradient.alone()),
-        )
-        right(turned_over, opt_state, step)
-
-    wrong = attrs.evolve(optimizer, update=with_twin(_wrapper(optimizer.update), uphill))
-    refuses(lambda: check_optimizer(wrong, key=KEY), IN_PLACE)
+def test_an_update_by_blas_with_another_sign(optimizer: Optimizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = optimizer_kernels.blas.axpy
+    monkeypatch.setattr(optimizer_kernels.blas, "axpy", lambda y, factor, x: right(y, -factor, x))
+    refuses(lambda: check_optimizer(optimizer, key=KEY), KERNEL)
     refuses(
-        lambda: check_step(linear(3), softmax_cross_entropy(), wrong, in_shape=(4,), targets=class_labels, key=KEY),
-        IN_PLACE,
+        lambda: check_step(linear(3), softmax_cross_entropy(), optimizer, in_shape=(4,), targets=class_labels, key=KEY),
+        KERNEL,
     )
 
 
-def test_a_penaltys_gradient_in_place() -> None:
-    penalty = l2(0.3)
-    wrong = attrs.evolve(
-        penalty, grad=with_twin(_wrapper(penalty.grad), lambda onto, w: blas.add_scaled(onto, -0.3, w))
-    )
-    refuses(lambda: check_penalty(wrong, (2, 3), key=KEY), IN_PLACE)
+def test_a_penaltys_kernel_with_another_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    (function, right), *_ = penalty_kernels._ADD.items()
+    monkeypatch.setitem(penalty_kernels._ADD, function, lambda c, accumulator, w: right(-c, accumulator, w))
+    refuses(lambda: check_penalty(l2(0.3), (2, 3), key=KEY), KERNEL)
+
+
+@pytest.mark.parametrize(("loss", "draw"), [(e.loss, e.targets) for e in LOSS_ENTRIES], ids=lambda case: str(case)[:20])
+def test_a_losss_kernel_that_is_wrong(loss: Loss, draw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = planner.base(loss.value_and_grad)
+    right = loss_kernels._KERNELS[function]
+
+    def wrong(*arguments: Any) -> Any:
+        value, gradient = right(*arguments)
+        return value, gradient * 1.0001
+
+    monkeypatch.setitem(loss_kernels._KERNELS, function, wrong)
+    refuses(lambda: check_loss(loss, (4,), targets=draw, key=KEY), KERNEL)
 
 
 OF_STEPS: dict[str, tuple[Any, Any, Any, str]] = {

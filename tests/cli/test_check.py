@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from funcnet.check.suite import subjects
 from funcnet.cli import main
 
 MINE = """
@@ -46,7 +47,7 @@ pytestmark = pytest.mark.usefixtures("as_users_run")
 def test_the_whole_library_as_installed() -> None:
     """In a process of its own, where nothing is watched or slowed down; the README's figure has 1,000 for each."""
     done = subprocess.run(
-        [sys.executable, "-m", "funcnet", "check", "--configurations", "15", "--seed", "3"],
+        [sys.executable, "-m", "funcnet", "check", "--configurations", "10", "--seed", "3"],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONWARNINGS": "error"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -54,7 +55,7 @@ def test_the_whole_library_as_installed() -> None:
     lines = done.stdout.splitlines()
     assert "NumPy" in lines[0]
     assert [line.split()[-1] for line in lines if line.startswith("linear(3)")] == ["held"]
-    assert any(line.startswith("all") and line.endswith("0 of 26 refuted or failed") for line in lines)
+    assert any(line.startswith("all") and line.endswith(f"0 of {len(subjects())} refuted or failed") for line in lines)
 
 
 def test_a_layer_of_ones_own(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,8 +113,8 @@ def test_ctrl_c_shows_what_was_done() -> None:
                 break
         output, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert " of 26 refuted or failed" not in output
-    assert re.search("Stopped by Ctrl-C; 2[0-9] subjects were not begun", error)
+    assert f" of {len(subjects())} refuted or failed" not in output
+    assert re.search("Stopped by Ctrl-C; 3[0-9] subjects were not begun", error)
     assert "Traceback" not in error
 
 

@@ -65,7 +65,7 @@ def test_a_split_cannot_be_written_through() -> None:
 
 @pytest.mark.usefixtures("as_users_run")
 def test_lists_are_no_arrays() -> None:
-    with pytest.raises(TypeError, match=r"a record holds NumPy arrays, got list: \[\[1, 2\]\]"):
+    with pytest.raises(TypeError, match=r"a record holds arrays, got list: \[\[1, 2\]\]"):
         Split([[1, 2]], [1])
     with pytest.raises(ShapeError, match=r"take: expected an array of rows of an integer dtype .*, got a list"):
         Split(np.zeros((2, 2)), np.zeros(2)).take([1])

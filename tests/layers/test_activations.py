@@ -1,5 +1,4 @@
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -7,8 +6,7 @@ from hypothesis import given, settings
 
 from funcnet.check import check_layer
 from funcnet.check.strategies import keys, shapes, sizes
-from funcnet.inplace import over_of
-from funcnet.layer import AnyLayer, make_predict
+from funcnet.layer import AnyLayer
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.linear import LinearParams
 from funcnet.random import Key
@@ -95,10 +93,8 @@ def test_the_params_of_another_layer_are_refused(layer: AnyLayer) -> None:
     _, residuals = layer.forward((), x)
     for use in (
         lambda: layer.forward(foreign, x),
-        lambda: over_of(layer.forward)(foreign, x.copy()),
-        lambda: make_predict(layer, foreign),
+        lambda: layer.predict(foreign, x),
         lambda: layer.vjp(foreign, residuals, x),
-        lambda: over_of(layer.vjp)(foreign, residuals, x.copy()),
     ):
         with pytest.raises(ShapeError, match="expected no params, the empty tuple, got a LinearParams"):
             use()
@@ -112,89 +108,3 @@ def test_only_floating_point_enters(layer: AnyLayer) -> None:
     _, residuals = layer.forward((), np.zeros((2, 3)))
     with pytest.raises(ShapeError, match=r"expected dy of shape \(2, 3\), got shape \(2, 2\)"):
         layer.vjp((), residuals, np.zeros((2, 2)))
-
-
-LAYS: list[Any] = [np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=1)[:, ::2]]
-
-
-@pytest.mark.parametrize("shape", [(1, 5), (7, 5001), (300, 257)])
-@pytest.mark.parametrize("lay", LAYS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_relu_of_every_size_and_order_in_memory(shape: tuple[int, int], lay: Any, dtype: type) -> None:
-    """Large arrays go by parts: each entry is still that of the definition, and what is no number stays none."""
-    x = lay(np.random.default_rng(0).standard_normal(shape).astype(dtype))
-    x[0, 0], x[-1, -1], x[0, 2], x[-1, 1] = math.nan, -math.inf, math.inf, -0.0
-    y, _ = relu().forward((), x)
-    assert y.dtype == dtype
-    np.testing.assert_array_equal(y, np.where(x > 0, x, 0) + np.where(np.isnan(x), math.nan, 0))
-    given_up = x.copy(order="K") if x.flags.forc else lay(x)
-    over, residuals = over_of(relu().forward)((), given_up)
-    assert over is given_up is residuals.kept
-    assert not over.flags.writeable
-    np.testing.assert_array_equal(over, y)
-
-
-@pytest.mark.parametrize("layer", ALL, ids=str)
-@pytest.mark.parametrize("shape", [(7, 5001), (300, 257)])
-@pytest.mark.parametrize("lay", LAYS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_size_and_order_in_memory(layer: AnyLayer, shape: tuple[int, int], lay: Any, dtype: type) -> None:
-    """Large arrays go by rows: each entry is what it is in a small one, and what is no number stays none."""
-    x, dy = np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype)
-    x[0, 0], x[-1, -1], x[0, 2], x[-1, 1] = math.nan, -50, 50, -0.0
-
-    def both_of(x: Array, dy: Array) -> tuple[Array, Array]:
-        y, residuals = layer.forward((), x)
-        return y, layer.vjp((), residuals, dy)[1]
-
-    small = [both_of(*part) for part in zip(*(np.array_split(a.ravel(), 20) for a in (x, dy)), strict=True)]
-    wanted_y, wanted_dx = (np.concatenate(parts).reshape(shape) for parts in zip(*small, strict=True))
-    y, dx = both_of(lay(x), lay(dy))
-    mixed = both_of(lay(x), dy)[1]
-    for made in (y, dx):
-        assert made.strides == np.empty_like(lay(x)).strides
-    for found, wanted in ((y, wanted_y), (dx, wanted_dx), (mixed, wanted_dx)):
-        assert found.dtype == dtype
-        np.testing.assert_allclose(found, wanted, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
-
-
-@pytest.mark.parametrize("layer", ALL, ids=str)
-@pytest.mark.parametrize("lay", LAYS)
-def test_an_input_that_is_given_up_is_written_over(layer: AnyLayer, lay: Any) -> None:
-    """By the output, which is what is kept or stands beside it."""
-    x = np.random.default_rng(0).standard_normal((7, 5001))
-    wanted, given_up = layer.forward((), lay(x))[0], lay(x)
-    y, residuals = over_of(layer.forward)((), given_up)
-    assert y is given_up
-    assert not y.flags.writeable
-    assert not residuals.kept.flags.writeable
-    kept_apart = layer.name in ("softplus", "gelu")
-    assert (residuals.kept is y) != kept_apart
-    assert np.shares_memory(residuals.kept, y) != kept_apart
-    np.testing.assert_array_equal(y, wanted)
-
-
-@pytest.mark.parametrize("layer", ALL, ids=str)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_over_memory_that_is_given_up_all_is_the_same(layer: AnyLayer, dtype: type) -> None:
-    """Bit for bit, forward and back; and what is kept of the way forward is not written over."""
-    x, dy = np.random.default_rng(0).standard_normal((2, 7, 5)).astype(dtype)
-    y, residuals = layer.forward((), x)
-    _, dx = layer.vjp((), residuals, dy)
-    over_y, over_residuals = over_of(layer.forward)((), x.copy())
-    kept = over_residuals.kept.copy()
-    assert not over_residuals.kept.flags.writeable
-    _, over_dx = over_of(layer.vjp)((), over_residuals, dy.copy())
-    for found, wanted in ((over_y, y), (over_dx, dx), (over_residuals.kept, kept), (kept, residuals.kept)):
-        assert found.dtype == dtype
-        assert np.array_equal(found, wanted)
-    with pytest.raises(ShapeError, match=r"expected dy of shape \(7, 5\), got shape \(7, 4\)"):
-        over_of(layer.vjp)((), residuals, dy[:, 1:].copy())
-
-
-@pytest.mark.parametrize("layer", ALL, ids=str)
-def test_the_bytes_of_another_machine_become_those_of_this_one(layer: AnyLayer) -> None:
-    x = np.random.default_rng(0).standard_normal((3, 2000)).astype(np.float32)
-    y, _ = layer.forward((), x.astype(">f4"))
-    assert y.dtype.isnative
-    np.testing.assert_array_equal(y, layer.forward((), x)[0])

@@ -1,5 +1,3 @@
-import pickle
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +6,6 @@ from hypothesis import strategies as st
 from funcnet import tree
 from funcnet.check import check_layer
 from funcnet.check.strategies import keys, shapes, sizes
-from funcnet.inplace import twin_of
 from funcnet.layers.initializers import glorot, he
 from funcnet.layers.linear import LinearParams, LinearResiduals, linear
 from funcnet.random import Key, make_key
@@ -54,19 +51,6 @@ def test_init_infers_the_width_and_starts_biases_at_zero() -> None:
     assert params.bias.tolist() == [0, 0, 0]
     assert {a.dtype for a in tree.leaves(params)} == {np.dtype(np.float32)}
     assert linear(3, bias=False).init(make_key(0), (5,))[0].bias is None
-
-
-@pytest.mark.parametrize(("inputs", "width"), [(5, 30), (30, 5), (70, 70)])
-def test_weights_lie_in_memory_as_their_gradients_do(inputs: int, width: int) -> None:
-    """Else every sweep over both would jump through one of them."""
-    layer = linear(width)
-    params, _ = layer.init(make_key(0), (inputs,))
-    _, residuals = layer.forward(params, np.ones((3, inputs), np.float32))
-    dparams, _ = layer.vjp(params, residuals, np.ones((3, width), np.float32))
-    copied = tree.map(np.copy, params)
-    assert params.weight.strides == dparams.weight.strides == copied.weight.strides
-    assert pickle.loads(pickle.dumps(params)).weight.strides == params.weight.strides
-    assert params.weight.flags.c_contiguous == (width < inputs)
 
 
 @pytest.mark.usefixtures("as_users_run")
@@ -150,9 +134,6 @@ def test_residuals_of_another_network_are_refused(order: str, width: int, dtype:
     dy = np.ones((128, 64), np.float32)
     with pytest.raises(ShapeError, match=r"linear\(64\): expected x of"):
         layer.vjp(params, residuals, dy)
-    onto = tree.map(np.zeros_like, params)
-    with pytest.raises(ShapeError, match=r"linear\(64\): expected x of"):
-        twin_of(layer.vjp)(params, residuals, dy, onto, 0.0)
 
 
 @pytest.mark.parametrize("width", [4, 200])

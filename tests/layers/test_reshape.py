@@ -50,7 +50,6 @@ def test_the_params_of_another_layer_are_refused() -> None:
 
 @pytest.mark.usefixtures("as_users_run")
 def test_a_gradient_of_another_shape_is_refused() -> None:
-    for layer in (flatten(), identity()):
-        _, residuals = layer.forward((), np.zeros((2, 3)))
-        with pytest.raises(ShapeError, match=r"expected dy of shape \(2, 3\), got shape \(2, 4\)"):
-            layer.vjp((), residuals, np.zeros((2, 4)))
+    _, residuals = flatten().forward((), np.zeros((2, 3)))
+    with pytest.raises(ShapeError, match=r"expected dy of shape \(2, 3\), got shape \(2, 4\)"):
+        flatten().vjp((), residuals, np.zeros((2, 4)))

@@ -1,0 +1,43 @@
+"""Arrays of any namespace: the few helpers that the equations need beside the Python array API standard.
+
+The equations of layers, losses, penalties and optimizers are written once. They use operators and the functions of the
+array's own namespace alone, so that the same functions run on NumPy arrays, on JAX arrays (also under ``jax.jit``), and
+on those of ``array-api-strict`` in the tests. See https://data-apis.org/array-api/latest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+__all__ = ["Scalar", "is_array", "namespace", "select", "share_of"]
+
+Scalar: TypeAlias = Any  # one number: an array of no axes, what NumPy makes of one, or a Python float
+
+
+def namespace(array: Any) -> Any:
+    """The functions for this array: ``numpy``, ``jax.numpy`` or another module of the standard."""
+    return array.__array_namespace__()
+
+
+def is_array(value: object) -> bool:
+    """Whether the value is an array of NumPy or of another namespace."""
+    return isinstance(value, np.ndarray) or hasattr(value, "__array_namespace__")
+
+
+def select(condition: Any, if_true: Any, if_false: Any) -> Any:
+    """``if_true`` where the condition holds, else ``if_false``: two arrays of one shape, or two numbers.
+
+    The condition is one truth value. Under ``jax.jit`` that is an array whose value nobody can look at.
+    """
+    if not is_array(condition) or isinstance(condition, np.generic | np.ndarray):
+        return if_true if condition else if_false
+    return namespace(condition).where(condition, if_true, if_false)
+
+
+def share_of(truths: Any) -> Any:
+    """The share of an array's entries that are true, in the namespace's default floating-point type."""
+    xp = namespace(truths)
+    dtype = xp.__array_namespace_info__().default_dtypes()["real floating"]
+    return xp.mean(xp.astype(truths, dtype))

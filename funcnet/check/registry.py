@@ -1,0 +1,180 @@
+"""Everything the library differentiates: one list, from which checks, strategies, sabotage and docs are made.
+
+A new layer, loss, penalty or optimizer is entered here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from funcnet.check.losses import Targets, class_labels, real_numbers, shares
+from funcnet.check.optimizers import Rule
+from funcnet.combinators import chain, frozen, parallel, residual
+from funcnet.layer import AnyLayer
+from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.dropout import dropout
+from funcnet.layers.initializers import glorot
+from funcnet.layers.linear import linear
+from funcnet.layers.norm import batch_norm
+from funcnet.layers.reshape import flatten, identity
+from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
+from funcnet.optimizers import (
+    Optimizer,
+    adagrad,
+    adam,
+    adamw,
+    clip_by_global_norm,
+    compose,
+    lion,
+    momentum,
+    nesterov,
+    one_cycle,
+    rmsprop,
+    sgd,
+)
+from funcnet.penalties import Penalty, l1, l2
+
+__all__ = ["ACTIVATIONS", "LAYERS", "LOSSES", "OPTIMIZERS", "PENALTIES", "LayerEntry", "LossEntry", "OptimizerEntry"]
+
+
+@attrs.frozen
+class LayerEntry:
+    """A layer and what its proof needs.
+
+    Attributes:
+        layer: the layer.
+        axes: how many axes an example has; None for any.
+        least_axes: where there may be any, the fewest.
+        mixes_examples: whether an output depends on the other examples of the batch, or on the place among them.
+        name: what tells it from another entry of the same layer.
+    """
+
+    layer: AnyLayer
+    axes: int | None = None
+    least_axes: int = 0
+    mixes_examples: bool = False
+    name: str = attrs.field(default=attrs.Factory(lambda self: self.layer.name, takes_self=True))
+
+
+ACTIVATIONS: tuple[AnyLayer, ...] = (relu(), leaky_relu(), leaky_relu(0.3), tanh(), sigmoid(), softplus(), gelu())
+
+LAYERS: tuple[LayerEntry, ...] = (
+    LayerEntry(linear(3), axes=1),
+    LayerEntry(linear(1), axes=1),
+    LayerEntry(linear(4, bias=False), axes=1, name="linear(4), no bias"),
+    LayerEntry(linear(2, init=glorot), axes=1, name="linear(2), glorot"),
+    *(LayerEntry(layer) for layer in ACTIVATIONS),
+    LayerEntry(flatten()),
+    LayerEntry(identity()),
+    LayerEntry(batch_norm(), least_axes=1, mixes_examples=True),
+    LayerEntry(frozen(batch_norm()), least_axes=1),
+    LayerEntry(dropout(0.3), mixes_examples=True),
+    LayerEntry(residual(tanh(), sigmoid())),
+    LayerEntry(parallel(linear(2), chain(linear(2), tanh())), axes=1),
+    LayerEntry(
+        parallel(linear(2), linear(3, bias=False), merge="concatenation"), axes=1, name="parallel, concatenation"
+    ),
+    LayerEntry(chain(linear(3), frozen(linear(2)), gelu()), axes=1),
+)
+
+
+@attrs.frozen
+class LossEntry:
+    """A loss, what its targets are drawn by, and how many axes an example's prediction has; None for any."""
+
+    loss: Loss
+    targets: Targets
+    axes: int | None = None
+    name: str = attrs.field(default=attrs.Factory(lambda self: self.loss.name, takes_self=True))
+
+
+LOSSES: tuple[LossEntry, ...] = (
+    LossEntry(softmax_cross_entropy(), class_labels, axes=1),
+    LossEntry(
+        softmax_cross_entropy(label_smoothing=0.1), class_labels, axes=1, name="softmax cross-entropy, smoothed labels"
+    ),
+    LossEntry(binary_cross_entropy(), shares),
+    LossEntry(mean_squared_error(), real_numbers),
+)
+
+PENALTIES: tuple[Penalty, ...] = (l2(0.1), l1(0.1))
+
+
+@attrs.frozen
+class OptimizerEntry:
+    """An optimizer, and its rule for one number, where one is given."""
+
+    optimizer: Optimizer
+    rule: Rule | None = None
+    name: str = attrs.field(default=attrs.Factory(lambda self: self.optimizer.name, takes_self=True))
+
+
+def _velocity(decay: float, *, nesterov: bool) -> Rule:
+    """The textbook's recurrence for one number, at a rate of 0.1; gradient descent is that without velocity."""
+
+    def rule(w: float, gradients: Sequence[float]) -> float:
+        v = 0.0
+        for g in gradients:
+            v = decay * v + g
+            w -= 0.1 * (g + decay * v if nesterov else v)
+        return w
+
+    return rule
+
+
+def _adam(weight_decay: float) -> Rule:
+    """Kingma & Ba (2015), algorithm 1, at a rate of 0.1, with decoupled weight decay."""
+
+    def rule(w: float, gradients: Sequence[float]) -> float:
+        m = v = 0.0
+        for t, g in enumerate(gradients, 1):
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            direction = (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-8)
+            w -= 0.1 * (direction + weight_decay * w)
+        return w
+
+    return rule
+
+
+def _rmsprop(w: float, gradients: Sequence[float]) -> float:
+    """At a rate of 0.1, with a decay of 0.9 and epsilon inside the root."""
+    v = 0.0
+    for g in gradients:
+        v = 0.9 * v + 0.1 * g * g
+        w -= 0.1 * g / (v + 1e-8) ** 0.5
+    return w
+
+
+def _lion(w: float, gradients: Sequence[float]) -> float:
+    """Chen et al. (2023), algorithm 2, at a rate of 0.1, with the weight decay of 0.001 that is its default."""
+    m = 0.0
+    for g in gradients:
+        c = 0.9 * m + 0.1 * g
+        w -= 0.1 * ((c > 0) - (c < 0) + 0.001 * w)
+        m = 0.99 * m + 0.01 * g
+    return w
+
+
+def _adagrad(w: float, gradients: Sequence[float]) -> float:
+    """At a rate of 0.1, from a sum of 0.1."""
+    total = 0.1
+    for g in gradients:
+        total += g * g
+        w -= 0.1 * g / (total + 1e-7) ** 0.5
+    return w
+
+
+OPTIMIZERS: tuple[OptimizerEntry, ...] = (
+    OptimizerEntry(sgd(0.1), _velocity(0.0, nesterov=False)),
+    OptimizerEntry(momentum(0.1), _velocity(0.9, nesterov=False)),
+    OptimizerEntry(nesterov(0.1), _velocity(0.9, nesterov=True)),
+    OptimizerEntry(nesterov(one_cycle(0.1, 10)), name="nesterov(0.9), one cycle"),
+    OptimizerEntry(adam(0.1), _adam(0.0)),
+    OptimizerEntry(adamw(0.1, weight_decay=0.01), _adam(0.01)),
+    OptimizerEntry(rmsprop(0.1), _rmsprop),
+    OptimizerEntry(lion(0.1), _lion),
+    OptimizerEntry(adagrad(0.1), _adagrad),
+    OptimizerEntry(compose(clip_by_global_norm(1.0), adam(0.1)), name="adam, clipped by the global norm"),
+)

@@ -1,0 +1,392 @@
+"""Combinators: functions from layers to a layer.
+
+    chain      y = fn(... f2(f1(x)))            dx = the vjps from the last layer to the first
+    parallel   y = f1(x) + f2(x) + ...          dx = dx1 + dx2 + ...   (or the outputs side by side)
+    residual   y = f(x) + x                     He, Zhang, Ren & Sun, "Deep residual learning" (CVPR 2016), eq. 1
+    frozen     y = f(x), its params not trained
+
+Each is the chain rule (Griewank & Walther, Evaluating Derivatives, 2nd ed., section 3.2). A layer that draws random
+numbers gets a key of its own: the child of the combinator's key by its place.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal
+
+import attrs
+
+from funcnet import tree
+from funcnet.arrays import namespace
+from funcnet.layer import AnyLayer, Layer, advance, run_forward, run_predict
+from funcnet.layers.reshape import identity
+from funcnet.random import Key, fold_in, split
+from funcnet.shapes import Array, Float, Shape, ShapeError, describe
+from funcnet.tree import Record, Tree
+
+__all__ = ["FrozenParams", "ParallelResiduals", "chain", "frozen", "parallel", "residual"]
+
+
+def _expect_layers(name: str, layers: tuple[AnyLayer, ...]) -> None:
+    if not layers:
+        raise ValueError(f"a {name} needs at least one layer (identity() is the layer that does nothing)")
+    for place, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = " (call it to make the layer)" if callable(layer) else ""
+            raise TypeError(f"{name}[{place}] is no layer but a {type(layer).__name__}: {layer!r:.60}{hint}")
+
+
+def _composed(name: str, layers: tuple[AnyLayer, ...], **functions: Any) -> AnyLayer:
+    return Layer(
+        f"{name}({', '.join(layer.name for layer in layers)})",
+        children=tuple((f"[{place}]", layer) for place, layer in enumerate(layers)),
+        draws=any(layer.draws for layer in layers),
+        **functions,
+    )
+
+
+def _key_of(layer: AnyLayer, key: Any, place: int) -> Any:
+    return fold_in(key, place) if layer.draws else None
+
+
+def _init_children(name: str, layers: tuple[AnyLayer, ...], key: Key, shapes: Any) -> list[tuple[Any, Shape]]:
+    """Params and out_shape of each layer, each from the next of ``shapes``, which may depend on those before."""
+    made: list[tuple[Any, Shape]] = []
+    for place, (layer, layer_key) in enumerate(zip(layers, split(key, len(layers)), strict=True)):
+        try:
+            made.append(layer.init(layer_key, shapes(made)))
+        except ShapeError as error:
+            raise error.inside(f"{name}[{place}]") from None
+    return made
+
+
+def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
+    """The composition of layers, first to last: itself a layer, so chains nest.
+
+    Its parameters and residuals are the tuples of those of its layers. A ShapeError raised inside names the layer by
+    its place: ``chain[2].linear(10)``.
+
+    Raises:
+        ValueError: for no layers at all.
+        TypeError: for what is no layer.
+    """
+    _expect_layers("chain", layers)
+    return _composed(
+        "chain",
+        layers,
+        init=partial(chain_init, layers),
+        forward=partial(chain_forward, layers),
+        vjp=partial(chain_vjp, layers),
+        predict=partial(chain_predict, layers),
+        advance=_advance_of(layers),
+        kind="sequence",
+        remake=_chain_of,
+        frozen=_frozen_of(layers, _chain_of),
+    )
+
+
+def _chain_of(layers: tuple[AnyLayer, ...]) -> AnyLayer:
+    return chain(*layers)
+
+
+def chain_init(layers: tuple[AnyLayer, ...], key: Key, in_shape: Shape) -> tuple[tuple[Any, ...], Shape]:
+    """Each layer takes the shape that the one before makes."""
+    made = _init_children("chain", layers, key, lambda made: made[-1][1] if made else tuple(in_shape))
+    return tuple(params for params, _ in made), made[-1][1]
+
+
+def chain_forward(
+    layers: tuple[AnyLayer, ...], params: tuple[Any, ...], x: Float[Array, "..."], key: Any = None
+) -> tuple[Float[Array, "..."], tuple[Any, ...]]:
+    """From the first layer to the last."""
+    residuals = []
+    for place, layer in enumerate(layers):
+        x, kept = run_forward(layer, params[place], x, _key_of(layer, key, place))
+        residuals.append(kept)
+    return x, tuple(residuals)
+
+
+def chain_vjp(
+    layers: tuple[AnyLayer, ...],
+    params: tuple[Any, ...],
+    residuals: tuple[Any, ...],
+    dy: Float[Array, "..."],
+    *,
+    need_dx: bool = True,
+) -> tuple[tuple[Any, ...], Float[Array, "..."] | None]:
+    """From the last layer to the first that has something to train, or to the very first where dx is wanted.
+
+    The gradient with respect to the data is a third of the arithmetic of a network with one hidden layer.
+    """
+    gradients = tree.trained(params)
+    first = 0 if need_dx else first_trained(gradients)
+    dparams: list[Any] = list(gradients)
+    dx: Any = dy
+    for place in reversed(range(first, len(layers))):
+        wanted = need_dx or place > first
+        dparams[place], dx = layers[place].pure_vjp(params[place], residuals[place], dx, need_dx=wanted)
+    return tuple(dparams), dx if need_dx else None
+
+
+def first_trained(gradients: tuple[Any, ...]) -> int:
+    """The place of the first layer with something to train; the number of layers where there is none."""
+    return next((place for place, node in enumerate(gradients) if tree.leaves(node)), len(gradients))
+
+
+def chain_predict(layers: tuple[AnyLayer, ...], params: tuple[Any, ...], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """From the first layer to the last, each as it predicts."""
+    for layer, layer_params in zip(layers, params, strict=True):
+        x = run_predict(layer, layer_params, x)
+    return x
+
+
+def parallel(*layers: AnyLayer, merge: Literal["sum", "concatenation"] = "sum") -> AnyLayer:
+    """Layers side by side on one input: the sum of their outputs, or their outputs joined along the last axis.
+
+    Its parameters are the tuple of those of its layers.
+
+    Raises:
+        ValueError: for no layers at all, or another way to merge.
+        TypeError: for what is no layer.
+    """
+    _expect_layers("parallel", layers)
+    if merge not in ("sum", "concatenation"):
+        raise ValueError(f"parallel layers merge by sum or concatenation, got {merge!r}")
+    remake = partial(_parallel_of, merge)
+    return _composed(
+        "parallel",
+        layers,
+        init=partial(parallel_init, layers, merge),
+        forward=partial(parallel_forward, layers, merge),
+        vjp=partial(parallel_vjp, layers, merge),
+        predict=partial(parallel_predict, layers, merge),
+        advance=_parallel_advance_of(layers),
+        kind=merge,
+        remake=remake,
+        frozen=_frozen_of(layers, remake),
+    )
+
+
+def _parallel_of(merge: Any, layers: tuple[AnyLayer, ...]) -> AnyLayer:
+    return parallel(*layers, merge=merge)
+
+
+@attrs.frozen(eq=False)
+class ParallelResiduals(Record):
+    """The residuals of each layer, and the width of each output along the last axis."""
+
+    of_layers: tuple[Any, ...]
+    widths: tuple[int, ...] = tree.static_field()
+
+
+def parallel_init(layers: tuple[AnyLayer, ...], merge: str, key: Key, in_shape: Shape) -> tuple[Any, Shape]:
+    """Every layer takes the same input shape. What is added has one shape; what is joined, but for the last axis."""
+    made = _init_children("parallel", layers, key, lambda made: tuple(in_shape))
+    shapes = [shape for _, shape in made]
+    for place, shape in enumerate(shapes):
+        fits = shape == shapes[0] if merge == "sum" else shape and shape[:-1] == shapes[0][:-1]
+        if not fits:
+            wanted = f"an output of shape {describe(shapes[0])}, as that of [0], to add" if merge == "sum" else (
+                f"an output with a last axis, and {describe(shapes[0][:-1])} before it, as that of [0]"
+            )  # fmt: skip
+            raise ShapeError(f"parallel[{place}].{layers[place]}", wanted, describe(shape))
+    width = () if merge == "sum" else (sum(shape[-1] for shape in shapes),)
+    return tuple(params for params, _ in made), shapes[0] if merge == "sum" else (*shapes[0][:-1], *width)
+
+
+def parallel_forward(
+    layers: tuple[AnyLayer, ...], merge: str, params: tuple[Any, ...], x: Float[Array, "..."], key: Any = None
+) -> tuple[Float[Array, "..."], ParallelResiduals]:
+    """The same input to every layer."""
+    made = [run_forward(layer, params[place], x, _key_of(layer, key, place)) for place, layer in enumerate(layers)]
+    outputs = [y for y, _ in made]
+    return _merged(merge, outputs), ParallelResiduals(
+        tuple(kept for _, kept in made), tuple(y.shape[-1] for y in outputs)
+    )
+
+
+def _merged(merge: str, outputs: list[Array]) -> Array:
+    if merge == "concatenation":
+        joined: Array = namespace(outputs[0]).concat(outputs, axis=-1)
+        return joined
+    return _total(outputs)
+
+
+def _total(arrays: list[Array]) -> Array:
+    total = arrays[0]
+    for array in arrays[1:]:
+        total = total + array
+    return total
+
+
+def parallel_vjp(
+    layers: tuple[AnyLayer, ...],
+    merge: str,
+    params: tuple[Any, ...],
+    residuals: ParallelResiduals,
+    dy: Float[Array, "..."],
+    *,
+    need_dx: bool = True,
+) -> tuple[tuple[Any, ...], Float[Array, "..."] | None]:
+    """Of a sum, every layer gets dy; of outputs that were joined, each its part of dy. The dx add up."""
+    dys = [dy] * len(layers) if merge == "sum" else parts_of(dy, residuals.widths)
+    made = [
+        layer.pure_vjp(layer_params, kept, layer_dy, need_dx=need_dx)
+        for layer, layer_params, kept, layer_dy in zip(layers, params, residuals.of_layers, dys, strict=True)
+    ]
+    dx = _total([layer_dx for _, layer_dx in made if layer_dx is not None]) if need_dx else None
+    return tuple(dparams for dparams, _ in made), dx
+
+
+def parts_of(joined: Float[Array, "..."], widths: tuple[int, ...]) -> list[Float[Array, "..."]]:
+    """The parts that were joined along the last axis."""
+    parts, begin = [], 0
+    for width in widths:
+        parts.append(joined[..., begin : begin + width])
+        begin += width
+    return parts
+
+
+def parallel_predict(
+    layers: tuple[AnyLayer, ...], merge: str, params: tuple[Any, ...], x: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """The same input to every layer, each as it predicts."""
+    return _merged(merge, [run_predict(layer, p, x) for layer, p in zip(layers, params, strict=True)])
+
+
+def residual(*layers: AnyLayer) -> AnyLayer:
+    """y = f(x) + x, where f is the chain of the layers: the two branches of a ``parallel`` with ``identity``.
+
+    He, Zhang, Ren & Sun, "Deep residual learning for image recognition" (CVPR 2016), eq. 1. Its parameters are
+    ``(params of f, ())``.
+
+    Raises:
+        ValueError: for no layers at all.
+        TypeError: for what is no layer.
+    """
+    _expect_layers("residual", layers)
+    inner = layers[0] if len(layers) == 1 else chain(*layers)
+    return attrs.evolve(_residual_of((inner, identity())), name=f"residual({', '.join(map(str, layers))})")
+
+
+def _residual_of(layers: tuple[AnyLayer, ...]) -> AnyLayer:
+    return attrs.evolve(
+        parallel(*layers),
+        name=f"residual({layers[0]})",
+        init=partial(residual_init, layers),
+        remake=_residual_of,
+        frozen=_frozen_of(layers, _residual_of),
+    )
+
+
+def residual_init(layers: tuple[AnyLayer, ...], key: Key, in_shape: Shape) -> tuple[Any, Shape]:
+    """The output is added to the input, and must have its shape."""
+    made = _init_children("residual", layers, key, lambda made: tuple(in_shape))
+    out_shape = made[0][1]
+    if out_shape != tuple(in_shape):
+        wanted = f"an output of shape {describe(in_shape)}, as the input, to add"
+        raise ShapeError(f"residual[0].{layers[0]}", wanted, describe(out_shape))
+    return tuple(params for params, _ in made), out_shape
+
+
+def _advance_of(layers: tuple[AnyLayer, ...]) -> Any:
+    return partial(chain_advance, layers) if any(layer.pure_advance for layer in layers) else None
+
+
+def chain_advance(layers: tuple[AnyLayer, ...], params: tuple[Any, ...], residuals: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Each layer by its own residuals."""
+    return tuple(advance(layer, p, kept) for layer, p, kept in zip(layers, params, residuals, strict=True))
+
+
+def _parallel_advance_of(layers: tuple[AnyLayer, ...]) -> Any:
+    return partial(parallel_advance, layers) if any(layer.pure_advance for layer in layers) else None
+
+
+def parallel_advance(
+    layers: tuple[AnyLayer, ...], params: tuple[Any, ...], residuals: ParallelResiduals
+) -> tuple[Any, ...]:
+    """Each layer by its own residuals."""
+    return chain_advance(layers, params, residuals.of_layers)
+
+
+def _frozen_of(layers: tuple[AnyLayer, ...], remake: Any) -> AnyLayer | None:
+    """The composition of the frozen layers, where one of them is another than the layer itself."""
+    if all(layer.frozen is None for layer in layers):
+        return None
+    made: AnyLayer = remake(tuple(layer.frozen or layer for layer in layers))
+    return made
+
+
+@attrs.frozen
+class FrozenParams(Record):
+    """Params that no optimizer moves."""
+
+    params: Tree = attrs.field(metadata={"trained": False})
+
+
+def frozen(layer: AnyLayer) -> Layer[FrozenParams, Any]:
+    """The layer with params that are not trained. It computes what ``predict`` does, in training too.
+
+    So a frozen batch normalization uses its running statistics, which stay as they are, and frozen dropout drops
+    nothing. The gradient of its params is None.
+
+    Raises:
+        TypeError: for what is no layer, or a layer with a predict of its own that does not say what it is when frozen.
+    """
+    _expect_layers("frozen", (layer,))
+    _expect_frozen_variant(layer)
+    return _frozen_around((layer.frozen or layer,), f"frozen({layer.name})")
+
+
+def _expect_frozen_variant(layer: AnyLayer) -> None:
+    if layer.kind:
+        for _, child in layer.children if layer.kind != "around" else ():
+            _expect_frozen_variant(child)
+    elif layer.pure_predict is not None and layer.frozen is None:
+        raise TypeError(
+            f"{layer} has a predict of its own: its field frozen must be the layer that computes this, with its vjp"
+        )
+
+
+def _frozen_around(layers: tuple[AnyLayer, ...], name: str = "frozen") -> Layer[FrozenParams, Any]:
+    (inner,) = layers
+    return Layer(
+        name,
+        partial(frozen_init, inner),
+        partial(frozen_forward, inner),
+        partial(frozen_vjp, inner),
+        predict=partial(frozen_predict, inner),
+        children=(("", inner),),
+        kind="around",
+        remake=_frozen_around,
+        draws=inner.draws,
+    )
+
+
+def frozen_init(layer: AnyLayer, key: Key, in_shape: Shape) -> tuple[FrozenParams, Shape]:
+    """The params of the layer, in a record that says they are not trained."""
+    try:
+        params, out_shape = layer.init(key, in_shape)
+    except ShapeError as error:
+        raise error.inside("frozen") from None
+    return FrozenParams(params), out_shape
+
+
+def frozen_forward(
+    layer: AnyLayer, params: FrozenParams, x: Float[Array, "..."], key: Any = None
+) -> tuple[Float[Array, "..."], Any]:
+    """The layer's own forward."""
+    return run_forward(layer, params.params, x, key)
+
+
+def frozen_vjp(
+    layer: AnyLayer, params: FrozenParams, residuals: Any, dy: Float[Array, "..."], *, need_dx: bool = True
+) -> tuple[FrozenParams, Float[Array, "..."] | None]:
+    """dx alone."""
+    dx = layer.pure_vjp(params.params, residuals, dy)[1] if need_dx else None
+    return FrozenParams(None), dx
+
+
+def frozen_predict(layer: AnyLayer, params: FrozenParams, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The layer's own predict."""
+    return run_predict(layer, params.params, x)

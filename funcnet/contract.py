@@ -1,0 +1,538 @@
+"""The door: what layers and losses take, checked in one place, before any arithmetic.
+
+A layer says once what it takes, in the annotations of its functions and of its records:
+
+    class LinearParams:  weight: Float[Array, "in out"],  bias: Float[Array, "out"] | None
+    def forward(params: LinearParams, x: Float[Array, "batch in"]) -> ...
+
+A name stands for one length throughout. What is known beforehand (``known={"out": 10}``) comes first, then the params,
+then the residuals, then x or dy. Each must fit what came before. So params of another network are told from an input
+of another width. A layer of one's own without annotations is asked for no more than arrays with a batch axis.
+
+The methods of layers and losses come through here. Combinators and engines call the pure functions behind the door, and
+prepared objects, such as a step, look once at each shape that they meet (``expect_fit``). NumPy's floating-point error
+state is shielded, so that the caller's settings change nothing, and what goes out is read-only.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import attrs
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import is_array, namespace
+from funcnet.random import Key, expect_key, make_key
+from funcnet.shapes import Array, Shape, ShapeError, describe, expect, expect_float, is_plain, not_an_array
+
+if TYPE_CHECKING:
+    from funcnet.layer import AnyLayer
+    from funcnet.losses import Loss
+    from funcnet.penalties import Penalty
+
+__all__ = [
+    "accuracy", "advance", "expect_fit", "expect_labels", "expect_targets", "forward", "loss", "penalty", "predict",
+    "vjp",
+]  # fmt: skip
+
+_OTHERS = "(the params of another network?)"
+
+
+def forward(layer: AnyLayer, params: Any, x: Array, key: Key | None) -> tuple[Array, Any]:
+    """The layer's forward, behind the door."""
+    _expect_input(layer, params, x)
+    _expect_key(layer, key)
+    with np.errstate(all="ignore"):
+        checking = _checking(layer)
+        made = checking.pure_forward(params, x, key) if layer.draws else checking.pure_forward(params, x)
+    y, residuals = _pair(layer, "forward", made, "(y, residuals)")
+    return _locked(y, x), residuals
+
+
+def vjp(layer: AnyLayer, params: Any, residuals: Any, dy: Array, need_dx: bool) -> tuple[Any, Array | None]:
+    """The layer's vjp, behind the door."""
+    _expect_cotangent(layer, params, residuals, dy)
+    with np.errstate(all="ignore"):
+        made = _checking(layer).pure_vjp(params, residuals, dy, need_dx=need_dx)
+    dparams, dx = _pair(layer, "vjp", made, "(dparams, dx)")
+    with suppress(TypeError):  # where it is no tree, whoever takes it says so
+        dparams = tree.map(lambda leaf: leaf, dparams)  # read-only
+    return dparams, _locked(dx, dy)
+
+
+def predict(layer: AnyLayer, params: Any, x: Array) -> Array:
+    """The layer's predict, behind the door."""
+    _expect_input(layer, params, x)
+    with np.errstate(all="ignore"):
+        checking = _checking(layer)
+        if checking.pure_predict is not None:
+            return _locked(checking.pure_predict(params, x), x)
+        if layer.draws:
+            raise TypeError(f"{layer} draws random numbers, and has no predict, which draws none")
+        return _locked(_pair(layer, "forward", checking.pure_forward(params, x), "(y, residuals)")[0], x)
+
+
+def advance(layer: AnyLayer, params: Any, residuals: Any) -> Any:
+    """The layer's advance, shielded."""
+    with np.errstate(all="ignore"):
+        return params if layer.pure_advance is None else layer.pure_advance(params, residuals)
+
+
+def expect_fit(layer: AnyLayer, params: Any, x: Array) -> None:
+    """Require that the whole network takes these params, and examples like those of x.
+
+    One example goes through it, every layer checked.
+
+    Raises:
+        ShapeError: naming the layer by its place.
+    """
+    _expect_input(layer, params, x)
+    predict(layer, params, x[:1])
+
+
+def _pair(layer: AnyLayer, what: str, made: Any, wanted: str) -> tuple[Any, Any]:
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise TypeError(f"the {what} of {layer} does not return {wanted}, but a {type(made).__name__}")
+    return made
+
+
+def _locked(array: Any, given: Any) -> Any:
+    """The array read-only; a view of it, where it is the array that was given."""
+    if isinstance(array, np.ndarray) and array.flags.writeable:
+        array = array.view() if array is given else array
+        array.setflags(write=False)
+    return array
+
+
+def _expect_key(layer: AnyLayer, key: object) -> None:
+    if not layer.draws:
+        return
+    if key is None:
+        raise TypeError(f"{layer} draws random numbers: forward(params, x, key) takes a key, such as make_key(0)")
+    if not is_array(key):  # a key of jax.random is an array
+        expect_key(key)
+
+
+# --- networks: every layer inside goes through the door too
+
+_CHECKING: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def _checking(layer: AnyLayer) -> AnyLayer:
+    """The same composition, of children that check what they are given, and name their place."""
+    if not layer.children or layer.remake is None:
+        return layer
+    found = _CHECKING.get(layer)
+    if found is None:
+        name = _short_name(layer)
+        made = layer.remake(tuple(_at_the_door(f"{name}{path}", child) for path, child in layer.children))
+        # A function that took the place of the combinator's own stays: it is what is asked for.
+        replaced = {
+            alias: getattr(layer, field)
+            for alias, field in (("forward", "pure_forward"), ("vjp", "pure_vjp"), ("predict", "pure_predict"))
+            if _base(getattr(layer, field)) is not _base(getattr(made, field))
+        }
+        found = _CHECKING[layer] = attrs.evolve(made, **replaced)
+    return found
+
+
+def _functions(layer: AnyLayer) -> tuple[Any, ...]:
+    return tuple(_base(function) for function in (layer.pure_forward, layer.pure_vjp, layer.pure_predict))
+
+
+def _at_the_door(place: str, child: AnyLayer) -> AnyLayer:
+    return attrs.evolve(
+        child,
+        forward=partial(_inside, place, partial(_child_forward, child)),
+        vjp=partial(_inside, place, partial(_child_vjp, place, child)),
+        predict=partial(_inside, place, partial(predict, child)),
+        children=(),
+        frozen=None,
+    )
+
+
+def _child_forward(child: AnyLayer, params: Any, x: Array, key: Key | None = None) -> tuple[Array, Any]:
+    return forward(child, params, x, key)
+
+
+def _child_vjp(
+    place: str, child: AnyLayer, params: Any, residuals: Any, dy: Array, *, need_dx: bool = True
+) -> tuple[Any, Array | None]:
+    dparams, dx = vjp(child, params, residuals, dy, need_dx)
+    if need_dx and dx is None:
+        raise TypeError(f"the vjp of {place}.{child} returned no dx, which was asked for")
+    return dparams, dx
+
+
+def _inside(place: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    try:
+        return function(*arguments, **options)
+    except ShapeError as error:
+        raise error.inside(place) from None
+
+
+# --- one layer
+
+
+@attrs.frozen
+class _Dims:
+    """An annotation such as ``Float[Array, "batch in"]``: kinds of numbers, and names or lengths of axes."""
+
+    kinds: str
+    axes: tuple[str, ...]
+    optional: bool = False
+
+
+_KINDS = {"Float": "fc", "Integer": "iu", "Num": "fciu", "UInt8": "u"}
+_ANNOTATION = re.compile(r"(?:\w+\.)*(\w+)\[[\w.]+, ['\"]([^'\"]*)['\"]\](\s*\|\s*None)?")
+
+
+def _dims(annotation: Any) -> _Dims | None:
+    if isinstance(annotation, str):
+        if (found := _ANNOTATION.fullmatch(annotation)) is None:
+            return None
+        kind, axes, optional = found.groups()
+        return _Dims(_KINDS.get(kind, "fciub"), tuple(axes.split()), bool(optional))
+    axes = getattr(annotation, "dim_str", None)  # one that was evaluated
+    kind = getattr(getattr(annotation, "dtype", None), "__name__", "")
+    return None if axes is None else _Dims(_KINDS.get(kind, "fciub"), tuple(axes.split()))
+
+
+@lru_cache(512)
+def _declared(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function's arguments: axes, or a type."""
+    function = inspect.unwrap(function)
+    declared: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        dims = _dims(annotation)
+        if dims is not None:
+            declared[name] = dims
+        elif isinstance(annotation, type):
+            declared[name] = annotation
+        elif annotation == "tuple[()]":
+            declared[name] = ()
+        elif isinstance(annotation, str):
+            declared[name] = getattr(function, "__globals__", {}).get(annotation)
+    return declared
+
+
+def _base(function: Any) -> Any:
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
+def _fields_of(node: Any) -> tuple[tuple[str, _Dims], ...]:
+    record: Any = type(node)
+    return _fields(record)
+
+
+@lru_cache(512)
+def _fields(record: Any) -> tuple[tuple[str, _Dims], ...]:
+    found = ((field.name, _dims(field.type)) for field in attrs.fields(record)) if attrs.has(record) else ()
+    return tuple((name, dims) for name, dims in found if dims is not None)
+
+
+@attrs.define
+class _Fit:
+    """What is known of one call so far: lengths by their names, and the dtype of its floating-point numbers."""
+
+    place: str
+    lengths: dict[str, Any]
+    dtype: Any = None
+
+    def expect(self, name: str, array: Any, dims: _Dims, hint: Callable[[Array, tuple[Any, ...]], str]) -> None:
+        """Require an array that fits; what it tells is known from here on."""
+        if not is_plain(array):
+            raise not_an_array(self.place, name, array)
+        wanted = self._wanted(dims.axes)
+        if not self._bind(dims.axes, tuple(array.shape)):
+            given = f"shape {describe(array.shape)}{hint(array, wanted)}"
+            raise ShapeError(self.place, f"{name} of shape {describe(wanted)}", given)
+        if isinstance(array, np.ndarray) and array.dtype.kind not in dims.kinds:
+            raise _wrong_kind(self.place, name, array, dims.kinds)
+        if dims.kinds.startswith("f"):
+            if self.dtype is not None and array.dtype != self.dtype:
+                raise ShapeError(self.place, f"{name} of dtype {self.dtype}", f"dtype {array.dtype}")
+            self.dtype = array.dtype
+
+    def _wanted(self, axes: tuple[str, ...]) -> tuple[Any, ...]:
+        shape: list[Any] = []
+        for axis in axes:
+            known = self.lengths.get(axis, "..." if axis.startswith("*") else axis)
+            shape.extend(known if isinstance(known, tuple) else (known,))
+        return tuple(shape)
+
+    def _bind(self, axes: tuple[str, ...], shape: Shape) -> bool:
+        many = next((place for place, axis in enumerate(axes) if axis == "..." or axis.startswith("*")), None)
+        if many is None:
+            return len(axes) == len(shape) and all(map(self._bind_one, axes, shape))
+        after = len(axes) - many - 1
+        if len(shape) < len(axes) - 1:
+            return False
+        middle = shape[many : len(shape) - after]
+        before = all(map(self._bind_one, axes[:many], shape[:many]))
+        fits = axes[many] == "..." or self._bind_one(axes[many], middle)
+        return before and fits and all(map(self._bind_one, axes[many + 1 :], shape[len(shape) - after :]))
+
+    def _bind_one(self, axis: str, length: Any) -> bool:
+        if axis.isdecimal():
+            return bool(int(axis) == length)
+        if axis.startswith(("_", "*_")) or not axis.removeprefix("*").isidentifier():
+            return True  # an axis of any length, or one that jaxtyping computes
+        return bool(self.lengths.setdefault(axis, length) == length)
+
+
+def _wrong_kind(place: str, name: str, array: Array, kinds: str) -> ShapeError:
+    hint = " (of images, data.normalization makes floats)" if array.dtype == np.uint8 else ""
+    wanted = "a floating-point dtype" if kinds.startswith("f") else "an integer dtype"
+    return ShapeError(place, f"{name} of {wanted}", f"dtype {array.dtype}{hint}")
+
+
+def _no_hint(array: Array, wanted: tuple[Any, ...]) -> str:
+    return ""
+
+
+def _hint_for_x(array: Array, wanted: tuple[Any, ...]) -> str:
+    """What may have been forgotten of an input that does not fit."""
+    lengths = [length for length in wanted[1:] if isinstance(length, int)]
+    if not lengths:
+        return " (is the batch axis missing? x[None] is a batch of one)" if array.ndim == len(wanted) - 1 else ""
+    if array.ndim > 2 and len(wanted) > 2 and array.shape[1] == lengths[-1] != array.shape[-1]:
+        axes = ", ".join(map(str, (0, *range(2, array.ndim), 1)))
+        return f" (channels first? x.transpose({axes}) puts them last)"
+    if array.ndim == 1 or array.size == math.prod(lengths):
+        return " (is the batch axis missing? x[None] is a batch of one)"
+    return " (put flatten() before it)" if array.ndim > len(wanted) and "..." not in wanted else ""
+
+
+def _fit_params(layer: AnyLayer, function: Callable[..., Any], params: Any) -> _Fit:
+    """Require params of this layer."""
+    lengths: dict[str, Any] = {name: length for name, length in layer.known.items() if length is not None}
+    fit = _Fit(layer.name, lengths)
+    if layer.children:
+        _expect_entries(layer, params)
+        return fit
+    wanted = _declared(_base(function)).get("params")
+    if wanted == ():
+        if params.__class__ is not tuple or params:
+            raise ShapeError(layer.name, "no params, the empty tuple", f"a {type(params).__name__} {_OTHERS}")
+    elif isinstance(wanted, type) and attrs.has(wanted) and not isinstance(params, wanted):
+        raise ShapeError(layer.name, wanted.__name__, f"a {type(params).__name__} {_OTHERS}")
+    for name, dims in _fields_of(params):
+        array = getattr(params, name)
+        if dims.optional and name in layer.known and (array is None) != (layer.known[name] is None):
+            given = "with" if array is None else "without"
+            raise ShapeError(layer.name, f"params {given} a {name}", "the opposite")
+        if array is not None or not dims.optional:
+            fit.expect(f"params.{name}", array, dims, _no_hint)
+    return fit
+
+
+def _short_name(layer: AnyLayer) -> str:
+    """The name, of a combinator without its layers: ``chain``."""
+    return layer.name.partition("(")[0] if layer.children else layer.name
+
+
+def _expect_entries(layer: AnyLayer, params: Any) -> None:
+    name = _short_name(layer)
+    if layer.kind == "around":
+        if not hasattr(params, "params"):
+            raise ShapeError(name, "FrozenParams", f"a {type(params).__name__} {_OTHERS}")
+    elif not isinstance(params, tuple) or len(params) != len(layer.children):
+        given = f"a tuple of {len(params)}" if isinstance(params, tuple) else f"a {type(params).__name__}"
+        raise ShapeError(name, f"params with an entry for each of its {len(layer.children)} layers", given)
+
+
+def _expect_input(layer: AnyLayer, params: Any, x: Array) -> None:
+    fit = _fit_params(layer, layer.pure_forward, params)
+    dims = _declared(_base(layer.pure_forward)).get("x")
+    if layer.children or not isinstance(dims, _Dims):
+        if not is_plain(x):
+            raise not_an_array(_short_name(layer), "x", x)
+        if x.ndim == 0:
+            raise ShapeError(_short_name(layer), "x of shape (batch, ...)", "shape ()")
+        return
+    fit.expect("x", x, dims, _hint_for_x)
+
+
+def _expect_cotangent(layer: AnyLayer, params: Any, residuals: Any, dy: Array) -> None:
+    fit = _fit_params(layer, layer.pure_vjp, params)
+    declared = _declared(_base(layer.pure_vjp))
+    dims = declared.get("dy")
+    if not is_plain(dy):
+        raise not_an_array(_short_name(layer), "dy", dy)
+    if layer.children:
+        _expect_residuals(layer, residuals, dy)
+        return
+    if not isinstance(dims, _Dims):
+        return
+    wanted = declared.get("residuals")
+    if isinstance(wanted, type) and attrs.has(wanted) and not isinstance(residuals, wanted):
+        raise ShapeError(layer.name, wanted.__name__, f"a {type(residuals).__name__} (the residuals of another layer?)")
+    for name, field in _fields_of(residuals):
+        fit.expect(name, getattr(residuals, name), field, _no_hint)
+    in_shape = getattr(residuals, "in_shape", None)
+    if in_shape is not None:
+        out_shape = layer.init(make_key(0), tuple(in_shape[1:]))[1]
+        dims = attrs.evolve(dims, axes=tuple(map(str, (in_shape[0], *out_shape))))
+    fit.expect("dy", dy, dims, _no_hint)
+
+
+def _expect_residuals(layer: AnyLayer, residuals: Any, dy: Array) -> None:
+    """Require residuals with an entry for each child, and of outputs that were joined a dy as wide as all of them."""
+    name, others = _short_name(layer), "(the residuals of another layer?)"
+    entries = residuals
+    if layer.kind in ("sum", "concatenation"):
+        widths = getattr(residuals, "widths", None)
+        if widths is None:
+            raise ShapeError(name, "ParallelResiduals", f"a {type(residuals).__name__} {others}")
+        entries = residuals.of_layers
+        if layer.kind == "concatenation" and (dy.ndim == 0 or dy.shape[-1] != sum(widths)):
+            wanted = f"dy of shape {describe(('...', sum(widths)))}"
+            raise ShapeError(name, wanted, f"shape {describe(dy.shape)}")
+    elif layer.kind != "sequence":
+        return
+    if not isinstance(entries, tuple) or len(entries) != len(layer.children):
+        given = f"a tuple of {len(entries)}" if isinstance(entries, tuple) else f"a {type(entries).__name__}"
+        raise ShapeError(name, f"residuals with an entry for each of its {len(layer.children)} layers", given)
+
+
+# --- losses
+
+
+def loss(loss: Loss, prediction: Array, target: Array) -> tuple[float, Array]:
+    """The loss and its gradient, behind the door."""
+    expect_targets(loss, prediction, target)
+    with np.errstate(all="ignore"):
+        value, grad = loss.value_and_grad(prediction, target)
+    return _number(value), _locked(grad, prediction)
+
+
+def accuracy(loss: Loss, prediction: Array, target: Array) -> float:
+    """The share of right answers, behind the door."""
+    assert loss.pure_accuracy is not None
+    expect_targets(loss, prediction, target)
+    with np.errstate(all="ignore"):
+        return _number(loss.pure_accuracy(prediction, target))
+
+
+def penalty(penalty: Penalty, w: Array) -> tuple[float, Array]:
+    """The penalty and its gradient, behind the door."""
+    if not is_plain(w):
+        raise not_an_array(penalty.name, "the array", w)
+    with np.errstate(all="ignore"):
+        return _number(penalty.value(w)), _locked(penalty.grad(w), w)
+
+
+def _number(value: Any) -> Any:
+    """A float; under a tracer, which has no value to look at, the array."""
+    return float(value) if isinstance(value, np.ndarray | np.generic | int | float) else value
+
+
+def expect_targets(loss: Loss, prediction: Array, target: Array) -> None:
+    """Require predictions and targets that this loss takes.
+
+    Raises:
+        ShapeError: saying what was expected, what was given and, where it can be guessed, what was meant.
+    """
+    if loss.targets == "labels":
+        expect_labels(loss.name, prediction, target)
+    elif loss.targets:
+        _expect_like(loss.name, prediction, target)
+        if loss.targets == "shares" and isinstance(target, np.ndarray):
+            low, high = target.min(), target.max()
+            if not (low >= 0 and high <= 1):  # neither is so where one is not a number
+                raise ShapeError(loss.name, "targets from 0 to 1", f"{low:g} to {high:g}")
+
+
+def _expect_examples(name: str, prediction: Array) -> None:
+    expect_float(name, "the prediction", prediction)
+    if namespace(prediction).finfo(prediction.dtype).bits < 32:
+        raise ShapeError(name, "a prediction of float32 or float64 (sums of float16 overflow)", str(prediction.dtype))
+    if math.prod(prediction.shape) == 0:
+        raise ShapeError(name, "at least one example with an output (the mean over none is undefined)", "none")
+
+
+def _expect_like(name: str, prediction: Array, target: Array) -> None:
+    _expect_examples(name, prediction)
+    if is_plain(target) and target.shape != prediction.shape:
+        hint = ""
+        if prediction.shape == (*target.shape, 1):
+            hint = " (one output an example? target[:, None] is such a column)"
+        elif target.shape == (*prediction.shape, 1):
+            hint = " (target[..., 0] leaves the last axis out)"
+        wanted = f"the target of shape {describe(prediction.shape)}, as the prediction"
+        raise ShapeError(name, wanted, f"shape {describe(target.shape)}{hint}")
+    if is_plain(target) and target.dtype != prediction.dtype:
+        hint = f" (target.astype({prediction.dtype})?)"
+        raise ShapeError(
+            name, f"the target of dtype {prediction.dtype}, as the prediction", f"dtype {target.dtype}{hint}"
+        )
+    expect(name, "the target", target, prediction.shape, prediction.dtype)
+
+
+def expect_labels(name: str, logits: Array, labels: Array) -> None:
+    """Require valid labels for these logits; messages name ``name`` as the one who asks.
+
+    Raises:
+        ShapeError: for labels of another kind, length or range, saying what may have been meant.
+    """
+    if not _are_labels(logits, labels):
+        _expect_kinds(name, logits, labels)
+    if not isinstance(labels, np.ndarray):
+        return  # under a tracer there are no values to look at
+    classes = logits.shape[1]
+    # Read as unsigned, a negative number lies beyond the dtype's largest: one sweep finds labels on either side.
+    unsigned, largest = _unsigned(labels.dtype)
+    if np.maximum.reduce(labels.view(unsigned)) > min(classes - 1, largest):
+        low, high = int(labels.min()), int(labels.max())
+        hint = ""
+        if (low, high) == (1, classes):
+            hint = " (do they count from 1? labels - 1)"
+        elif low >= 0:
+            hint = f" (the network has {classes} outputs: are there more classes?)"
+        raise ShapeError(name, f"labels from 0 to {classes - 1}", f"labels from {low} to {high}{hint}")
+
+
+def _are_labels(logits: Array, labels: Array) -> bool:
+    """Whether kinds and shapes are as they nearly always are, in one look."""
+    return (
+        isinstance(logits, np.ndarray)
+        and isinstance(labels, np.ndarray)
+        and logits.dtype.char in "fd"
+        and labels.dtype.kind in "iu"
+        and logits.ndim == 2
+        and labels.ndim == 1
+        and len(labels) == len(logits)
+        and logits.size > 0
+    )
+
+
+def _expect_kinds(name: str, logits: Array, labels: Array) -> None:
+    """Require kinds and shapes one by one, so as to say which is wrong."""
+    _expect_examples(name, logits)
+    if logits.ndim != 2:
+        raise ShapeError(name, "logits of shape (batch, classes)", f"shape {describe(logits.shape)}")
+    if not is_plain(labels):
+        raise not_an_array(name, "labels", labels)
+    if not namespace(labels).isdtype(labels.dtype, "integral"):
+        raise ShapeError(name, "integer labels, one a row of logits", f"dtype {labels.dtype} (labels.astype(int)?)")
+    if labels.shape != logits.shape[:1]:
+        hint = " (one-hot rows? labels.argmax(axis=1) are their labels)" if labels.shape == logits.shape else ""
+        given = f"shape {describe(labels.shape)}{hint}"
+        raise ShapeError(name, f"labels of shape {describe(logits.shape[:1])}", given)
+
+
+@lru_cache
+def _unsigned(dtype: np.dtype) -> tuple[np.dtype, int]:
+    """The unsigned dtype of the same size, and the largest number of the dtype itself."""
+    return np.dtype(f"{dtype.byteorder}u{dtype.itemsize}"), int(np.iinfo(dtype).max)

@@ -1,0 +1,250 @@
+"""The NumPy engine: steps that write over the state that they are given, and predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import numpy as np
+
+from funcnet import aligned, contract, tree
+from funcnet.engines.numpy.blas import fast_order
+from funcnet.engines.numpy.losses import fast_loss
+from funcnet.engines.numpy.optimizers import InPlace, has_kernel, in_place
+from funcnet.engines.numpy.penalties import add_gradient, penalty_kernels, penalty_value
+from funcnet.engines.numpy.planner import kernel_names, plan
+from funcnet.layer import AnyLayer, advance
+from funcnet.losses import Loss
+from funcnet.optimizers import Moment, Optimizer
+from funcnet.penalties import Penalty
+from funcnet.shapes import Array
+from funcnet.step import (
+    Batch,
+    Engine,
+    Evaluation,
+    Predict,
+    Step,
+    TrainState,
+    expect_arrays,
+    expect_paths,
+    expect_state_of,
+    penalty_values_of,
+    step_key,
+)
+from funcnet.tree import Tree
+
+__all__ = ["NUMPY"]
+
+
+def _value_and_grad(loss: Loss) -> Callable[[Array, Array], tuple[Any, Array]]:
+    return fast_loss(loss.value_and_grad) or loss.value_and_grad
+
+
+def _accuracy(loss: Loss) -> Callable[[Array, Array], Any] | None:
+    return None if loss.pure_accuracy is None else fast_loss(loss.pure_accuracy) or loss.pure_accuracy
+
+
+def _make_predict(net: AnyLayer, params: Tree) -> Predict:
+    kernel = plan(net)
+    owned = kernel.prediction == "own"
+    seen: tuple[Any, ...] = ()  # the kind of the last x, which nearly always is that of the next
+
+    def predict(x: Array) -> Array:
+        nonlocal seen
+        if x.__class__ is not np.ndarray or (x.shape[1:], x.dtype.char, x.ndim) != seen:
+            contract.expect_fit(net, params, x)
+            seen = (x.shape[1:], x.dtype.char, x.ndim)
+        with np.errstate(all="ignore"):
+            y: Array = kernel.predict(params, x, False)
+        return y if owned else tree.freeze(y.view())
+
+    return predict
+
+
+def _kind_of(x: Any) -> tuple[Any, ...]:
+    """What an array is checked for: its type, and the shape and dtype of its examples."""
+    return (x.__class__, x.dtype.char, x.shape[1:], x.ndim) if isinstance(x, np.ndarray) else (x.__class__, id(x))
+
+
+@attrs.frozen(eq=False)
+class _Traversal:
+    """What a step finds in a state, once for all steps that follow.
+
+    Attributes:
+        params, opt_state: the state's own.
+        arrays: the trained arrays of the parameters by their paths.
+        penalised: the same, in order, each with its penalty or None.
+        fixed: the arrays of the parameters that are not trained.
+        own: all arrays of parameters and optimizer, which are written over.
+        update: the update in place of these arrays, where the optimizer has one.
+        seen: the kinds of batches that were checked.
+    """
+
+    params: Tree
+    opt_state: Tree
+    arrays: Mapping[str, Array]
+    penalised: list[tuple[Array, Penalty | None]]
+    fixed: list[Array]
+    own: list[Array]
+    update: InPlace | None
+    seen: set[tuple[Any, ...]] = attrs.field(factory=set)
+
+
+def _traverse(state: TrainState, optimizer: Optimizer, penalties: Mapping[str, Penalty]) -> _Traversal:
+    arrays = dict(tree.named_leaves(tree.trained(state.params)))
+    expect_paths(penalties, arrays)
+    expect_state_of(optimizer, state)
+    everything = tree.leaves(state.params)
+    trained = {id(array) for array in arrays.values()}
+    own = [*everything, *tree.leaves(state.opt_state)]
+    tree.expect_own(own)
+    return _Traversal(
+        state.params,
+        state.opt_state,
+        arrays,
+        [(array, penalties.get(path)) for path, array in arrays.items()],
+        [array for array in everything if id(array) not in trained],
+        own,
+        in_place(optimizer, state.opt_state, arrays),
+    )
+
+
+def _make_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mapping[str, Penalty], donate: bool) -> Step:
+    step = _make_donating_step(net, loss, optimizer, penalties)
+    if donate:
+        return step
+
+    def pure_step(state: TrainState, batch: Batch, *, penalty_values: bool = True) -> tuple[TrainState, Evaluation]:
+        return step(_laid_out(state), batch, penalty_values=penalty_values)
+
+    return pure_step
+
+
+def _laid_out(state: TrainState) -> TrainState:
+    """The state with arrays of its own, weights in the order in memory in which their gradients are made."""
+
+    def copy(array: Array) -> Array:
+        if array.ndim == 2:
+            array = np.asarray(array, order=fast_order(*array.shape))
+        return aligned.copy(array)
+
+    return attrs.evolve(state, params=tree.map(copy, state.params), opt_state=tree.map(copy, state.opt_state))
+
+
+def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mapping[str, Penalty]) -> Step:
+    kernel, value_and_grad, accuracy = plan(net), _value_and_grad(loss), _accuracy(loss)
+    owned = value_and_grad is not loss.value_and_grad  # a kernel holds its gradient nowhere else; a user's loss may
+    # Scratch gradients between two steps, each with its arrays, so that their memory is not made again: what they hold
+    # then means nothing. A list, whose pop and append are atomic, keeps two threads apart that use one step.
+    pool: list[tuple[Tree, list[Array]]] = []
+    # The last state comes back in the next step, and so does what was found in it: to walk through its records again
+    # would cost a network of six small layers a tenth of the step.
+    last: _Traversal | None = None
+    # The parameters that are being written over, by their ids. Those of an update that Ctrl-C or an error cut off stay.
+    half_written: dict[int, Tree] = {}
+
+    @contextmanager
+    def scratch(found: _Traversal) -> Iterator[tuple[Tree, list[Array]]]:
+        gradient, arrays = pool.pop() if pool else (None, [])
+        if gradient is None or not _same_shapes(arrays, found.arrays.values()):
+            gradient = tree.map(aligned.empty_like, tree.trained(found.params))
+            arrays = tree.leaves(gradient)
+        with tree.writable(arrays):
+            yield gradient, arrays
+        pool.append((gradient, arrays))
+
+    def step(state: TrainState, batch: Batch, *, penalty_values: bool = True) -> tuple[TrainState, Evaluation]:
+        nonlocal last
+        params, opt_state, found = state.params, state.opt_state, last
+        if id(params) in half_written:
+            raise ValueError(
+                "the update of this state was cut off, and its arrays hold neither the old state nor the new one: go "
+                "on from a copy (copy_state makes one beforehand)"
+            )
+        if found is None or found.params is not params or found.opt_state is not opt_state:
+            last = found = _traverse(state, optimizer, penalties)
+        if (kind := _kind_of(batch.x)) not in found.seen:
+            contract.expect_fit(net, params, batch.x)
+            found.seen.add(kind)
+        with np.errstate(all="ignore"):
+            prediction, residuals = kernel.forward(params, batch.x, False, step_key(net, state))
+            contract.expect_targets(loss, prediction, batch.y)
+            data_loss, dprediction = value_and_grad(prediction, batch.y)
+            metrics = Evaluation(
+                float(data_loss),
+                penalty_values_of(penalties, found.arrays, penalty_value) if penalty_values else (),
+                math.nan if accuracy is None else float(accuracy(prediction, batch.y)),
+                len(batch),
+            )
+            now = Moment(state.step, optimizer.rate(state.step), metrics.data_loss)
+            half_written[id(params)] = params
+            with tree.writable(found.own):
+                opt_state = update(found, now, residuals, dprediction)
+            move_fixed(found, residuals)
+            del half_written[id(params)]
+        return TrainState(params, opt_state, state.key, state.step + 1), metrics
+
+    def update(found: _Traversal, now: Moment, residuals: Any, dprediction: Array) -> Tree:
+        """The arrays of params and optimizer, written over; the optimizer's state."""
+        if found.update is not None and found.update.accumulates is not None:
+            accumulator, beta = found.update.accumulates
+            kernel.backward(found.params, residuals, dprediction, owned, accumulator, beta, False)
+            gradients = tree.leaves(accumulator)
+            add_penalties(found, gradients)
+            found.update.apply(now, gradients)
+            return found.opt_state
+        with scratch(found) as (gradient, gradients):
+            kernel.backward(found.params, residuals, dprediction, owned, gradient, 0.0, False)
+            add_penalties(found, gradients)
+            if found.update is not None:
+                found.update.apply(now, gradients)
+                return found.opt_state
+            # The scratch arrays are used again, so the optimizer is given copies, which it may keep.
+            grads = tree.map(lambda array: array, gradient)
+        updates, opt_state = optimizer.pure_update(grads, found.opt_state, found.params, now)
+        moves = dict(tree.named_leaves(updates))
+        expect_arrays(f"{optimizer.name}'s update", moves, found.arrays)
+        for path, array in found.arrays.items():
+            array += moves[path]
+        return opt_state
+
+    def add_penalties(found: _Traversal, gradients: Iterable[Array]) -> None:
+        for (weight, penalty), gradient in zip(found.penalised, gradients, strict=True):
+            if penalty is not None:
+                add_gradient(penalty, gradient, weight)
+
+    def move_fixed(found: _Traversal, residuals: Any) -> None:
+        """Running statistics and the like, written over."""
+        if net.pure_advance is None:
+            return
+        moved = tree.leaves(advance(net, found.params, residuals))
+        with tree.writable(found.fixed):
+            for old, new in zip(tree.leaves(found.params), moved, strict=True):
+                if new is not old:
+                    np.copyto(old, new)
+
+    return step
+
+
+def _same_shapes(some: Iterable[Array], others: Iterable[Array]) -> bool:
+    return all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(some, others, strict=True))
+
+
+def _kernels(
+    net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mapping[str, Penalty]
+) -> tuple[tuple[str, str], ...]:
+    def named(part: object, has: bool) -> tuple[str, str]:
+        return str(part), str(part) if has else ""
+
+    return (
+        *kernel_names(net),
+        named(loss, fast_loss(loss.value_and_grad) is not None),
+        *(named(penalty, penalty_kernels(penalty)) for penalty in dict.fromkeys(penalties.values())),
+        named(optimizer, has_kernel(optimizer)),
+    )
+
+
+NUMPY = Engine("numpy", _make_step, _make_predict, _value_and_grad, _accuracy, penalty_value, _laid_out, _kernels)

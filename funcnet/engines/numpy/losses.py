@@ -1,0 +1,112 @@
+"""Losses with a row a class, in place, and in chunks that a core's cache holds.
+
+The functions have the arguments of the pure ones that they stand for, and return a float and the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from funcnet import losses as equations
+from funcnet.engines.numpy.activations import log1p_of
+from funcnet.engines.numpy.chunks import by_chunks
+from funcnet.engines.numpy.kernel import base, bound
+from funcnet.shapes import Array, Float, Integer
+
+__all__ = ["fast_loss"]
+
+_MANY = 1 << 10  # classes
+
+
+def fast_loss(function: Any) -> Callable[..., Any] | None:
+    """The kernel of a loss's ``value_and_grad`` or ``accuracy``; None for a function that has none."""
+    kernel = _KERNELS.get(base(function))
+    return None if kernel is None else partial(kernel, *bound(function))
+
+
+def _softmax_cross_entropy(
+    smoothing: float, logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]
+) -> tuple[float, Float[Array, "batch classes"]]:
+    batch, classes = logits.shape
+    # A row a class, so that whatever goes over the classes runs along the batch: half the time for 10 of them.
+    z = np.ascontiguousarray(logits.T)
+    log_p = z - np.maximum.reduce(z, axis=0)
+    grad = np.exp(log_p)
+    total = _sum_of_classes(grad)
+    log_total = np.log(total)
+    answers = np.multiply(labels, batch, dtype=np.intp)  # where they stand in the rows, laid end to end
+    answers += np.arange(batch)
+    log_likelihood = log_p.take(answers) - log_total
+    total *= batch
+    grad /= total
+    if smoothing:
+        mean = _sum_of_classes(log_p) / classes - log_total
+        log_likelihood = (1 - smoothing) * log_likelihood + smoothing * mean
+        grad -= smoothing / (classes * batch)
+    grad.reshape(-1)[answers] -= (1 - smoothing) / batch
+    return 0.0 - float(np.add.reduce(log_likelihood)) / batch, grad.T  # and of 0, not -0
+
+
+def _sum_of_classes(rows: Float[Array, "classes batch"]) -> Float[Array, "batch"]:
+    if len(rows) <= _MANY:
+        return np.asarray(np.add.reduce(rows, axis=0))
+    # NumPy adds row after row, and what each addition rounds off adds up.
+    return np.add.reduce(rows, axis=0, dtype=np.float64).astype(rows.dtype)
+
+
+def _share_of_largest(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
+    return int(np.count_nonzero(logits.argmax(axis=1) == labels)) / len(labels)
+
+
+def _binary_cross_entropy(
+    logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]
+) -> tuple[float, Float[Array, "batch *shape"]]:
+    grad, sums = np.empty_like(logits), list[float]()
+
+    def of_chunk(z: Array, t: Array, grad: Array) -> None:
+        size = np.abs(z)
+        above = (z > 0).astype(z.dtype)
+        e = np.exp(-size)
+        # The sigmoid: 1 / (1 + e) above 0, and e / (1 + e) below.
+        np.maximum(above, e, out=grad)
+        grad /= 1 + e
+        grad -= t
+        losses = log1p_of(e)
+        above -= t
+        losses += size * np.abs(above)
+        sums.append(float(losses.sum()))
+
+    by_chunks(of_chunk, logits, _laid_like(targets, logits), grad)
+    grad /= logits.size
+    return sum(sums) / logits.size, grad
+
+
+def _share_of_sides(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> float:
+    return int(np.count_nonzero((logits > 0) == (targets > 0.5))) / logits.size
+
+
+def _mean_squared_error(
+    prediction: Float[Array, "batch *shape"], target: Float[Array, "batch *shape"]
+) -> tuple[float, Float[Array, "batch *shape"]]:
+    difference = prediction - _laid_like(target, prediction)
+    value = float(np.mean(difference * difference))
+    difference *= 2 / prediction.size
+    return value, difference
+
+
+def _laid_like(target: Array, prediction: Array) -> Array:
+    """The target in the prediction's order in memory: to go over two that lie otherwise takes thrice as long."""
+    return np.asarray(target, order="F" if prediction.flags.fnc else "C")
+
+
+_KERNELS: dict[Any, Callable[..., Any]] = {
+    equations.softmax_cross_entropy_of: _softmax_cross_entropy,
+    equations.share_of_largest: _share_of_largest,
+    equations.binary_cross_entropy_of: _binary_cross_entropy,
+    equations.share_of_sides: _share_of_sides,
+    equations.mean_squared_error_of: _mean_squared_error,
+}

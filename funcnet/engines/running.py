@@ -1,0 +1,144 @@
+"""The public functions that run a network by an engine: steps, evaluations and predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from funcnet import contract, tree
+from funcnet.engines.numpy.engine import NUMPY
+from funcnet.layer import AnyLayer
+from funcnet.losses import Loss
+from funcnet.optimizers import Optimizer, expect_optimizer
+from funcnet.penalties import Penalty
+from funcnet.step import (
+    Batch,
+    Engine,
+    Evaluation,
+    Predict,
+    Step,
+    TrainState,
+    checked,
+    expect_net,
+    expect_paths,
+    penalty_values_of,
+)
+from funcnet.tree import Tree
+
+__all__ = ["copy_state", "evaluate", "expect_engine", "make_predict", "make_step"]
+
+
+def expect_engine(engine: object) -> Engine:
+    """The engine; that of NumPy for None.
+
+    Raises:
+        TypeError: for what is no engine.
+    """
+    if engine is None:
+        return NUMPY
+    if not isinstance(engine, Engine):
+        raise TypeError(f"an engine is made by a call, such as engines.plain(); got {engine!r:.80}")
+    return engine
+
+
+def make_step(
+    net: AnyLayer,
+    loss: Loss,
+    optimizer: Optimizer,
+    penalties: Mapping[str, Penalty] | None = None,
+    *,
+    donate: bool = False,
+    engine: Engine | None = None,
+) -> Step:
+    """The pure function ``step(state, batch) -> (state, metrics)`` of one update.
+
+    The metrics are those of the batch with the parameters before the update. ``penalties`` maps paths in the
+    parameters, such as ``"[1].weight"``, to penalties (``each_weight`` writes this mapping). What a network draws
+    comes from the state's key and the step's number.
+
+    The values of the penalties cost a part of the update. Whoever does not need them every time may call
+    ``step(state, batch, penalty_values=False)``: the update is the same, and the metrics have no penalties.
+
+    With ``donate=True`` the step is given the state for good: it writes the new one over the old one's arrays, which
+    must not be used any more. What comes out is the same, and no arrays as large as the parameters are made.
+    ``copy_state`` makes a state of one's own to give up, or to keep.
+
+    Args:
+        net: the network.
+        loss: the data loss.
+        optimizer: the optimizer.
+        penalties: paths in the parameters to penalties.
+        donate: whether the states are given up. The plain engine leaves them as they are.
+        engine: how it is run: ``engines.numpy()`` unless another is given.
+
+    Raises:
+        TypeError: for a part that is none.
+        ShapeError: by the step, where batch, parameters and network do not fit.
+        ValueError: by the step, for a penalty on a path that the parameters do not have, or a state that is none of
+            the optimizer's; with ``donate=True`` for a state whose arrays are not its own, or whose last update was
+            cut off.
+    """
+    expect_optimizer(optimizer)
+    return expect_engine(engine).make_step(net, loss, optimizer, checked(net, loss, penalties), donate)
+
+
+def copy_state(state: TrainState, *, engine: Engine | None = None) -> TrainState:
+    """The state with arrays of its own, to be given up to a donating step, or to be kept.
+
+    They lie in memory as the engine (``engines.numpy()`` unless another is given) works fastest on them.
+    """
+    return expect_engine(engine).copy_state(state)
+
+
+def make_predict(net: AnyLayer, params: Tree, *, engine: Engine | None = None) -> Predict:
+    """The pure function ``predict(x)``: what ``net.predict(params, x)`` returns, but for rounding.
+
+    It checks params and x once for each shape of an example, and keeps nothing for a vjp. It holds the params, not a
+    copy: those of a state that is given up to a donating step change under it.
+
+    Raises:
+        TypeError: for what is no layer or no engine.
+        ShapeError: by the function, where params, x and network do not fit.
+    """
+    expect_net(net)
+    return expect_engine(engine).make_predict(net, params)
+
+
+def evaluate(
+    net: AnyLayer,
+    params: Tree,
+    batches: Iterable[Batch],
+    loss: Loss,
+    penalties: Mapping[str, Penalty] | None = None,
+    *,
+    engine: Engine | None = None,
+) -> Evaluation:
+    """Loss and accuracy over all examples of all batches, as inference has them, each example with the same weight.
+
+    Raises:
+        ValueError: for no batches at all, or a penalty on a path that the parameters do not have.
+        ShapeError: where batches, parameters and network do not fit.
+        TypeError: for a part that is none.
+    """
+    made, runs = checked(net, loss, penalties), expect_engine(engine)
+    arrays = dict(tree.named_leaves(tree.trained(params)))
+    expect_paths(made, arrays)
+    predict, value_and_grad, accuracy = runs.make_predict(net, params), runs.value_and_grad(loss), runs.accuracy(loss)
+    losses, accuracies, examples = [], [], 0
+    with np.errstate(all="ignore"):
+        for batch in batches:
+            prediction = predict(batch.x)
+            contract.expect_targets(loss, prediction, batch.y)
+            losses.append(float(value_and_grad(prediction, batch.y)[0]) * len(batch))
+            accuracies.append(math.nan if accuracy is None else float(accuracy(prediction, batch.y)) * len(batch))
+            examples += len(batch)
+        if not examples:
+            raise ValueError("there are no examples to evaluate: the batches are empty")
+        return Evaluation(
+            math.fsum(losses) / examples,
+            penalty_values_of(made, arrays, runs.penalty_value),
+            math.fsum(accuracies) / examples,
+            examples,
+        )

@@ -1,0 +1,153 @@
+"""Batch normalization, over all axes but the last.
+
+    training     mu, v = mean and variance of the batch;  n = (x - mu) / sqrt(v + epsilon);  y = scale n + shift
+    inference    the same with the running mean and variance in place of mu and v
+    running      r <- keep r + (1 - keep) (mu or v)
+
+    dshift = sum dy,    dscale = sum dy n,    dx = scale / sqrt(v + epsilon) (dy - mean(dy) - n mean(dy n))
+
+Sums and means go over all axes but the last. Ioffe & Szegedy, "Batch normalization" (ICML 2015), algorithms 1 and 2,
+with the biased variance in both places (PyTorch moves its running variance by the unbiased one).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import attrs
+
+from funcnet import random
+from funcnet.arrays import namespace
+from funcnet.layer import Layer
+from funcnet.random import Key
+from funcnet.shapes import Array, Float, Shape, ShapeError, describe
+from funcnet.tree import Record, array_field
+
+__all__ = ["BatchNormParams", "BatchNormResiduals", "RunningNormResiduals", "batch_norm"]
+
+
+@attrs.frozen
+class BatchNormParams(Record):
+    """Scale and shift, which are trained, and the running statistics, which are not: a gradient has None for them."""
+
+    scale: Float[Array, "features"] = array_field()
+    shift: Float[Array, "features"] = array_field()
+    mean: Float[Array, "features"] = array_field(trained=False, default=None)
+    variance: Float[Array, "features"] = array_field(trained=False, default=None)
+
+
+@attrs.frozen(eq=False)
+class BatchNormResiduals(Record):
+    """The normalised input n, and the statistics of the batch."""
+
+    normalized: Float[Array, "batch *axes features"]
+    mean: Float[Array, "features"]
+    variance: Float[Array, "features"]
+
+
+@attrs.frozen(eq=False)
+class RunningNormResiduals(Record):
+    """The input normalised by the running statistics."""
+
+    normalized: Float[Array, "batch *axes features"]
+
+
+def batch_norm(*, keep: float = 0.9, epsilon: float = 1e-5) -> Layer[BatchNormParams, BatchNormResiduals]:
+    """Batch normalization of (batch, ..., features): every feature to mean 0 and variance 1 over the batch.
+
+    ``keep`` is the share of the running statistics that a step keeps: 1 minus PyTorch's ``momentum``.
+
+    Raises:
+        ValueError: for a share outside [0, 1), or an epsilon that is not positive.
+    """
+    if not 0 <= keep < 1:
+        raise ValueError(f"the share of the running statistics to keep lies in [0, 1), got {keep}")
+    if not epsilon > 0:
+        raise ValueError(f"the epsilon of a batch normalization is positive, got {epsilon}")
+    keep, epsilon = float(keep), float(epsilon)
+    running = Layer("batch_norm", batch_norm_init, partial(running_forward, epsilon), partial(running_vjp, epsilon))
+    return Layer(
+        "batch_norm",
+        batch_norm_init,
+        partial(batch_norm_forward, epsilon),
+        partial(batch_norm_vjp, epsilon),
+        predict=partial(batch_norm_predict, epsilon),
+        advance=partial(batch_norm_advance, keep),
+        frozen=running,
+    )
+
+
+def batch_norm_init(key: Key, in_shape: Shape) -> tuple[BatchNormParams, Shape]:
+    """Scale and running variance 1, shift and running mean 0."""
+    if not in_shape:
+        raise ShapeError("batch_norm", "an input shape with a last axis, of features", describe(in_shape))
+    zeros = 0 * random.uniform(key, in_shape[-1:])
+    return BatchNormParams(zeros + 1, zeros, zeros, zeros + 1), in_shape
+
+
+def batch_norm_forward(
+    epsilon: float, params: BatchNormParams, x: Float[Array, "batch *axes features"]
+) -> tuple[Float[Array, "batch *axes features"], BatchNormResiduals]:
+    """y = scale n + shift, by the statistics of the batch."""
+    mean = _mean(x)
+    variance = _mean((x - mean) * (x - mean))
+    normalized = (x - mean) / namespace(x).sqrt(variance + epsilon)
+    return params.scale * normalized + params.shift, BatchNormResiduals(normalized, mean, variance)
+
+
+def batch_norm_vjp(
+    epsilon: float,
+    params: BatchNormParams,
+    residuals: BatchNormResiduals,
+    dy: Float[Array, "batch *axes features"],
+    *,
+    need_dx: bool = True,
+) -> tuple[BatchNormParams, Float[Array, "batch *axes features"] | None]:
+    """The gradients of scale and shift, and dx, to which the statistics of the batch belong."""
+    n, xp = residuals.normalized, namespace(dy)
+    slope = params.scale / xp.sqrt(residuals.variance + epsilon)
+    dx = slope * (dy - _mean(dy) - n * _mean(dy * n)) if need_dx else None
+    return BatchNormParams(_sum(dy * n), _sum(dy)), dx
+
+
+def batch_norm_predict(
+    epsilon: float, params: BatchNormParams, x: Float[Array, "batch *axes features"]
+) -> Float[Array, "batch *axes features"]:
+    """y = scale n + shift, by the running statistics."""
+    return running_forward(epsilon, params, x)[0]
+
+
+def batch_norm_advance(keep: float, params: BatchNormParams, residuals: BatchNormResiduals) -> BatchNormParams:
+    """The running statistics, moved towards those of the batch."""
+    mean = keep * params.mean + (1 - keep) * residuals.mean
+    variance = keep * params.variance + (1 - keep) * residuals.variance
+    return attrs.evolve(params, mean=mean, variance=variance)
+
+
+def running_forward(
+    epsilon: float, params: BatchNormParams, x: Float[Array, "batch *axes features"]
+) -> tuple[Float[Array, "batch *axes features"], RunningNormResiduals]:
+    """y = scale n + shift, by the running statistics, which do not depend on x."""
+    normalized = (x - params.mean) / namespace(x).sqrt(params.variance + epsilon)
+    return params.scale * normalized + params.shift, RunningNormResiduals(normalized)
+
+
+def running_vjp(
+    epsilon: float,
+    params: BatchNormParams,
+    residuals: RunningNormResiduals,
+    dy: Float[Array, "batch *axes features"],
+    *,
+    need_dx: bool = True,
+) -> tuple[BatchNormParams, Float[Array, "batch *axes features"] | None]:
+    """dx = scale / sqrt(running variance + epsilon) dy."""
+    dx = params.scale / namespace(dy).sqrt(params.variance + epsilon) * dy if need_dx else None
+    return BatchNormParams(_sum(dy * residuals.normalized), _sum(dy)), dx
+
+
+def _mean(x: Array) -> Array:
+    return namespace(x).mean(x, axis=tuple(range(x.ndim - 1)))
+
+
+def _sum(x: Array) -> Array:
+    return namespace(x).sum(x, axis=tuple(range(x.ndim - 1)))

@@ -1,0 +1,494 @@
+"""Residual, parallel and frozen layers, keys and advance. Those of chains alone are in test_layer.py."""
+
+import pickle
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet import random, tree
+from funcnet.combinators import FrozenParams, ParallelResiduals
+from funcnet.engines.numpy.planner import kernel_names
+from funcnet.layer import AnyLayer, child_params
+from funcnet.shapes import Array
+
+KEY = fn.make_key(0)
+PLAIN, NUMPY = fn.engines.plain(), fn.engines.numpy()
+ENGINES = [(PLAIN, False), (PLAIN, True), (NUMPY, False), (NUMPY, True)]
+rng = np.random.default_rng(0)
+x, dy = rng.standard_normal((2, 6, 4))
+
+
+def made(layer: AnyLayer, in_shape: tuple[int, ...] = (4,)) -> Any:
+    """Params in float64, moved off their zeros and ones."""
+    draws = np.random.default_rng(1)
+    params, _ = layer.init(KEY, in_shape)
+    return tree.map(lambda a: a + 0.1 * draws.uniform(size=a.shape), params)
+
+
+def everything() -> AnyLayer:
+    """A network with every layer."""
+    return fn.chain(
+        fn.flatten(),
+        fn.linear(6),
+        fn.batch_norm(),
+        fn.relu(),
+        fn.residual(fn.linear(6), fn.dropout(0.2), fn.tanh()),
+        fn.parallel(fn.linear(4), fn.chain(fn.linear(4, bias=False), fn.gelu())),
+        fn.parallel(fn.linear(3), fn.chain(fn.softplus(), fn.batch_norm()), merge="concatenation"),
+        fn.frozen(fn.chain(fn.linear(5), fn.batch_norm(), fn.dropout(), fn.residual(fn.batch_norm()))),
+        fn.sigmoid(),
+        fn.leaky_relu(),
+        fn.identity(),
+        fn.linear(4),
+    )
+
+
+# --- by hand
+
+
+def test_residual_by_hand() -> None:
+    """y = tanh(x W + b) + x."""
+    net = fn.residual(fn.linear(4), fn.tanh())
+    params = made(net)
+    (inner, _), nothing = params
+    y, residuals = net.forward(params, x)
+    f = np.tanh(x @ inner.weight + inner.bias)
+    np.testing.assert_allclose(y, f + x, rtol=1e-14)
+    np.testing.assert_allclose(net.predict(params, x), f + x, rtol=1e-14)
+    dparams, dx = net.vjp(params, residuals, dy)
+    before = (1 - f**2) * dy
+    np.testing.assert_allclose(dx, before @ inner.weight.T + dy, rtol=1e-13)
+    np.testing.assert_allclose(dparams[0][0].weight, x.T @ before, rtol=1e-13)
+    np.testing.assert_allclose(dparams[0][0].bias, before.sum(axis=0), rtol=1e-13)
+    assert nothing == dparams[1] == ()
+    assert net.vjp(params, residuals, dy, need_dx=False)[1] is None
+    assert str(net) == "residual(linear(4), tanh)"
+
+
+def test_a_sum_by_hand() -> None:
+    net = fn.parallel(fn.linear(3), fn.chain(fn.tanh(), fn.linear(3)), fn.linear(3, bias=False))
+    params = made(net)
+    a, (_, b), c = params
+    dy = rng.standard_normal((6, 3))
+    y, residuals = net.forward(params, x)
+    wanted = x @ a.weight + a.bias + np.tanh(x) @ b.weight + b.bias + x @ c.weight
+    np.testing.assert_allclose(y, wanted, rtol=1e-13)
+    np.testing.assert_allclose(net.predict(params, x), wanted, rtol=1e-13)
+    dparams, dx = net.vjp(params, residuals, dy)
+    through = (1 - np.tanh(x) ** 2) * (dy @ b.weight.T)
+    np.testing.assert_allclose(dx, dy @ a.weight.T + through + dy @ c.weight.T, rtol=1e-13)
+    np.testing.assert_allclose(dparams[1][1].weight, np.tanh(x).T @ dy, rtol=1e-13)
+    np.testing.assert_allclose(dparams[2].weight, x.T @ dy, rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4)])
+def test_a_concatenation_by_hand(shape: tuple[int, ...]) -> None:
+    """Along the last axis, however many there are before it."""
+    net = fn.parallel(fn.tanh(), fn.identity(), fn.sigmoid(), merge="concatenation")
+    params, out_shape = net.init(KEY, shape)
+    assert out_shape == (*shape[:-1], 12)
+    x, dy = rng.standard_normal((5, *shape)), rng.standard_normal((5, *out_shape))
+    y, residuals = net.forward(params, x)
+    sigmoid = 1 / (1 + np.exp(-x))
+    np.testing.assert_allclose(y, np.concatenate([np.tanh(x), x, sigmoid], axis=-1), rtol=1e-13)
+    np.testing.assert_array_equal(net.predict(params, x), y)
+    _, dx = net.vjp(params, residuals, dy)
+    slopes = (1 - np.tanh(x) ** 2, np.ones_like(x), sigmoid * (1 - sigmoid))
+    wanted = sum(slope * part for slope, part in zip(slopes, np.split(dy, 3, axis=-1), strict=True))
+    np.testing.assert_allclose(dx, wanted, rtol=1e-12)
+
+
+def test_outputs_of_different_widths_join_and_part_again() -> None:
+    net = fn.parallel(fn.linear(1), fn.linear(3), fn.linear(2), merge="concatenation")
+    params, dy = made(net), rng.standard_normal((6, 6))
+    assert net.init(KEY, (4,))[1] == (6,)
+    y, residuals = net.forward(params, x)
+    dparams, dx = net.vjp(params, residuals, dy)
+    begin, total = 0, np.zeros_like(x)
+    for p, dp in zip(params, dparams, strict=True):
+        end = begin + p.weight.shape[1]
+        np.testing.assert_allclose(y[:, begin:end], x @ p.weight + p.bias, rtol=1e-13)
+        np.testing.assert_allclose(dp.weight, x.T @ dy[:, begin:end], rtol=1e-13)
+        total, begin = total + dy[:, begin:end] @ p.weight.T, end
+    np.testing.assert_allclose(dx, total, rtol=1e-13)
+
+
+def test_one_branch_is_the_layer_itself() -> None:
+    for merge in ("sum", "concatenation"):
+        net = fn.parallel(fn.linear(3), merge=merge)
+        params = made(net)
+        assert np.array_equal(net.forward(params, x)[0], fn.linear(3).forward(params[0], x)[0])
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        fn.residual(fn.linear(4), fn.relu()),
+        fn.residual(fn.identity()),
+        fn.residual(fn.residual(fn.linear(4))),
+        fn.parallel(fn.relu(), fn.identity(), fn.linear(4)),
+        fn.parallel(fn.linear(4), fn.linear(4), fn.linear(4)),
+        fn.parallel(fn.identity(), fn.flatten(), merge="concatenation"),
+        fn.chain(fn.relu(), fn.residual(fn.relu(), fn.relu()), fn.relu(), fn.parallel(fn.relu(), fn.relu()), fn.relu()),
+        everything(),
+    ],
+    ids=lambda net: str(net)[:40],
+)
+def test_both_engines_agree_where_memory_is_shared(net: AnyLayer) -> None:
+    """What one branch may not write over, the other still reads."""
+    loss, optimizer = fn.mean_squared_error(), fn.momentum(0.1)
+    params, out_shape = made(net), net.init(KEY, (4,))[1]
+    batch = fn.Batch(x.copy(), rng.standard_normal((6, *out_shape)))
+    before = batch.x.copy()
+    states = []
+    for engine, donate in ENGINES:
+        state = fn.copy_state(fn.init_state(params, optimizer, KEY), engine=engine)
+        step = fn.make_step(net, loss, optimizer, donate=donate, engine=engine)
+        for _ in range(3):
+            state, metrics = step(state, batch)
+        states.append((state, metrics.data_loss, fn.make_predict(net, state.params, engine=engine)(batch.x)))
+        assert np.array_equal(batch.x, before)
+    for state, found_loss, y in states[1:]:
+        assert found_loss == pytest.approx(states[0][1], rel=1e-10)
+        np.testing.assert_allclose(y, states[0][2], rtol=1e-9, atol=1e-10)
+        for a, b in zip(tree.leaves(state.params), tree.leaves(states[0][0].params), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+
+
+# --- init
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (
+            fn.residual(fn.linear(3)),
+            r"^residual\[0\]\.linear\(3\): expected an output of shape \(4,\), as the input, to add, got \(3,\)$",
+        ),
+        (
+            fn.residual(fn.linear(4), fn.linear(5)),
+            r"^residual\[0\]\.chain\(linear\(4\), linear\(5\)\): expected an output of shape \(4,\), as the input",
+        ),
+        (
+            fn.chain(fn.linear(4), fn.residual(fn.chain(fn.relu(), fn.residual(fn.linear(2))))),
+            r"^chain\[1\]\.residual\[0\]\.chain\[1\]\.residual\[0\]\.linear\(2\): expected an output of shape \(4,\)",
+        ),
+        (
+            fn.parallel(fn.linear(3), fn.linear(3), fn.linear(2)),
+            r"^parallel\[2\]\.linear\(2\): expected an output of shape \(3,\), as that of \[0\], to add, got \(2,\)$",
+        ),
+        (
+            fn.frozen(fn.parallel(fn.linear(3), fn.identity())),
+            r"^frozen\.parallel\[1\]\.identity: expected an output of shape \(3,\), as that of \[0\], to add",
+        ),
+    ],
+)
+def test_shapes_that_do_not_add_up_are_named(net: AnyLayer, message: str) -> None:
+    with pytest.raises(fn.ShapeError, match=message):
+        net.init(KEY, (4,))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_shapes_that_do_not_join_are_named() -> None:
+    net = fn.parallel(fn.identity(), fn.flatten(), merge="concatenation")
+    wanted = (
+        r"^parallel\[1\]\.flatten: expected an output with a last axis, and \(2,\) before it, as that of \[0\], got"
+    )
+    with pytest.raises(fn.ShapeError, match=wanted):
+        net.init(KEY, (2, 3))
+    with pytest.raises(fn.ShapeError, match=r"^parallel\[0\]\.identity: expected an output with a last axis"):
+        fn.parallel(fn.identity(), merge="concatenation").init(KEY, ())
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_an_error_inside_init_is_named_by_its_place() -> None:
+    net = fn.chain(fn.parallel(fn.residual(fn.relu(), fn.linear(3)), fn.frozen(fn.linear(3))))
+    with pytest.raises(
+        fn.ShapeError, match=r"^chain\[0\]\.parallel\[0\]\.residual\[0\]\.chain\[1\]\.linear\(3\): expected"
+    ):
+        net.init(KEY, (2, 3))
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("combinator", [fn.chain, fn.parallel, fn.residual, fn.frozen])
+def test_layers_are_layers(combinator: Any) -> None:
+    name = combinator.__name__
+    with pytest.raises(TypeError, match=rf"{name}\[0\] is no layer but a function: .*\(call it to make the layer\)"):
+        combinator(fn.relu)
+    with pytest.raises(TypeError, match=rf"{name}\[0\] is no layer but a list"):
+        combinator([fn.relu()])
+    if combinator is not fn.frozen:
+        with pytest.raises(ValueError, match=rf"a {name} needs at least one layer"):
+            combinator()
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_there_are_two_ways_to_merge() -> None:
+    with pytest.raises(ValueError, match="parallel layers merge by sum or concatenation, got 'mean'"):
+        fn.parallel(fn.relu(), merge="mean")
+
+
+# --- keys
+
+
+def spying_layer(keys: list[Any]) -> AnyLayer:
+    """It draws, and says by which key."""
+
+    def forward(params: tuple[()], x: Array, key: Any) -> tuple[Array, tuple[()]]:
+        keys.append(key)
+        return x * 1, ()
+
+    def vjp(params: tuple[()], residuals: tuple[()], dy: Array, *, need_dx: bool = True) -> Any:
+        return (), dy * 1
+
+    return fn.Layer(
+        "spy", lambda key, shape: ((), shape), forward, vjp, predict=lambda params, x: x * 1, draws=True
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_every_layer_that_draws_has_a_key_of_its_own(public: bool) -> None:
+    keys: list[Any] = []
+    spy = spying_layer(keys)
+    net = fn.chain(spy, fn.linear(4), fn.residual(spy, spy), fn.parallel(spy, fn.chain(spy, fn.relu()), spy), spy)
+    params = made(net)
+    forward = net.forward if public else net.pure_forward
+    forward(params, x, KEY)
+    first = list(keys)
+    assert len(set(first)) == len(first) == 7
+    assert KEY not in first
+    # By the place: what stands before or after changes nothing.
+    assert first[0] == random.fold_in(KEY, 0)
+    assert first[1] == random.fold_in(random.fold_in(random.fold_in(KEY, 2), 0), 0)
+    keys.clear()
+    forward(params, x, KEY)
+    assert keys == first
+    keys.clear()
+    forward(params, x, fn.make_key(1))
+    assert not set(keys) & set(first)
+
+
+def test_the_engines_give_the_same_keys() -> None:
+    keys: list[Any] = []
+    spy = spying_layer(keys)
+    net = fn.chain(spy, fn.residual(spy, fn.linear(4)), fn.parallel(fn.linear(3), fn.chain(spy, fn.linear(3))))
+    found = []
+    for engine, donate in ENGINES:
+        state = fn.copy_state(fn.init_state(made(net), fn.sgd(0.1), KEY), engine=engine)
+        step = fn.make_step(net, fn.softmax_cross_entropy(), fn.sgd(0.1), donate=donate, engine=engine)
+        for _ in range(2):
+            state, _ = step(state, fn.Batch(x, np.arange(6) % 3))
+        found.append(list(keys))
+        keys.clear()
+    assert len(set(found[0])) == 6
+    assert found == [found[0]] * 4
+
+
+def test_only_layers_that_draw_are_given_keys() -> None:
+    net = fn.chain(fn.linear(3), fn.parallel(fn.relu(), fn.tanh()))
+    assert not net.draws
+    params = made(net)
+    assert np.array_equal(net.forward(params, x)[0], net.forward(params, x, KEY)[0])
+    assert fn.chain(fn.relu(), fn.residual(fn.dropout())).draws
+    assert not fn.frozen(fn.chain(fn.relu(), fn.residual(fn.dropout()))).draws
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    "net", [fn.chain(fn.dropout(0.5)), fn.residual(fn.dropout(0.5)), fn.parallel(fn.relu(), fn.chain(fn.dropout(0.5)))]
+)
+def test_a_missing_key_is_named(net: AnyLayer) -> None:
+    params, _ = net.init(KEY, (4,))
+    with pytest.raises(TypeError) as caught:
+        net.forward(params, x)
+    assert str(caught.value).startswith(f"{net} draws random numbers: forward(params, x, key) takes a key")
+    net.predict(params, x)
+
+
+# --- frozen
+
+
+def test_the_gradient_of_frozen_params_is_none() -> None:
+    net = fn.chain(fn.linear(3), fn.frozen(fn.chain(fn.linear(4), fn.relu(), fn.linear(3))), fn.linear(2))
+    params = made(net)
+    y, residuals = net.forward(params, x)
+    dparams, dx = net.vjp(params, residuals, np.ones_like(y))
+    assert dparams[1] == FrozenParams(None)
+    assert [path for path, _ in tree.named_leaves(dparams)] == ["[0].weight", "[0].bias", "[2].weight", "[2].bias"]
+    # All else is as without it.
+    inner, thawed = net.children[1][1].children[0][1], (params[0], params[1].params, params[2])
+    plain = fn.chain(fn.linear(3), inner, fn.linear(2))
+    wanted, wanted_dx = plain.vjp(thawed, plain.forward(thawed, x)[1], np.ones_like(y))
+    np.testing.assert_allclose(dx, wanted_dx, rtol=1e-12)
+    np.testing.assert_allclose(dparams[0].weight, wanted[0].weight, rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", [fn.momentum(0.1, weight_decay=0.1), fn.adamw(0.1, weight_decay=0.1)], ids=str)
+@pytest.mark.parametrize(("engine", "donate"), ENGINES)
+def test_frozen_params_are_moved_by_nothing(engine: fn.engines.Engine, donate: bool, optimizer: fn.Optimizer) -> None:
+    """Neither by the gradient, nor by the velocity, nor by weight decay; and a batch norm inside does not advance."""
+    inner = fn.chain(fn.linear(4), fn.batch_norm(), fn.relu(), fn.residual(fn.batch_norm(keep=0)))
+    net = fn.chain(fn.linear(4), fn.batch_norm(), fn.frozen(inner), fn.linear(3))
+    params = made(net)
+    penalties = fn.each_weight(fn.l2(0.1), params, biases=True)
+    assert [path for path in penalties if path.startswith("[2]")] == []
+    state = fn.copy_state(fn.init_state(params, optimizer, KEY), engine=engine)
+    step = fn.make_step(net, fn.softmax_cross_entropy(), optimizer, penalties, donate=donate, engine=engine)
+    for seed in range(5):
+        batch = fn.Batch(5 * np.random.default_rng(seed).standard_normal((6, 4)), np.arange(6) % 3)
+        state, _ = step(state, batch)
+    assert tree.equal(state.params[2], params[2])
+    before = dict(tree.named_leaves(params))
+    for path, array in tree.named_leaves(state.params):
+        assert np.array_equal(array, before[path]) == path.startswith("[2]"), path
+    assert not any(".params" in path for path, _ in tree.named_leaves(state.opt_state))
+
+
+def test_a_frozen_network_computes_what_predict_does() -> None:
+    inner = fn.chain(
+        fn.linear(5), fn.batch_norm(), fn.dropout(0.5), fn.parallel(fn.relu(), fn.residual(fn.batch_norm()))
+    )
+    net = fn.frozen(inner)
+    params = made(net)
+    y, residuals = net.forward(params, x)
+    np.testing.assert_allclose(y, inner.predict(params.params, x), rtol=1e-12)
+    np.testing.assert_allclose(y, net.predict(params, x), rtol=1e-12)
+    _, dx = net.vjp(params, residuals, np.ones_like(y))
+    direction = rng.standard_normal(x.shape)
+    high, low = (inner.predict(params.params, x + t * direction).sum() for t in (1e-6, -1e-6))
+    assert (high - low) / 2e-6 == pytest.approx(float((dx * direction).sum()), rel=1e-5)
+    assert tree.leaves(tree.trained(params)) == []
+
+
+def test_nothing_trained_at_all_is_a_step_too() -> None:
+    net = fn.frozen(fn.linear(3))
+    params = made(net)
+    for engine, donate in ENGINES:
+        state = fn.copy_state(fn.init_state(params, fn.adam(0.1), KEY), engine=engine)
+        step = fn.make_step(net, fn.softmax_cross_entropy(), fn.adam(0.1), donate=donate, engine=engine)
+        state, metrics = step(state, fn.Batch(x, np.arange(6) % 3))
+        assert tree.equal(state.params, params)
+        assert metrics.data_loss > 0
+
+
+def test_freezing_twice_is_freezing_once() -> None:
+    net = fn.frozen(fn.frozen(fn.linear(3)))
+    params = made(net)
+    y, residuals = net.forward(params, x)
+    assert np.array_equal(y, fn.linear(3).forward(params.params.params, x)[0])
+    assert tree.leaves(net.vjp(params, residuals, y)[0]) == []
+
+
+# --- advance
+
+
+@pytest.mark.parametrize(("engine", "donate"), ENGINES)
+def test_every_batch_norm_advances_wherever_it_stands(engine: fn.engines.Engine, donate: bool) -> None:
+    """By its own residuals: what a layer sees is told from a network that ends before it."""
+    norm = fn.batch_norm(keep=0.6)
+    net = fn.chain(norm, fn.residual(fn.tanh(), norm), fn.parallel(fn.chain(fn.sigmoid(), norm), norm), fn.linear(3))
+    params = made(net)
+    state = fn.copy_state(fn.init_state(params, fn.sgd(1e-300), KEY), engine=engine)  # the rest stays as it is
+    step = fn.make_step(net, fn.softmax_cross_entropy(), fn.sgd(1e-300), donate=donate, engine=engine)
+    statistics = [(p.mean, p.variance) for p in norms_of(params)]
+    for seed in range(4):
+        x = np.random.default_rng(seed).standard_normal((6, 4))
+        a, (_, b), _ = params[0], params[1][0], None
+        y0 = norm.forward(a, x)[0]
+        seen1 = np.tanh(y0)
+        y1 = norm.forward(b, seen1)[0] + y0
+        reaches = [x, seen1, 1 / (1 + np.exp(-y1)), y1]
+        statistics = [
+            (0.6 * mean + 0.4 * seen.mean(axis=0), 0.6 * variance + 0.4 * seen.var(axis=0))
+            for (mean, variance), seen in zip(statistics, reaches, strict=True)
+        ]
+        state, _ = step(state, fn.Batch(x, np.arange(6) % 3))
+    for p, (mean, variance) in zip(norms_of(state.params), statistics, strict=True):
+        np.testing.assert_allclose(p.mean, mean, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(p.variance, variance, rtol=1e-10)
+
+
+def norms_of(params: Any) -> list[Any]:
+    """The params of the four batch norms, in order."""
+    return [params[0], params[1][0][1], params[2][0][1], params[2][1]]
+
+
+def test_what_has_nothing_to_advance_keeps_its_params() -> None:
+    for net in (fn.chain(fn.linear(4), fn.relu()), fn.residual(fn.linear(4)), fn.frozen(fn.batch_norm())):
+        params = made(net)
+        assert net.advance(params, net.forward(params, x)[1]) is params
+        assert net.pure_advance is None
+
+
+# --- as values
+
+
+def test_networks_pickle() -> None:
+    """For other processes. And the engine knows their functions there, too."""
+    net = everything()
+    again = pickle.loads(pickle.dumps(net))
+    assert str(again) == str(net)
+    assert kernel_names(again) == kernel_names(net)
+    assert dict(kernel_names(again))["linear(6)"] == "linear"
+    params = made(net)
+    assert tree.equal(again.init(KEY, (4,))[0], net.init(KEY, (4,))[0])
+    y, residuals = net.forward(params, x, KEY)
+    other, other_residuals = again.forward(pickle.loads(pickle.dumps(params)), x, KEY)
+    assert np.array_equal(y, other)
+    grads, _ = net.vjp(params, residuals, y)
+    assert tree.equal(again.vjp(params, pickle.loads(pickle.dumps(other_residuals)), y)[0], grads)
+    assert tree.equal(again.advance(params, other_residuals), net.advance(params, residuals))
+    for part in (fn.softmax_cross_entropy(label_smoothing=0.1), fn.l2(0.1), fn.adamw(0.1)):
+        assert str(pickle.loads(pickle.dumps(part))) == str(part)
+
+
+def test_children_know_their_paths() -> None:
+    """As the tree of their params has them."""
+
+    def named(layer: AnyLayer, params: Any, path: str) -> list[str]:
+        if not layer.children:
+            return [name for name, _ in tree.named_leaves(params, path)]
+        inside = f"{path}.params" if layer.kind == "around" else path
+        pairs = zip(layer.children, child_params(layer, params), strict=True)
+        return [name for (place, child), p in pairs for name in named(child, p, f"{inside}{place}")]
+
+    net = everything()
+    params = made(net)
+    assert named(net, params, "") == [path for path, _ in tree.named_leaves(params)]
+
+
+@pytest.mark.parametrize(
+    "net", [fn.residual(fn.linear(4), fn.dropout(0.5)), fn.parallel(fn.linear(4), fn.batch_norm())]
+)
+def test_a_composition_is_made_again_of_its_layers(net: AnyLayer) -> None:
+    again = net.remake(tuple(child for _, child in net.children))
+    params = made(net)
+    assert np.array_equal(again.forward(params, x, KEY)[0], net.forward(params, x, KEY)[0])
+    assert (again.kind, again.draws, again.children) == (net.kind, net.draws, net.children)
+    assert again.name.partition("(")[0] == net.name.partition("(")[0]
+
+
+def test_a_network_whose_function_was_replaced_runs_the_new_one() -> None:
+    """At the door, in predictions and in steps."""
+    net = fn.chain(fn.linear(3), fn.tanh())
+    params = made(net)
+    doubled = attrs.evolve(net, forward=lambda params, x: (2 * net.pure_forward(params, x)[0], ()), predict=None)
+    y = net.forward(params, x)[0]
+    assert np.array_equal(doubled.forward(params, x)[0], 2 * y)
+    assert np.array_equal(doubled.predict(params, x), 2 * y)
+    for engine, _ in ENGINES:
+        np.testing.assert_allclose(fn.make_predict(doubled, params, engine=engine)(x), 2 * y, rtol=1e-12)
+    silent = attrs.evolve(net, vjp=lambda params, residuals, dy, need_dx=True: (tree.map(np.zeros_like, params), dy))
+    assert tree.norm(silent.vjp(params, net.forward(params, x)[1], np.ones_like(y))[0]) == 0
+
+
+def test_residuals_of_a_parallel_pickle() -> None:
+    net = fn.parallel(fn.linear(2), fn.linear(3), merge="concatenation")
+    _, residuals = net.forward(made(net), x)
+    again = pickle.loads(pickle.dumps(residuals))
+    assert isinstance(again, ParallelResiduals)
+    assert again.widths == (2, 3)
