@@ -24,6 +24,7 @@ import numpy as np
 
 from funcnet.arrays import is_array, namespace
 from funcnet.shapes import Array, Float, Integer, Shape, UInt64, whole_number
+from funcnet.tree import Record, static_field
 
 __all__ = ["Key", "expect_key", "fold_in", "make_key", "normal", "permutation", "randint", "split", "uniform"]
 
@@ -36,11 +37,11 @@ _WORD_OF_A_KEY = [attrs.validators.instance_of(int), attrs.validators.ge(0), att
 
 
 @attrs.frozen
-class Key:
-    """The 128 bits that name one stream."""
+class Key(Record):
+    """The 128 bits that name one stream. Under ``jax.jit`` a key is part of the structure, never traced."""
 
-    high: int = attrs.field(validator=_WORD_OF_A_KEY)
-    low: int = attrs.field(validator=_WORD_OF_A_KEY)
+    high: int = static_field(validator=_WORD_OF_A_KEY)
+    low: int = static_field(validator=_WORD_OF_A_KEY)
 
 
 def expect_key(key: object) -> None:

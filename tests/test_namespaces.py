@@ -15,6 +15,7 @@ from typing import Any
 import array_api_strict as strict
 import numpy as np
 import pytest
+from attrs import evolve
 from oracles import oracle
 from pure_cases import (
     KEY,
@@ -690,3 +691,14 @@ def test_what_the_equations_may_not_say_is_found() -> None:
     )
     wanted = ["import", ".sum()", "ndarray", "np", "raise", "out=", "in place", "float", "in place"]
     assert [what for what, _, _ in read(text)] == wanted
+
+
+def test_a_whole_state_passes_through_jit() -> None:
+    """With its key, which is part of the structure."""
+    jax = oracle("jax")
+    params, _ = fn.linear(2).init(fn.make_key(0), (3,))
+    state = fn.init_state(params, fn.adam(0.1), fn.make_key(1))
+    passed = jax.jit(lambda state: evolve(state, step=state.step + 1))(state)
+    assert passed.key == state.key
+    assert int(passed.step) == 1
+    assert np.array_equal(np.asarray(passed.params.weight), params.weight)
