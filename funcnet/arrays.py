@@ -1,8 +1,8 @@
-"""Arrays of any namespace: the few helpers that the equations need beside the Python array API standard.
+"""Helpers for arrays of any namespace: what the equations need beyond the Python array API standard.
 
-The equations of layers, losses, penalties and optimizers are written once. They use operators and the functions of the
-array's own namespace alone, so that the same functions run on NumPy arrays, on JAX arrays (also under ``jax.jit``), and
-on those of ``array-api-strict`` in the tests. See https://data-apis.org/array-api/latest.
+The equations of layers, losses, penalties and optimizers are written once. They use only operators and the functions of
+the array's own namespace. So the same functions run on NumPy arrays, on JAX arrays (also under ``jax.jit``), and on
+arrays of ``array-api-strict`` in the tests. See https://data-apis.org/array-api/latest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = ["Scalar", "is_array", "namespace", "select", "share_of"]
 
-Scalar: TypeAlias = Any  # one number: an array of no axes, what NumPy makes of one, or a Python float
+Scalar: TypeAlias = Any  # one number: a 0-d array, a NumPy scalar or a Python float
 
 
 def namespace(array: Any) -> Any:
@@ -27,9 +27,9 @@ def is_array(value: object) -> bool:
 
 
 def select(condition: Any, if_true: Any, if_false: Any) -> Any:
-    """``if_true`` where the condition holds, else ``if_false``: two arrays of one shape, or two numbers.
+    """``if_true`` if the condition holds, else ``if_false``: two arrays of one shape, or two numbers.
 
-    The condition is one truth value. Under ``jax.jit`` that is an array whose value nobody can look at.
+    The condition is one truth value. Under ``jax.jit`` it is a traced array, whose value is not known.
     """
     if not is_array(condition) or isinstance(condition, np.generic | np.ndarray):
         return if_true if condition else if_false

@@ -5,8 +5,8 @@
     residual   y = f(x) + x                     He, Zhang, Ren & Sun, "Deep residual learning" (CVPR 2016), eq. 1
     frozen     y = f(x), its params not trained
 
-Each is the chain rule (Griewank & Walther, Evaluating Derivatives, 2nd ed., section 3.2). A layer that draws random
-numbers gets a key of its own: the child of the combinator's key by its place.
+Each is the chain rule (Griewank & Walther, Evaluating Derivatives, 2nd ed., section 3.2). Each layer that
+draws random numbers gets its own key, ``fold_in(key, place)``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _key_of(layer: AnyLayer, key: Any, place: int) -> Any:
 
 
 def _init_children(name: str, layers: tuple[AnyLayer, ...], key: Key, shapes: Any) -> list[tuple[Any, Shape]]:
-    """Params and out_shape of each layer, each from the next of ``shapes``, which may depend on those before."""
+    """Params and out_shape of each layer. ``shapes(made)`` is the next layer's in_shape, from what was made so far."""
     made: list[tuple[Any, Shape]] = []
     for place, (layer, layer_key) in enumerate(zip(layers, split(key, len(layers)), strict=True)):
         try:
@@ -63,12 +63,12 @@ def _init_children(name: str, layers: tuple[AnyLayer, ...], key: Key, shapes: An
 def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
     """The composition of layers, first to last: itself a layer, so chains nest.
 
-    Its parameters and residuals are the tuples of those of its layers. A ShapeError raised inside names the layer by
+    Its parameters and residuals are tuples with one entry a layer. A ShapeError raised inside names the layer by
     its place: ``chain[2].linear(10)``.
 
     Raises:
         ValueError: for no layers at all.
-        TypeError: for what is no layer.
+        TypeError: for an argument that is not a layer.
     """
     _expect_layers("chain", layers)
     return _composed(
@@ -90,7 +90,7 @@ def _chain_of(layers: tuple[AnyLayer, ...]) -> AnyLayer:
 
 
 def chain_init(layers: tuple[AnyLayer, ...], key: Key, in_shape: Shape) -> tuple[tuple[Any, ...], Shape]:
-    """Each layer takes the shape that the one before makes."""
+    """Each layer takes the output shape of the layer before it."""
     made = _init_children("chain", layers, key, lambda made: made[-1][1] if made else tuple(in_shape))
     return tuple(params for params, _ in made), made[-1][1]
 
@@ -114,9 +114,9 @@ def chain_vjp(
     *,
     need_dx: bool = True,
 ) -> tuple[tuple[Any, ...], Float[Array, "..."] | None]:
-    """From the last layer to the first that has something to train, or to the very first where dx is wanted.
+    """From the last layer back to the first that has something to train, or to the first of all if dx is needed.
 
-    The gradient with respect to the data is a third of the arithmetic of a network with one hidden layer.
+    Computing dx takes a third of the arithmetic of a network with one hidden layer.
     """
     gradients = tree.trained(params)
     first = 0 if need_dx else first_trained(gradients)
@@ -134,7 +134,7 @@ def first_trained(gradients: tuple[Any, ...]) -> int:
 
 
 def chain_predict(layers: tuple[AnyLayer, ...], params: tuple[Any, ...], x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """From the first layer to the last, each as it predicts."""
+    """The predict of each layer, from the first to the last."""
     for layer, layer_params in zip(layers, params, strict=True):
         x = run_predict(layer, layer_params, x)
     return x
@@ -143,11 +143,11 @@ def chain_predict(layers: tuple[AnyLayer, ...], params: tuple[Any, ...], x: Floa
 def parallel(*layers: AnyLayer, merge: Literal["sum", "concatenation"] = "sum") -> AnyLayer:
     """Layers side by side on one input: the sum of their outputs, or their outputs joined along the last axis.
 
-    Its parameters are the tuple of those of its layers.
+    Its parameters are a tuple with one entry a layer.
 
     Raises:
         ValueError: for no layers at all, or another way to merge.
-        TypeError: for what is no layer.
+        TypeError: for an argument that is not a layer.
     """
     _expect_layers("parallel", layers)
     if merge not in ("sum", "concatenation"):
@@ -180,7 +180,7 @@ class ParallelResiduals(Record):
 
 
 def parallel_init(layers: tuple[AnyLayer, ...], merge: str, key: Key, in_shape: Shape) -> tuple[Any, Shape]:
-    """Every layer takes the same input shape. What is added has one shape; what is joined, but for the last axis."""
+    """Every layer takes the same input shape. Only outputs to be concatenated may differ, in the last axis."""
     made = _init_children("parallel", layers, key, lambda made: tuple(in_shape))
     shapes = [shape for _, shape in made]
     for place, shape in enumerate(shapes):
@@ -228,7 +228,7 @@ def parallel_vjp(
     *,
     need_dx: bool = True,
 ) -> tuple[tuple[Any, ...], Float[Array, "..."] | None]:
-    """Of a sum, every layer gets dy; of outputs that were joined, each its part of dy. The dx add up."""
+    """For a sum, every layer gets dy. For a concatenation, each gets its slice of dy. The dx are added."""
     dys = [dy] * len(layers) if merge == "sum" else parts_of(dy, residuals.widths)
     made = [
         layer.pure_vjp(layer_params, kept, layer_dy, need_dx=need_dx)
@@ -239,7 +239,7 @@ def parallel_vjp(
 
 
 def parts_of(joined: Float[Array, "..."], widths: tuple[int, ...]) -> list[Float[Array, "..."]]:
-    """The parts that were joined along the last axis."""
+    """The slices, of these widths, of an array that was joined along the last axis."""
     parts, begin = [], 0
     for width in widths:
         parts.append(joined[..., begin : begin + width])
@@ -250,19 +250,19 @@ def parts_of(joined: Float[Array, "..."], widths: tuple[int, ...]) -> list[Float
 def parallel_predict(
     layers: tuple[AnyLayer, ...], merge: str, params: tuple[Any, ...], x: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """The same input to every layer, each as it predicts."""
+    """The predict of every layer on the same input, merged."""
     return _merged(merge, [run_predict(layer, p, x) for layer, p in zip(layers, params, strict=True)])
 
 
 def residual(*layers: AnyLayer) -> AnyLayer:
-    """y = f(x) + x, where f is the chain of the layers: the two branches of a ``parallel`` with ``identity``.
+    """y = f(x) + x, where f is the chain of the layers. It is a ``parallel`` of f and ``identity``.
 
     He, Zhang, Ren & Sun, "Deep residual learning for image recognition" (CVPR 2016), eq. 1. Its parameters are
     ``(params of f, ())``.
 
     Raises:
         ValueError: for no layers at all.
-        TypeError: for what is no layer.
+        TypeError: for an argument that is not a layer.
     """
     _expect_layers("residual", layers)
     inner = layers[0] if len(layers) == 1 else chain(*layers)
@@ -280,7 +280,7 @@ def _residual_of(layers: tuple[AnyLayer, ...]) -> AnyLayer:
 
 
 def residual_init(layers: tuple[AnyLayer, ...], key: Key, in_shape: Shape) -> tuple[Any, Shape]:
-    """The output is added to the input, and must have its shape."""
+    """The output is added to the input, so both must have one shape."""
     made = _init_children("residual", layers, key, lambda made: tuple(in_shape))
     out_shape = made[0][1]
     if out_shape != tuple(in_shape):
@@ -294,7 +294,7 @@ def _advance_of(layers: tuple[AnyLayer, ...]) -> Any:
 
 
 def chain_advance(layers: tuple[AnyLayer, ...], params: tuple[Any, ...], residuals: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Each layer by its own residuals."""
+    """The advance of each layer, with its residuals."""
     return tuple(advance(layer, p, kept) for layer, p, kept in zip(layers, params, residuals, strict=True))
 
 
@@ -305,12 +305,12 @@ def _parallel_advance_of(layers: tuple[AnyLayer, ...]) -> Any:
 def parallel_advance(
     layers: tuple[AnyLayer, ...], params: tuple[Any, ...], residuals: ParallelResiduals
 ) -> tuple[Any, ...]:
-    """Each layer by its own residuals."""
+    """The advance of each layer, with its residuals."""
     return chain_advance(layers, params, residuals.of_layers)
 
 
 def _frozen_of(layers: tuple[AnyLayer, ...], remake: Any) -> AnyLayer | None:
-    """The composition of the frozen layers, where one of them is another than the layer itself."""
+    """The composition of the layers' frozen variants; None if every layer is its own frozen variant."""
     if all(layer.frozen is None for layer in layers):
         return None
     made: AnyLayer = remake(tuple(layer.frozen or layer for layer in layers))
@@ -319,7 +319,7 @@ def _frozen_of(layers: tuple[AnyLayer, ...], remake: Any) -> AnyLayer | None:
 
 @attrs.frozen
 class FrozenParams(Record):
-    """Params that no optimizer moves."""
+    """Params that no optimizer updates."""
 
     params: Tree = attrs.field(metadata={"trained": False})
 
@@ -331,7 +331,7 @@ def frozen(layer: AnyLayer) -> Layer[FrozenParams, Any]:
     nothing. The gradient of its params is None.
 
     Raises:
-        TypeError: for what is no layer, or a layer with a predict of its own that does not say what it is when frozen.
+        TypeError: for an argument that is not a layer, or a layer with its own predict and no ``frozen`` variant.
     """
     _expect_layers("frozen", (layer,))
     _expect_frozen_variant(layer)
@@ -375,18 +375,18 @@ def frozen_init(layer: AnyLayer, key: Key, in_shape: Shape) -> tuple[FrozenParam
 def frozen_forward(
     layer: AnyLayer, params: FrozenParams, x: Float[Array, "..."], key: Any = None
 ) -> tuple[Float[Array, "..."], Any]:
-    """The layer's own forward."""
+    """The forward of the layer inside."""
     return run_forward(layer, params.params, x, key)
 
 
 def frozen_vjp(
     layer: AnyLayer, params: FrozenParams, residuals: Any, dy: Float[Array, "..."], *, need_dx: bool = True
 ) -> tuple[FrozenParams, Float[Array, "..."] | None]:
-    """dx alone."""
+    """dx, and no gradient of the params."""
     dx = layer.pure_vjp(params.params, residuals, dy)[1] if need_dx else None
     return FrozenParams(None), dx
 
 
 def frozen_predict(layer: AnyLayer, params: FrozenParams, x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The layer's own predict."""
+    """The predict of the layer inside."""
     return run_predict(layer, params.params, x)

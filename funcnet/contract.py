@@ -1,17 +1,18 @@
-"""The door: what layers and losses take, checked in one place, before any arithmetic.
+"""The door: the one module that checks what layers and losses are given, before any arithmetic.
 
-A layer says once what it takes, in the annotations of its functions and of its records:
+A layer declares what it takes in the annotations of its functions and of its records:
 
     class LinearParams:  weight: Float[Array, "in out"],  bias: Float[Array, "out"] | None
     def forward(params: LinearParams, x: Float[Array, "batch in"]) -> ...
 
-A name stands for one length throughout. What is known beforehand (``known={"out": 10}``) comes first, then the params,
-then the residuals, then x or dy. Each must fit what came before. So params of another network are told from an input
-of another width. A layer of one's own without annotations is asked for no more than arrays with a batch axis.
+A name of an axis stands for one length throughout a call. The lengths in ``known={"out": 10}`` come first, then those
+of the params, then those of the residuals, then those of x or dy. Each array must fit the lengths before it. So a
+message can tell params of another network from an input of another width. A user's layer without annotations is checked
+for arrays with a batch axis only.
 
-The methods of layers and losses come through here. Combinators and engines call the pure functions behind the door, and
-prepared objects, such as a step, look once at each shape that they meet (``expect_fit``). NumPy's floating-point error
-state is shielded, so that the caller's settings change nothing, and what goes out is read-only.
+The methods of layers and losses call this module. Combinators and engines call the pure functions, which check nothing.
+Prepared objects, such as a step, check once for each shape that they meet (``expect_fit``). All calls ignore NumPy's
+floating-point errors, whatever ``np.errstate`` the caller has set. Returned arrays are read-only.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _OTHERS = "(the params of another network?)"
 
 
 def forward(layer: AnyLayer, params: Any, x: Array, key: Key | None) -> tuple[Array, Any]:
-    """The layer's forward, behind the door."""
+    """Check the arguments and call the layer's forward."""
     _expect_input(layer, params, x)
     _expect_key(layer, key)
     with np.errstate(all="ignore"):
@@ -58,18 +59,18 @@ def forward(layer: AnyLayer, params: Any, x: Array, key: Key | None) -> tuple[Ar
 
 
 def vjp(layer: AnyLayer, params: Any, residuals: Any, dy: Array, need_dx: bool) -> tuple[Any, Array | None]:
-    """The layer's vjp, behind the door."""
+    """Check the arguments and call the layer's vjp."""
     _expect_cotangent(layer, params, residuals, dy)
     with np.errstate(all="ignore"):
         made = _checking(layer).pure_vjp(params, residuals, dy, need_dx=need_dx)
     dparams, dx = _pair(layer, "vjp", made, "(dparams, dx)")
-    with suppress(TypeError):  # where it is no tree, whoever takes it says so
+    with suppress(TypeError):  # dparams that are not a tree are reported where they are used
         dparams = tree.map(lambda leaf: leaf, dparams)  # read-only
     return dparams, _locked(dx, dy)
 
 
 def predict(layer: AnyLayer, params: Any, x: Array) -> Array:
-    """The layer's predict, behind the door."""
+    """Check the arguments and call the layer's predict."""
     _expect_input(layer, params, x)
     with np.errstate(all="ignore"):
         checking = _checking(layer)
@@ -81,15 +82,15 @@ def predict(layer: AnyLayer, params: Any, x: Array) -> Array:
 
 
 def advance(layer: AnyLayer, params: Any, residuals: Any) -> Any:
-    """The layer's advance, shielded."""
+    """Call the layer's advance. NumPy's floating-point errors are ignored."""
     with np.errstate(all="ignore"):
         return params if layer.pure_advance is None else layer.pure_advance(params, residuals)
 
 
 def expect_fit(layer: AnyLayer, params: Any, x: Array) -> None:
-    """Require that the whole network takes these params, and examples like those of x.
+    """Require that the network takes these params, and examples of the shape of those in x.
 
-    One example goes through it, every layer checked.
+    The first example goes through the network, and every layer is checked.
 
     Raises:
         ShapeError: naming the layer by its place.
@@ -105,7 +106,7 @@ def _pair(layer: AnyLayer, what: str, made: Any, wanted: str) -> tuple[Any, Any]
 
 
 def _locked(array: Any, given: Any) -> Any:
-    """The array read-only; a view of it, where it is the array that was given."""
+    """The array, read-only. If it is the given array itself, a read-only view of it."""
     if isinstance(array, np.ndarray) and array.flags.writeable:
         array = array.view() if array is given else array
         array.setflags(write=False)
@@ -121,20 +122,20 @@ def _expect_key(layer: AnyLayer, key: object) -> None:
         expect_key(key)
 
 
-# --- networks: every layer inside goes through the door too
+# --- networks: every layer inside is checked too
 
 _CHECKING: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def _checking(layer: AnyLayer) -> AnyLayer:
-    """The same composition, of children that check what they are given, and name their place."""
+    """The same composition, with children that check their arguments and name their place in messages."""
     if not layer.children or layer.remake is None:
         return layer
     found = _CHECKING.get(layer)
     if found is None:
         name = _short_name(layer)
         made = layer.remake(tuple(_at_the_door(f"{name}{path}", child) for path, child in layer.children))
-        # A function that took the place of the combinator's own stays: it is what is asked for.
+        # A function that a user put in the place of the combinator's own is kept.
         replaced = {
             alias: getattr(layer, field)
             for alias, field in (("forward", "pure_forward"), ("vjp", "pure_vjp"), ("predict", "pure_predict"))
@@ -201,7 +202,7 @@ def _dims(annotation: Any) -> _Dims | None:
             return None
         kind, axes, optional = found.groups()
         return _Dims(_KINDS.get(kind, "fciub"), tuple(axes.split()), bool(optional))
-    axes = getattr(annotation, "dim_str", None)  # one that was evaluated
+    axes = getattr(annotation, "dim_str", None)  # an annotation that was evaluated, not a string
     kind = getattr(getattr(annotation, "dtype", None), "__name__", "")
     return None if axes is None else _Dims(_KINDS.get(kind, "fciub"), tuple(axes.split()))
 
@@ -250,7 +251,7 @@ class _Fit:
     dtype: Any = None
 
     def expect(self, name: str, array: Any, dims: _Dims, hint: Callable[[Array, tuple[Any, ...]], str]) -> None:
-        """Require an array that fits; what it tells is known from here on."""
+        """Require an array that fits what is known so far. Its lengths and dtype are known from then on."""
         if not is_plain(array):
             raise not_an_array(self.place, name, array)
         wanted = self._wanted(dims.axes)
@@ -302,7 +303,7 @@ def _no_hint(array: Array, wanted: tuple[Any, ...]) -> str:
 
 
 def _hint_for_x(array: Array, wanted: tuple[Any, ...]) -> str:
-    """What may have been forgotten of an input that does not fit."""
+    """A guess at what was forgotten, for an input that does not fit."""
     lengths = [length for length in wanted[1:] if isinstance(length, int)]
     if not lengths:
         return " (is the batch axis missing? x[None] is a batch of one)" if array.ndim == len(wanted) - 1 else ""
@@ -338,7 +339,7 @@ def _fit_params(layer: AnyLayer, function: Callable[..., Any], params: Any) -> _
 
 
 def _short_name(layer: AnyLayer) -> str:
-    """The name, of a combinator without its layers: ``chain``."""
+    """The layer's name; for a combinator, without the names of its layers: ``chain``."""
     return layer.name.partition("(")[0] if layer.children else layer.name
 
 
@@ -388,7 +389,7 @@ def _expect_cotangent(layer: AnyLayer, params: Any, residuals: Any, dy: Array) -
 
 
 def _expect_residuals(layer: AnyLayer, residuals: Any, dy: Array) -> None:
-    """Require residuals with an entry for each child, and of outputs that were joined a dy as wide as all of them."""
+    """Require residuals with an entry for each child and, for a concatenation, a dy as wide as all outputs together."""
     name, others = _short_name(layer), "(the residuals of another layer?)"
     entries = residuals
     if layer.kind in ("sum", "concatenation"):
@@ -410,7 +411,7 @@ def _expect_residuals(layer: AnyLayer, residuals: Any, dy: Array) -> None:
 
 
 def loss(loss: Loss, prediction: Array, target: Array) -> tuple[float, Array]:
-    """The loss and its gradient, behind the door."""
+    """Check the arguments and compute the loss and its gradient."""
     expect_targets(loss, prediction, target)
     with np.errstate(all="ignore"):
         value, grad = loss.value_and_grad(prediction, target)
@@ -418,7 +419,7 @@ def loss(loss: Loss, prediction: Array, target: Array) -> tuple[float, Array]:
 
 
 def accuracy(loss: Loss, prediction: Array, target: Array) -> float:
-    """The share of right answers, behind the door."""
+    """Check the arguments and compute the share of right answers."""
     assert loss.pure_accuracy is not None
     expect_targets(loss, prediction, target)
     with np.errstate(all="ignore"):
@@ -426,7 +427,7 @@ def accuracy(loss: Loss, prediction: Array, target: Array) -> float:
 
 
 def penalty(penalty: Penalty, w: Array) -> tuple[float, Array]:
-    """The penalty and its gradient, behind the door."""
+    """Check the array and compute the penalty and its gradient."""
     if not is_plain(w):
         raise not_an_array(penalty.name, "the array", w)
     with np.errstate(all="ignore"):
@@ -434,7 +435,7 @@ def penalty(penalty: Penalty, w: Array) -> tuple[float, Array]:
 
 
 def _number(value: Any) -> Any:
-    """A float; under a tracer, which has no value to look at, the array."""
+    """The value as a float. Under a tracer, which has no value yet, the array itself."""
     return float(value) if isinstance(value, np.ndarray | np.generic | int | float) else value
 
 
@@ -450,7 +451,7 @@ def expect_targets(loss: Loss, prediction: Array, target: Array) -> None:
         _expect_like(loss.name, prediction, target)
         if loss.targets == "shares" and isinstance(target, np.ndarray):
             low, high = target.min(), target.max()
-            if not (low >= 0 and high <= 1):  # neither is so where one is not a number
+            if not (low >= 0 and high <= 1):  # NaN fails both comparisons
                 raise ShapeError(loss.name, "targets from 0 to 1", f"{low:g} to {high:g}")
 
 
@@ -481,7 +482,7 @@ def _expect_like(name: str, prediction: Array, target: Array) -> None:
 
 
 def expect_labels(name: str, logits: Array, labels: Array) -> None:
-    """Require valid labels for these logits; messages name ``name`` as the one who asks.
+    """Require valid labels for these logits. Messages begin with ``name``.
 
     Raises:
         ShapeError: for labels of another kind, length or range, saying what may have been meant.
@@ -489,9 +490,9 @@ def expect_labels(name: str, logits: Array, labels: Array) -> None:
     if not _are_labels(logits, labels):
         _expect_kinds(name, logits, labels)
     if not isinstance(labels, np.ndarray):
-        return  # under a tracer there are no values to look at
+        return  # under a tracer there are no values to check
     classes = logits.shape[1]
-    # Read as unsigned, a negative number lies beyond the dtype's largest: one sweep finds labels on either side.
+    # As unsigned, a negative number is larger than the dtype's largest. One pass finds labels too low and too high.
     unsigned, largest = _unsigned(labels.dtype)
     if np.maximum.reduce(labels.view(unsigned)) > min(classes - 1, largest):
         low, high = int(labels.min()), int(labels.max())
@@ -504,7 +505,7 @@ def expect_labels(name: str, logits: Array, labels: Array) -> None:
 
 
 def _are_labels(logits: Array, labels: Array) -> bool:
-    """Whether kinds and shapes are as they nearly always are, in one look."""
+    """Whether dtypes and shapes are the usual ones: a fast test that nearly all calls pass."""
     return (
         isinstance(logits, np.ndarray)
         and isinstance(labels, np.ndarray)
@@ -518,7 +519,7 @@ def _are_labels(logits: Array, labels: Array) -> bool:
 
 
 def _expect_kinds(name: str, logits: Array, labels: Array) -> None:
-    """Require kinds and shapes one by one, so as to say which is wrong."""
+    """Check dtypes and shapes one by one, to name the one that is wrong."""
     _expect_examples(name, logits)
     if logits.ndim != 2:
         raise ShapeError(name, "logits of shape (batch, classes)", f"shape {describe(logits.shape)}")

@@ -1,4 +1,4 @@
-"""A trained network looked at closely: its layers, and how it answers examples it was not trained on."""
+"""An examination of a network: its layers, and its answers to a set of examples."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class LayerFacts:
         out_shape: the shape of its output, without the batch axis.
         parameters: how many numbers its parameters hold.
         multiply_adds: the multiplications, each with its addition, of a forward pass over one example.
-        residual_bytes: what it keeps of one example for the way back. An array that two layers keep counts for the
-            first of them.
+        residual_bytes: the bytes of its residuals for one example. An array that two layers keep counts for the first
+            of them.
     """
 
     path: str
@@ -121,7 +121,7 @@ class Bin:
 
 
 def _square(answers: Answers, attribute: attrs.Attribute[Any], confusion: tuple[tuple[int, ...], ...]) -> None:
-    # A count beyond 2^53 is none that sums of floating-point numbers could keep.
+    # Sums of floating-point numbers are exact for counts up to 2^53 only.
     if not confusion or any(len(row) != len(confusion) or min(row) < 0 or max(row) > 1 << 53 for row in confusion):
         raise ValueError("expected a confusion matrix with a row and a column of counts for each class")
 
@@ -162,7 +162,7 @@ def _some_of_them(activity: UnitActivity, attribute: attrs.Attribute[int], never
 
 @attrs.frozen
 class UnitActivity:
-    """The units of a rectifying layer, such as ReLU, that never answered with anything but 0.
+    """How many units of a rectifying layer, such as ReLU, gave 0 for every example.
 
     Attributes:
         path: the layer's place.
@@ -171,7 +171,7 @@ class UnitActivity:
         never_active: how many of them were 0 for every example.
 
     Raises:
-        ValueError: for more of them than there are.
+        ValueError: for more inactive units than units.
     """
 
     path: str
@@ -182,12 +182,12 @@ class UnitActivity:
 
 @attrs.frozen
 class Examination:
-    """How a network did on a set of examples.
+    """The results of a network on a set of examples.
 
     Attributes:
         examples: how many there were.
         activity: for each rectifying layer, the units that were never active.
-        answers: the answers of a classifier; None for what predicts no classes.
+        answers: the answers of a classifier; None for a network that predicts no classes.
         filters: the weights of the first layer's units of largest norm as pictures, each scaled so that 0 is a middle
             grey and its largest weight black or white; empty where the examples are no pictures.
     """
@@ -199,7 +199,7 @@ class Examination:
 
 
 def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
-    """Every layer of a network for examples of shape ``in_shape``, combinators taken apart.
+    """The facts of every layer inside a network, for examples of shape ``in_shape``.
 
     Raises:
         ShapeError: where the network cannot take ``in_shape``.
@@ -208,7 +208,7 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
     dtype = next((leaf.dtype for leaf in tree.leaves(params)), np.float32)
     facts: list[LayerFacts] = []
     counted: set[int] = set()
-    alive: list[Any] = []  # what was counted must live on, or its address may be another's
+    alive: list[Any] = []  # counted arrays are kept alive, so that their ids are not used again
 
     def measure(path: str, layer: AnyLayer, layer_params: Tree, x: Array) -> Array:
         y, residuals = layer.forward(layer_params, x, make_key(0))
@@ -234,10 +234,10 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
 def examine(
     net: AnyLayer, params: Tree, split: Split, normalize: Normalization | None = None, *, classified: bool = True
 ) -> Examination:
-    """How the network does on ``split``, in one pass over it.
+    """Examine the network on ``split``, in one pass over it.
 
-    Whole numbers, one an example, are taken for the labels of classes that the network's outputs stand for, unless
-    ``classified`` says that they are none, but counts, say.
+    Integer targets, one an example, are taken as class labels, with one output for each class. ``classified=False``
+    says that they are something else, such as counts.
 
     Raises:
         ValueError: for no examples.
@@ -266,7 +266,7 @@ def examine(
 def _walk(
     path: str, layer: AnyLayer, params: Tree, x: Array, run: Callable[[str, AnyLayer, Tree, Array], Array]
 ) -> Array:
-    """The output of a network, whose layers that are no combinators are each run by ``run(path, layer, params, x)``."""
+    """The output of a network. Layers that are not combinators are run by ``run(path, layer, params, x)``."""
     if not layer.kind:
         return run(path, layer, params, x)
     children = zip(layer.children, child_params(layer, params), strict=True)
@@ -286,7 +286,7 @@ def _walk(
 def _arrays(residuals: Any) -> list[Array]:
     try:
         return tree.leaves(residuals)
-    except TypeError:  # a layer of one's own may keep anything
+    except TypeError:  # the residuals of a user's layer may be anything
         return []
 
 
@@ -296,7 +296,7 @@ def _answers(prediction: Float[Array, "n ..."], split: Split) -> Answers | None:
     expect_labels("examine", prediction, split.y)
     labels, predicted = split.y.astype(np.intp), prediction.argmax(axis=1)
     classes = prediction.shape[1]
-    # The softmax at its largest entry, whose exp is 1. What is not a number has no confidence.
+    # The softmax at its largest entry, whose exp is 1. NaN counts as confidence 0.
     confidence = 1 / np.exp(prediction - prediction.max(axis=1, keepdims=True)).sum(axis=1, dtype=np.float64)
     confidence = np.nan_to_num(confidence, nan=0.0)
     confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)

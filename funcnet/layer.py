@@ -40,17 +40,16 @@ class Vjp(Protocol[P, R_contra]):
 
 
 def no_multiply_adds(params: Any, in_shape: Shape) -> int:
-    """Of a layer without matrix products."""
+    """0, for a layer without matrix products."""
     return 0
 
 
 @attrs.frozen(repr=False, eq=False)
 class Layer(Generic[P, R]):
-    """A layer: pure functions and a name. ``Layer(name, init, forward, vjp)`` is a whole one.
+    """A layer: pure functions and a name. ``Layer(name, init, forward, vjp)`` suffices: other fields have defaults.
 
-    A layer without parameters has the empty tuple for them. Whatever is left out below has a meaning that most layers
-    want. The functions are best module-level ones, with what they need bound by ``functools.partial``: then the layer
-    pickles, and an engine can know its functions.
+    A layer without parameters has the empty tuple as params. The functions should be module-level ones, with their
+    hyperparameters bound by ``functools.partial``. Then the layer pickles, and an engine can recognise its functions.
 
     Attributes:
         name: how messages and tables call the layer, e.g. ``linear(10)``.
@@ -62,19 +61,21 @@ class Layer(Generic[P, R]):
         pure_vjp: ``vjp(params, residuals, dy, need_dx=True) -> (dparams, dx)``, where dparams is a tree like params,
             with None for what is not trained. With ``need_dx=False`` the layer may return None for dx.
         multiply_adds: ``multiply_adds(params, in_shape)``, the multiplications, each with its addition, of the matrix
-            products of a forward pass over one example. Those of ``children`` are counted there.
-        pure_predict: ``predict(params, x) -> y``: what inference does. None stands for the y of forward.
-        pure_advance: ``advance(params, residuals) -> params`` moves what is not trained, such as running statistics,
-            after a step. None stands for no change.
+            products of a forward pass over one example. ``children`` count their own.
+        pure_predict: ``predict(params, x) -> y``: what inference does. If None, it is the y of forward.
+        pure_advance: ``advance(params, residuals) -> params`` updates what is not trained, such as running
+            statistics, after a step. If None, nothing changes.
         draws: whether forward draws random numbers, and so takes a key.
-        known: what is known of params beforehand, for checks: the length of an axis by its name in the annotations
-            (``{"out": 10}``), and of a field that may be None whether it is (``{"bias": None}``) or is not.
+        known: what is known of params beforehand, for checks. An axis has its length here, by its name in the
+            annotations: ``{"out": 10}``. A field that may be None has None here if it is None (``{"bias": None}``),
+            else a number.
         children: the layers inside, each with its path within the params: ``("[0]", linear(3))``.
         kind: how the children are composed: one after the other (``sequence``), side by side (``sum``,
             ``concatenation``), or one child inside the layer (``around``). Params of the first three are tuples, one
             entry a child.
         remake: ``remake(children) -> layer``: the same composition of other layers.
-        frozen: the layer that computes what ``predict`` does, with the vjp of that; None where it is the layer itself.
+        frozen: the layer that takes this one's place when it is frozen: it computes what ``predict`` does, with the vjp
+            of that. None stands for the layer itself.
         rectifies: whether an output of 0 means a unit that is off, with slope 0, as in ReLU. Reports count units that
             are always off.
     """
@@ -102,7 +103,7 @@ class Layer(Generic[P, R]):
         Args:
             params: the layer's parameters, as ``init`` makes them.
             x: the batch, (batch, ...).
-            key: of a layer that draws random numbers; others need none.
+            key: the key for a layer that draws random numbers. Others need none.
 
         Raises:
             ShapeError: where params, x and layer do not fit.
@@ -113,13 +114,13 @@ class Layer(Generic[P, R]):
     def vjp(
         self, params: P, residuals: R, dy: Float[Array, "batch ..."], *, need_dx: bool = True
     ) -> tuple[P, Float[Array, "batch ..."] | None]:
-        """The gradients with respect to params and x, from ``dy``, that with respect to the output.
+        """The gradients with respect to params and x, from ``dy``, the gradient with respect to the output.
 
         Args:
             params: the parameters that forward was given.
             residuals: what forward returned.
             dy: the gradient with respect to y, in the shape and dtype of y.
-            need_dx: False where nobody uses dx: it may then be None.
+            need_dx: False if nobody uses dx, which may then be None.
 
         Raises:
             ShapeError: where params, residuals, dy and layer do not fit.
@@ -127,7 +128,7 @@ class Layer(Generic[P, R]):
         return contract.vjp(self, params, residuals, dy, need_dx)
 
     def predict(self, params: P, x: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
-        """The output of a batch as inference has it: no dropout, running statistics. It is read-only.
+        """The output of a batch in inference: without dropout, with running statistics. It is read-only.
 
         Raises:
             ShapeError: where params, x and layer do not fit.
@@ -135,7 +136,7 @@ class Layer(Generic[P, R]):
         return contract.predict(self, params, x)
 
     def advance(self, params: P, residuals: R) -> P:
-        """The parameters with what is not trained moved on by one step; the same ones where nothing moves."""
+        """The parameters after a step, with what is not trained updated. They are the same ones if nothing changes."""
         return contract.advance(self, params, residuals)
 
     def __repr__(self) -> str:
@@ -146,17 +147,17 @@ AnyLayer: TypeAlias = Layer[Any, Any]
 
 
 def run_forward(layer: AnyLayer, params: Any, x: Array, key: Any = None) -> tuple[Array, Any]:
-    """The forward function behind the door, with the key for a layer that draws."""
+    """The pure forward function, called with the key if the layer draws. It checks nothing."""
     return layer.pure_forward(params, x, key) if layer.draws else layer.pure_forward(params, x)
 
 
 def run_predict(layer: AnyLayer, params: Any, x: Array) -> Array:
-    """The predict function behind the door."""
+    """The pure predict function, or the y of the pure forward. It checks nothing."""
     return layer.pure_forward(params, x)[0] if layer.pure_predict is None else layer.pure_predict(params, x)
 
 
 def advance(layer: AnyLayer, params: Any, residuals: Any) -> Any:
-    """The params after a step, with running statistics and the like moved on."""
+    """The params after a step, with running statistics and the like updated. It checks nothing."""
     return params if layer.pure_advance is None else layer.pure_advance(params, residuals)
 
 

@@ -1,7 +1,7 @@
 """Losses: from predictions and targets to one number and its gradient with respect to the predictions.
 
 Every loss is a mean over the examples of the batch (and, where an example has several outputs, over those too), so
-that neither the loss nor its gradient grows with the batch. It holds no penalty: those live in ``penalties`` and are
+that neither the loss nor its gradient grows with the batch. It holds no penalty: those are in ``penalties`` and are
 never added in here.
 """
 
@@ -26,12 +26,12 @@ Targets: TypeAlias = Literal["", "labels", "shares", "numbers"]
 
 @attrs.frozen(repr=False, eq=False)
 class Loss:
-    """A loss: pure functions, and what it means to be right. Calling it checks what it is given.
+    """A loss: pure functions for its value, its gradient and the accuracy. Calling it checks the arguments.
 
     Attributes:
         name: the name in messages, tables and reports.
-        value_and_grad: ``(prediction, target) -> (loss, dprediction)``, the mean over the batch, an array of no axes or
-            a float, and its gradient, in the dtype of the prediction.
+        value_and_grad: ``(prediction, target) -> (loss, dprediction)``, the mean over the batch, a 0-d array or a
+            float, and its gradient, in the dtype of the prediction.
         pure_accuracy: ``(prediction, target) -> share of right answers``, or None where no answer is right or wrong.
         targets: what the targets are, for checks: ``labels`` (whole numbers that name one of the outputs), ``shares``
             (from 0 to 1) or ``numbers``, both in the shape and dtype of the prediction. Left empty, they are not
@@ -93,12 +93,12 @@ def softmax_cross_entropy_of(
     batch, classes = logits.shape
     shifted = logits - xp.max(logits, axis=1, keepdims=True)
     log_p = shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
-    places = xp.arange(classes)  # in a dtype that counts to any number of classes, which that of the labels may not
+    places = xp.arange(classes)  # the labels' own dtype may be too small for the number of classes
     chosen = xp.astype(labels, places.dtype)[:, None] == places[None, :]
     of_label = xp.sum(xp.where(chosen, log_p, xp.zeros_like(log_p)), axis=1)
     t = (1 - smoothing) * xp.astype(chosen, logits.dtype) + smoothing / classes
     loss = -xp.mean((1 - smoothing) * of_label + smoothing * xp.mean(log_p, axis=1))
-    return loss + 0.0, (xp.exp(log_p) - t) / batch  # of 0, not -0
+    return loss + 0.0, (xp.exp(log_p) - t) / batch  # + 0.0 turns -0 into 0
 
 
 def share_of_largest(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> Scalar:
@@ -114,7 +114,7 @@ def binary_cross_entropy() -> Loss:
         loss = mean of log(1 + exp z) - t z = mean of log(1 + exp -|z|) + |z| |[z > 0] - t|
         dz   = (sigmoid(z) - t) / number of entries
 
-    Taken in the second form, in which nothing overflows, and nothing cancels where an answer is sure and right. A
+    The second form is used: nothing overflows in it, and nothing cancels when a prediction is confident and right. A
     prediction is right if z > 0 exactly when t > 1/2. Goodfellow et al., Deep Learning (2016), section 6.2.2.2.
 
     Raises:
@@ -134,7 +134,7 @@ def binary_cross_entropy_of(
 
 
 def share_of_sides(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> Scalar:
-    """The share of entries in which logit and target are on one side."""
+    """The share of entries in which z > 0 exactly when t > 1/2."""
     return share_of((logits > 0) == (targets > 0.5))
 
 

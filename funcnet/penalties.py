@@ -4,7 +4,7 @@ A penalty is a function of one array. Which arrays of a network are penalised, a
 path in the parameters to a penalty: ``{"[1].weight": l2(1e-4), "[3].weight": l2(1e-3)}``. ``each_weight`` writes that
 mapping for all weight matrices.
 
-The value never mixes with the data loss: whatever reports a loss reports it, and each penalty, apart.
+A penalty's value is never added to the data loss: every report shows the data loss and each penalty apart.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Penalty:
     Attributes:
         name: ``l2`` or the like.
         coefficient: its weight beside the data loss.
-        value: ``value(w) -> penalty``, an array of no axes or a float.
+        value: ``value(w) -> penalty``, a 0-d array or a float.
         grad: ``grad(w) -> dw``, in the shape and dtype of w.
     """
 
@@ -93,9 +93,9 @@ def l1_grad(c: float, w: Float[Array, "*shape"]) -> Float[Array, "*shape"] | Sca
 
 
 def each_weight(penalty: Penalty, params: Tree, *, biases: bool = False) -> Mapping[str, Penalty]:
-    """The same penalty on every weight matrix of ``params`` (its trained arrays of two or more axes), each apart.
+    """The same penalty on every weight matrix of ``params`` (its trained arrays of two or more axes).
 
-    With ``biases=True`` on every other trained array of the parameters too.
+    With ``biases=True`` it is on every other trained array too. Each array has an entry of its own.
     """
     return {path: penalty for path, leaf in named_leaves(trained(params)) if biases or leaf.ndim >= 2}
 

@@ -1,15 +1,15 @@
 """Randomness as a value: keys that split, and pure draws from a key.
 
-A ``Key`` names a stream of random bits; drawing twice from one key gives the same numbers twice, so a function
-that needs several draws splits its key first. Streams come from the counter-based generator Philox4x64-10
+A ``Key`` names a stream of random bits. Drawing twice from one key gives the same numbers twice. So a function that
+needs several draws splits its key first. Streams come from the counter-based generator Philox4x64-10
 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), of which NumPy guarantees the raw bits.
 
 ``fold_in`` and ``uniform`` also take a key of ``jax.random`` and then draw by JAX, so that they work under ``jax.jit``.
-JAX draws other numbers, the same ones each time.
+JAX draws other numbers, but the same key gives the same numbers each time.
 
-Everything above the raw bits is done with additions, multiplications, divisions and square roots alone, which
-IEEE 754 rounds the same way everywhere. No library's ``log`` or ``cos`` takes part, so the same key gives the same
-bits on every machine, with every version of NumPy.
+All that is computed from the raw bits uses only additions, multiplications, divisions and square roots, which IEEE 754
+rounds the same way everywhere. No library's ``log`` or ``cos`` is used. So the same key gives the same bits on every
+machine, with every version of NumPy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Key", "expect_key", "fold_in", "make_key", "normal", "permutation", 
 
 K = TypeVar("K")
 _WORD = 2**64
-# The top word of Philox's 256-bit counter keeps the bits that make numbers apart from those that make keys.
+# The top word of Philox's 256-bit counter separates the bits for numbers from the bits for keys.
 _NUMBERS, _KEYS = 0, 1
 _BLOCK = 8192
 _WORD_OF_A_KEY = [attrs.validators.instance_of(int), attrs.validators.ge(0), attrs.validators.lt(_WORD)]
@@ -111,7 +111,7 @@ def uniform(
     dtype = dtype if like is None else like.dtype
     if not max(-low, high, high - low) <= float(np.finfo(dtype).max):
         raise ValueError(f"the range [{low}, {high}) is not finite in {np.dtype(dtype)}")
-    numbers = np.asarray(low + (high - low) * _unit(key, shape), dtype)  # arithmetic on an array of no axes: a scalar
+    numbers = np.asarray(low + (high - low) * _unit(key, shape), dtype)  # arithmetic on a 0-d array makes a scalar
     return np.minimum(numbers, np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype)), out=numbers)
 
 
@@ -139,15 +139,15 @@ def randint(key: Key, shape: Shape, low: int, high: int) -> Integer[Array, "..."
 
 def permutation(key: Key, count: int) -> Integer[Array, "count"]:
     """The numbers 0 to count - 1 in random order."""
-    # The order of 64-bit numbers, by their words of 16 bits, the lowest first: NumPy sorts those without comparing any,
-    # in a third of the time.
+    # This sorts random 64-bit numbers by their 16-bit words, the lowest word first. NumPy sorts 16-bit integers without
+    # comparisons, which takes a third of the time.
     words = _bits(key, count).astype("<u8", copy=False).view("<u2").reshape(count, 4)
     return np.lexsort(words.T)
 
 
 def normal(key: Key, shape: Shape, dtype: Any = np.float32) -> Float[Array, "..."]:
     """Numbers from the standard normal distribution, by inverting its distribution function."""
-    # The odd multiples of 2**-53: exact in float64, and neither 0 nor 1 is among them.
+    # Odd multiples of 2**-53 are exact in float64, and are never 0 or 1.
     p = (_bits(key, math.prod(shape)) >> np.uint64(12)) * 2.0**-52 + 2.0**-53
     z = np.empty(p.shape, dtype)
     for start in range(0, p.size, _BLOCK):  # blocks whose temporaries stay in the cache: 3 times faster

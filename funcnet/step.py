@@ -1,4 +1,4 @@
-"""The step: one batch, one update. The plain one, which is the reference for every engine.
+"""The step: one update from one batch. The plain step here is the reference for every engine.
 
 batch -> forward -> loss -> vjp -> + penalties -> optimizer -> advance -> new TrainState
 """
@@ -37,13 +37,13 @@ __all__ = [
     "make_update",
 ]
 
-# The child of a run's key that steps draw from, by their numbers. Those of smaller numbers are for epochs.
+# Steps draw from this child of the run's key, by their numbers. The children of smaller numbers are for epochs.
 _STEPS = 2**32 - 1
 
 
 @attrs.frozen(eq=False)
 class Batch(tree.Record):
-    """Examples and what is to be said of them: x (batch, ...) floating-point, y (batch, ...) labels or targets."""
+    """Examples and their targets: x (batch, ...) floating-point, y (batch, ...) labels or numbers."""
 
     x: Float[Array, "batch ..."] = attrs.field(converter=tree.readonly_view)
     y: Num[Array, "batch ..."] = attrs.field(converter=tree.readonly_view)
@@ -71,13 +71,13 @@ class TrainState(tree.Record):
 
 
 def _itself(value: float) -> float | str:
-    """What a number is compared by: records of which some are not a number are equal all the same."""
+    """The value that equality goes by: NaN is equal to NaN."""
     return "nan" if math.isnan(value) else value
 
 
 @attrs.frozen
 class PenaltyValue:
-    """What one penalty came to: ``PenaltyValue("[1].weight", "l2", 0.37)``."""
+    """The value of one penalty: ``PenaltyValue("[1].weight", "l2", 0.37)``."""
 
     path: str
     name: str
@@ -86,12 +86,12 @@ class PenaltyValue:
 
 @attrs.frozen
 class Evaluation:
-    """How a network did on some examples, the data loss and every penalty apart.
+    """The loss and accuracy of a network on some examples. The data loss and every penalty are apart.
 
     Attributes:
         data_loss: the mean loss over the examples, without any penalty.
         penalties: the value of each penalty; they depend on the parameters alone.
-        accuracy: the share of right answers, not a number for a loss that has none.
+        accuracy: the share of right answers; NaN for a loss without accuracy.
         examples: how many examples there were.
     """
 
@@ -147,9 +147,9 @@ class Engine:
         value_and_grad: ``(loss) -> the loss's value_and_grad``, or a faster function that stands for it.
         accuracy: ``(loss) -> the loss's accuracy``, or a faster one; None where the loss has none.
         penalty_value: ``(penalty, array) -> its value``.
-        copy_state: ``(state) -> state`` with arrays of its own, laid in memory as the engine works fastest on them.
-        kernels: ``(net, loss, optimizer, penalties) -> (part, kernel) pairs``: which part of a step runs by which
-            kernel. The kernel is empty where the pure function runs.
+        copy_state: ``(state) -> state``: a copy, in the memory layout on which the engine is fastest.
+        kernels: ``(net, loss, optimizer, penalties) -> (part, kernel) pairs``: the name of the kernel for each part of
+            a step. The name is empty if the pure function runs.
     """
 
     name: str
@@ -169,7 +169,7 @@ def init_state(params: Tree, optimizer: Optimizer, key: Key) -> TrainState:
     """The state before the first step.
 
     Raises:
-        TypeError: for an optimizer or a key that is none.
+        TypeError: if the optimizer or the key is not one.
     """
     expect_optimizer(optimizer)
     expect_key(key)
@@ -181,7 +181,7 @@ def init_state(params: Tree, optimizer: Optimizer, key: Key) -> TrainState:
 
 @attrs.frozen
 class Metrics(tree.Record):
-    """What a pure step says of its batch: arrays of no axes, or floats. Penalties are in the order of the mapping."""
+    """The numbers that a pure step returns: 0-d arrays or floats. Penalties are in the order of the mapping."""
 
     data_loss: Any
     accuracy: Any
@@ -193,9 +193,9 @@ def make_update(
 ) -> Callable[..., tuple[Tree, Tree, Metrics]]:
     """The whole step as one pure function of arrays, of any namespace.
 
-    ``update(params, opt_state, x, y, rate, step=0, key=None) -> (params, opt_state, metrics)``: the rate is the
-    learning rate of this step, and key is what a network that draws needs. Under ``jax.jit`` all may be traced, with a
-    key of ``jax.random``. Nothing is checked.
+    ``update(params, opt_state, x, y, rate, step=0, key=None) -> (params, opt_state, metrics)``: ``rate`` is the
+    learning rate of this step. A network that draws needs the key. Under ``jax.jit`` all arguments may be traced; the
+    key is then one of ``jax.random``. Nothing is checked.
     """
     made = dict(penalties or {})
 
@@ -240,7 +240,7 @@ def add_penalty_grads(penalties: Mapping[str, Penalty], params: Tree, grads: Tre
     return tree.map_named(add, grads, params) if penalties else grads
 
 
-# --- the plain engine, which checks and then runs these
+# --- the plain engine, which checks its arguments and then runs these
 
 
 def make_grad(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None = None) -> Grad:
@@ -250,7 +250,7 @@ def make_grad(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None
     ``penalty_values=False`` the metrics have no penalties, as those of a step. The key is for a network that draws.
 
     Raises:
-        TypeError: for a loss or penalties that are none; by the function, for a missing key.
+        TypeError: if the loss or a penalty is not one; by the function, for a missing key.
         ShapeError: by the function, where batch, parameters and network do not fit.
         ValueError: by the function, for a penalty on a path that the parameters do not have.
     """
@@ -338,7 +338,7 @@ PLAIN = Engine(
 )
 
 
-# --- what is checked of the parts of a step
+# --- checks of the parts of a step
 
 
 def expect_net(net: object) -> None:
@@ -352,10 +352,10 @@ def expect_net(net: object) -> None:
 
 
 def checked(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None) -> dict[str, Penalty]:
-    """The penalties, where net and loss are some and they are some.
+    """Require a layer, a loss and penalties. Return the penalties as a dict.
 
     Raises:
-        TypeError: where not, saying how they are made.
+        TypeError: for anything else, saying how they are made.
     """
     expect_net(net)
     if not isinstance(loss, Loss):
@@ -369,10 +369,10 @@ def checked(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None) 
 
 
 def expect_paths(penalties: Mapping[str, Penalty], arrays: Mapping[str, Array]) -> None:
-    """Require that every penalty is on an array that is trained.
+    """Require that every penalty is on a trained array.
 
     Raises:
-        ValueError: naming those that are not.
+        ValueError: naming the paths of those that are not.
     """
     if unknown := penalties.keys() - arrays.keys():
         raise ValueError(
@@ -385,12 +385,12 @@ def penalty_values_of(
     arrays: Mapping[str, Array],
     value: Callable[[Penalty, Array], float] = PLAIN.penalty_value,
 ) -> tuple[PenaltyValue, ...]:
-    """What each penalty comes to."""
+    """The value of each penalty."""
     return tuple(PenaltyValue(path, p.name, value(p, arrays[path])) for path, p in penalties.items())
 
 
 def expect_like_params(what: str, made_tree: Tree, params: Tree) -> None:
-    """What optimizers of one's own may get wrong.
+    """Require params after an update that are like those before it. A user's optimizer may get this wrong.
 
     Raises:
         ShapeError: for another structure, shape or dtype.
@@ -399,7 +399,7 @@ def expect_like_params(what: str, made_tree: Tree, params: Tree) -> None:
 
 
 def _expect_gradient(grads: Tree, arrays: Mapping[str, Array]) -> None:
-    """What layers of one's own may get wrong: a sum over the batch forgotten, a float64 slipped in."""
+    """Require a gradient like what is trained. A user's layer may forget a sum over the batch, or return float64."""
     expect_arrays("the gradient", dict(tree.named_leaves(grads)), arrays)
 
 
@@ -423,10 +423,10 @@ def expect_arrays(what: str, made: Mapping[str, Array], wanted: Mapping[str, Arr
 
 
 def expect_state_of(optimizer: Optimizer, state: TrainState) -> None:
-    """Require that the optimizer's state is one of this optimizer, for these parameters.
+    """Require an ``opt_state`` such as this optimizer makes for these parameters.
 
     Raises:
-        ValueError: where it is none.
+        ValueError: for another one.
     """
     made, given = (
         [(path, array.shape, array.dtype) for path, array in tree.named_leaves(opt_state)]

@@ -40,7 +40,7 @@ __all__ = ["Callback", "DivergenceError", "EpochNumbers", "EpochRecord", "train"
 _EVALUATION_BATCH = 1000
 # The steps of an epoch whose updates are measured: few enough to cost nothing.
 _SAMPLED_STEPS = 9
-# Penalties change slowly and take long to sum up: every tenth step does.
+# Penalties change slowly and take long to compute, so only every tenth step computes them.
 _PENALTY_STEPS = 10
 
 
@@ -52,21 +52,21 @@ Numbers: TypeAlias = tuple[tuple[str, float], ...]
 
 
 def _numbers(pairs: Numbers) -> Numbers:
-    """What is not a number is ``math.nan``: tuples that hold that one object are equal."""
+    """The pairs with ``math.nan`` for every NaN: tuples that hold the same object are equal."""
     return tuple((path, math.nan if math.isnan(value) else value) for path, value in pairs)
 
 
 @attrs.frozen
 class EpochNumbers:
-    """The numbers that one epoch of training came to. Those of arrays are pairs of a path and a number.
+    """The numbers of one epoch of training. Numbers of arrays are pairs of a path and a number.
 
     Attributes:
         epoch: which one, from 1.
         train: loss, penalties and accuracy over the whole training set, with the parameters at the epoch's end.
         test: the same over the whole testing set.
-        running: the means over the epoch's batches, each batch with the parameters it was met with. The parameters
-            change all the while, so this is not the loss of any one network: it lags behind ``train``. The penalties
-            are summed up in every tenth step, and stand for the nine after it too.
+        running: the means over the epoch's batches, each batch with the parameters of its step. The parameters change
+            from step to step, so this is not the loss of any one network: it lags behind ``train``. The penalties are
+            computed in every tenth step, and these values stand for the nine steps after it too.
         gradient_norms: for each array of the parameters, the norm of the total loss's gradient with the parameters
             at the epoch's end, over 1,000 training examples, evenly spaced (all of them where there are fewer).
         data_gradient_norms: the same of the data loss's gradient, without the penalties.
@@ -74,7 +74,7 @@ class EpochNumbers:
         update_ratios: the norm of a step's update of each array over that array's norm before it; the median of some
             of the epoch's steps, evenly spaced. An array that is still all zeros is left out.
         learning_rate: the rate of the epoch's last step.
-        seconds: what the epoch's steps took, the evaluations not counted.
+        seconds: the time of the epoch's steps, without the evaluations.
         examples_per_second: the training examples of the epoch over these seconds.
     """
 
@@ -93,7 +93,7 @@ class EpochNumbers:
 
 @attrs.frozen
 class EpochRecord(EpochNumbers):
-    """What one epoch of training came to: its numbers, and the network it made.
+    """One epoch of training: its numbers, and the network at its end.
 
     Attributes:
         loss_name: the name of the data loss.
@@ -140,8 +140,8 @@ def train(
     images are normalised by the training set's statistics, batch by batch. All data are checked before the first
     update.
 
-    The generator can be dropped at any time, and Ctrl-C does no harm: states are immutable, and that of the last
-    record is whole. Handing it back as ``state`` goes on where it stood, bit for bit as if nothing had happened.
+    The generator can be dropped at any time, also by Ctrl-C. The state of the last record stays valid. Passed as
+    ``state``, it goes on from there, with the same bits as a run that was not interrupted.
 
     Args:
         net: the network.
@@ -150,16 +150,16 @@ def train(
         loss: the data loss.
         optimizer: the optimizer that ``state`` was started with.
         penalties: paths in the parameters to penalties; see ``make_step``.
-        epochs: the number of epochs at the end, those that ``state`` has behind it included.
+        epochs: the total number of epochs, including those that ``state`` has already made.
         batch_size: examples a step; the last batch of an epoch may be smaller.
-        callback: called after every step with its place in the epoch, from 1, and the step's metrics (of its penalties,
-            the values last summed up, every tenth step).
+        callback: called after every step with its number in the epoch, from 1, and the step's metrics. Penalties are
+            computed in every tenth step; the metrics of the others repeat the last values.
         engine: how steps and evaluations are run: ``engines.numpy()`` unless another is given.
 
     Raises:
         ValueError: for a number of epochs or a batch size below 1, no examples, or a state from within an epoch or of
             another kind of optimizer.
-        TypeError: for a state, data set, loss, optimizer or penalties that are none.
+        TypeError: if the state, data set, loss, optimizer or a penalty is not one.
         DivergenceError: when the loss of a batch, or of the training set at an epoch's end, is not finite.
         ShapeError: where network, parameters and data do not fit, or data are not finite.
     """
@@ -189,7 +189,7 @@ def train(
 def _expect_split(
     place: str, net: AnyLayer, params: Tree, loss: Loss, split: Split, normalize: Normalization | None
 ) -> None:
-    """Require that the whole part of a data set can be trained on or evaluated, before anything is."""
+    """Require that every example of a part of the data set can be used, before training begins."""
     for name, array in (("examples", split.x), ("targets", split.y)):
         if array.dtype.kind == "f" and (row := _first_not_finite(array)) is not None:
             raise ShapeError(place, f"finite {name}", f"a number that is not finite at index {row}")
@@ -206,7 +206,7 @@ def _expect_split(
 
 
 def _first_not_finite(array: Array) -> int | None:
-    for begin in range(0, len(array), 4096):  # by blocks: a mapped file need not come in whole
+    for begin in range(0, len(array), 4096):  # in blocks, so that a mapped file need not fit in memory
         finite = np.isfinite(array[begin : begin + 4096])
         if not finite.all():
             return begin + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
@@ -226,11 +226,11 @@ def _epochs(
     callback: Callback | None,
     engine: Engine,
 ) -> Iterator[EpochRecord]:
-    # The state is this function's own from here on, and a record gets a copy: nobody sees the arrays written to.
+    # The steps write over this copy of the state. Records get copies of their own, which nothing writes to.
     state = engine.copy_state(state)
     step = make_step(net, loss, optimizer, penalties, donate=True, engine=engine)
     data_grad = make_grad(net, loss)
-    # Not the first ones: a set may be sorted.
+    # Evenly spaced examples, not the first ones: a set may be sorted.
     some = dataset.train.take(np.array(_evenly_spaced(_EVALUATION_BATCH, len(dataset.train))))
     kernels = engine.kernels(net, loss, optimizer, penalties)
     settings = _settings(optimizer, penalties, batch_size, engine, kernels)
@@ -313,7 +313,7 @@ def _update_ratios(before: Tree, after: Tree) -> dict[str, float]:
 
 
 def _medians(ratios: list[dict[str, float]]) -> Numbers:
-    # In the order of the last: biases, zero at first, have no ratio in the first one.
+    # In the order of the last sample: biases are zero at first, so the first sample has no ratios for them.
     paths = dict.fromkeys(path for sample in reversed(ratios) for path in sample)
     return tuple((path, float(np.median([sample[path] for sample in ratios if path in sample]))) for path in paths)
 

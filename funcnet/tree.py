@@ -1,15 +1,15 @@
 """Records as trees of arrays: map, leaves, paths, equality, norms.
 
 A *tree* is an array (a leaf), ``None`` (nothing), a tuple of trees, or an attrs record whose fields are trees. Whole
-numbers and strings in it, such as a shape, are part of its structure. Parameters, their gradients and an optimizer's
-state are such trees of one structure, so whatever is done to parameters is one ``tree.map``.
+numbers and strings in it, such as a shape, are part of its structure. Parameters, their gradients and the
+trees in an optimizer's state have one structure, so an operation on them is one ``tree.map``.
 
-What is not trained (running statistics, frozen layers) lives in the parameters like all else. Its gradient is ``None``.
-``trained`` gives the tree of what is trained, and ``combine`` puts a new tree of that kind back over the old one.
+Arrays that are not trained (running statistics, frozen layers) are part of the parameters. Their gradient is ``None``.
+``trained`` replaces them by None. ``combine`` fills the places of None from another tree.
 
-NumPy arrays inside records are read-only. ``freeze`` declares an array that a function has just made to be finished;
-``array_field`` is how a record declares a field that holds one. The arrays may be those of any namespace, and records
-are pytrees of JAX once JAX has been imported.
+NumPy arrays inside records are read-only. ``freeze`` makes an array read-only that a function has just made.
+``array_field`` declares a record's field that holds a read-only array. The arrays may be of any namespace. Records are
+pytrees of JAX once JAX has been imported.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def freeze(array: Array) -> Array:
 
 
 def expect_own(arrays: Sequence[Array]) -> None:
-    """Require that the arrays share memory with nothing, so that whoever was given them for good may write to them.
+    """Require arrays that share memory with nothing else, so that a donating step may write to them.
 
     Raises:
-        ValueError: where an array is a view, or stands there twice.
+        ValueError: for a view, or an array that occurs twice.
     """
     if len(set(builtins.map(id, arrays))) != len(arrays) or not all(builtins.map(aligned.is_own, arrays)):
         raise ValueError("a state that is given up needs arrays of its own (copy_state makes such a state)")
@@ -72,8 +72,8 @@ def expect_own(arrays: Sequence[Array]) -> None:
 
 @contextmanager
 def writable(arrays: Sequence[Array]) -> Iterator[None]:
-    """Within, the arrays may be written to. They are the caller's own: see ``expect_own``."""
-    # setflags takes half the time of array.flags.writeable: of a small network's step, that is a thirtieth.
+    """A context in which the arrays are writable. The caller must own them: see ``expect_own``."""
+    # setflags takes half the time of setting array.flags.writeable. The difference is 1/30 of a small network's step.
     try:
         for array in arrays:
             array.setflags(write=True)
@@ -86,12 +86,12 @@ def writable(arrays: Sequence[Array]) -> Iterator[None]:
 def readonly(array: object) -> Array:
     """The array itself if nobody can write to it any more, else a read-only copy.
 
-    Arrays of other namespaces pass: they are never written to.
+    Arrays of other namespaces are returned as they are: nothing writes to them.
 
     Raises:
         TypeError: for anything but an array.
     """
-    if isinstance(array, np.generic):  # an operation on an array of no axes made it
+    if isinstance(array, np.generic):  # a NumPy scalar, as operations on 0-d arrays return
         return freeze(np.asarray(array))
     if not isinstance(array, np.ndarray):
         if is_array(array):
@@ -111,7 +111,7 @@ def _no_array(value: object) -> TypeError:
 
 
 def readonly_view(array: Array) -> Array:
-    """A view that cannot be written through. No copy: for records of data, whose arrays may be large.
+    """A read-only view, without a copy. Records of data hold such views, since their arrays may be large.
 
     Raises:
         TypeError: for anything but an array.
@@ -132,7 +132,7 @@ def _same(a: Array | None, b: Array | None) -> bool:
 def array_field(*, trained: bool = True, **options: Any) -> Any:
     """A record's field that holds a read-only array, or None, compared by dtype, shape and content.
 
-    With ``trained=False`` the field is part of the parameters, but no optimizer moves it: see ``trained``.
+    With ``trained=False`` the field is part of the parameters, but no optimizer updates it: see ``trained``.
     """
     converter = attrs.converters.optional(readonly)
     metadata = {"trained": trained}
@@ -140,14 +140,14 @@ def array_field(*, trained: bool = True, **options: Any) -> Any:
 
 
 def static_field(**options: Any) -> Any:
-    """A record's field that is part of its structure, such as a shape: never a number that JAX could trace."""
+    """A record's field that is part of its structure, such as a shape. JAX does not trace it."""
     return attrs.field(metadata={"static": True}, **options)
 
 
 class Record:
-    """The base of attrs records with arrays: one that was copied or pickled is as read-only as before.
+    """The base class of attrs records with arrays. The arrays of copied and unpickled records are read-only too.
 
-    Records are pytrees of JAX. Their types are registered when a record is made after JAX was imported.
+    Records are pytrees of JAX. A record's type is registered when the first such record is made after JAX was imported.
     """
 
     __slots__ = ()
@@ -158,7 +158,7 @@ class Record:
             _register_with_jax(record)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        # NumPy's pickles forget that an array was read-only; the record's own constructor makes it so again.
+        # A pickled NumPy array comes back writable. The record's own constructor makes it read-only again.
         record: type = type(self)
         return _record_of, (record, tuple(getattr(self, name) for name in _field_names(record) or ()))
 
@@ -176,7 +176,7 @@ def _register_with_jax(record: type) -> None:
         return children, tuple(getattr(node, name) for name in static)
 
     def unflatten(constants: tuple[Any, ...], children: Iterable[Any]) -> Any:
-        # Past the record's own converters: JAX puts placeholders in the places of arrays.
+        # This bypasses the record's own converters: JAX puts placeholders in the places of arrays.
         node: Any = object.__new__(record)
         for name, value in zip((*static, *traced), (*constants, *children), strict=True):
             object.__setattr__(node, name, value)
@@ -192,7 +192,7 @@ def _field_names(record: type) -> tuple[str, ...] | None:
 
 
 def _record_of(record: Any, values: Iterable[Any]) -> Any:
-    """The record with these values of its fields, in order; by name, since it may take them so alone."""
+    """The record with these values of its fields, in order. They are passed by name: fields may be keyword-only."""
     return record(**dict(zip(_arguments(record), values, strict=True)))
 
 
@@ -202,7 +202,7 @@ def _arguments(record: type) -> tuple[str, ...]:
 
 
 def _children(node: Tree, path: str) -> list[tuple[str, Tree]]:
-    """The (path, child) pairs of a node that is no leaf."""
+    """The (path, child) pairs of a node that is not a leaf."""
     if node is None or isinstance(node, int | str):
         return []
     if isinstance(node, tuple):
@@ -219,18 +219,18 @@ def _children(node: Tree, path: str) -> list[tuple[str, Tree]]:
 def map(f: Callable[..., Array], tree: T, *rest: Tree) -> T:
     """The tree of ``f(leaf, *leaves of rest)``, in the structure of ``tree``.
 
-    Where ``tree`` has None, so has the result, whatever the others hold there: gradients come first, parameters after.
-    The arrays ``f`` returns become the new tree's own and are made read-only.
+    Where ``tree`` has None, the result has None, whatever the other trees hold there. So pass gradients first and
+    parameters after them. The arrays that ``f`` returns become part of the new tree and are made read-only.
 
     Raises:
-        TypeError: where a node is no tree.
+        TypeError: where a node is not a tree.
         ValueError: where a tree of ``rest`` differs from ``tree`` in structure, naming the place.
     """
     return map_named(lambda path, *leaves: f(*leaves), tree, *rest)
 
 
 def map_named(f: Callable[..., Array], tree: T, *rest: Tree) -> T:
-    """As ``map``, of ``f(path, leaf, *leaves of rest)``."""
+    """As ``map``, with ``f(path, leaf, *leaves of rest)``."""
     return _map(f, "", tree, rest)
 
 
@@ -239,7 +239,7 @@ def _map(f: Callable[..., Array], path: str, node: Tree, others: tuple[Tree, ...
         return None
     for other in others:
         _expect_same_node(path, node, other)
-    if not isinstance(node, tuple):  # most nodes are tuples or arrays, and to ask what is an array takes longest
+    if not isinstance(node, tuple):  # most nodes are tuples, and is_array is the slowest of the tests
         if is_array(node):
             return _finished(f(path, node, *others), (node, *others))
         if isinstance(node, int | str):
@@ -252,10 +252,10 @@ def _map(f: Callable[..., Array], path: str, node: Tree, others: tuple[Tree, ...
 
 
 def _finished(result: Any, given: tuple[Array, ...]) -> Array:
-    """The result of a mapped function as a read-only array, without freezing one that it was given or a part of one."""
+    """The result of a mapped function as a read-only array. A given array, or a view, is not frozen itself."""
     if not isinstance(result, np.ndarray | np.generic | int | float | complex) and is_array(result):
         return result
-    result = np.asarray(result)  # an operation on an array of no axes makes a scalar
+    result = np.asarray(result)  # an operation on a 0-d array makes a scalar
     if not aligned.is_own(result) or any(result is array for array in given):
         return readonly(result)
     return freeze(result)
@@ -278,7 +278,8 @@ def _kind(node: Tree) -> str:
 def named_leaves(tree: Tree, name: str = "") -> list[tuple[str, Array]]:
     """Every leaf with its path, in order: ``[("[1].weight", array), ("[1].bias", array), ...]``.
 
-    A path is what a reader would write after the tree's name, or with it, if it is given: ``params[1].weight``.
+    A path is what one writes after the tree's name to get the leaf. With ``name``, paths begin with it:
+    ``params[1].weight``.
     """
     if is_array(tree):
         return [(name, tree)]
@@ -306,7 +307,7 @@ def leaves(tree: Tree) -> list[Array]:
 
 
 def _find_leaves(node: Tree, found: list[Array]) -> None:
-    # Not by paths, and without a call for each leaf: a small network's step spends more time on this than on sums.
+    # This builds no paths and makes no call for each leaf. A small network's step spends more time here than on sums.
     record: type = type(node)
     children: Iterable[Tree]
     if isinstance(node, tuple):
@@ -316,7 +317,7 @@ def _find_leaves(node: Tree, found: list[Array]) -> None:
     elif is_array(node):
         children = (node,)
     else:
-        _children(node, "")  # part of the structure, or no tree
+        _children(node, "")  # a part of the structure has no leaves; raises for anything else
         return
     for child in children:
         if is_array(child):
@@ -335,16 +336,16 @@ def equal(a: Tree, b: Tree) -> bool:
 
     try:
         map(compare, a, b)
-        map(compare, b, a)  # the other way too: what is None in the first tree is not looked at in the second
+        map(compare, b, a)  # in both directions: map ignores what the second tree holds where the first has None
     except ValueError:
         return False
     return all(same)
 
 
 def trained(tree: T) -> T:
-    """The tree with None for all that is not trained: what a gradient looks like.
+    """The tree with None in place of all that is not trained: the structure of a gradient.
 
-    That is what stands in a field declared so: ``array_field(trained=False)``.
+    Fields declared with ``array_field(trained=False)`` are not trained.
     """
     if is_array(tree) or tree is None or isinstance(tree, int | str):
         return tree
@@ -366,7 +367,9 @@ def _fixed_names(record: type) -> frozenset[str]:
 
 
 def combine(new: T, old: T) -> T:
-    """The tree of ``new``, and of ``old`` where ``new`` has None: new values of what is trained, and all the rest.
+    """The tree of ``new``, with what ``old`` holds where ``new`` has None.
+
+    So new values of what is trained join those of what is not.
 
     Raises:
         ValueError: where the trees differ in structure, naming the place.
@@ -393,8 +396,8 @@ def norm(tree: Tree) -> float:
 
 
 def squared_norm(array: Array) -> float:
-    """The sum of the squares of an array's entries: one pass over memory, in BLAS, without a copy of them."""
+    """The sum of the squares of an array's entries, by BLAS in one pass over memory, without a copy."""
     flat = array.ravel(order="K")
-    # By blocks, which are added up in float64: one sum of millions of float32 is off by a thousandth.
+    # The sums of blocks are added up in float64: one float32 sum over millions of entries is off by a thousandth.
     blocks = (flat[begin : begin + _BLOCK] for begin in range(0, flat.size, _BLOCK))
     return float(sum(float(np.vdot(block, block)) for block in blocks))

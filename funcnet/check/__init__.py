@@ -1,9 +1,9 @@
-"""Proofs: is a derivative right, is a function pure, does it keep its contract? For your own code as for the library's.
+"""Proofs that derivatives are right, and that functions are pure and keep their contracts. They take your own code too.
 
     check_layer(linear(4), (3,), key=make_key(0))
 
-draws a random case, and returns a report of all that was found to hold, or raises a CheckError that says what does not,
-where, by how much, and why that may be.
+draws a random case. It returns a report of all that holds, or raises a CheckError that says what does not hold, where,
+by how much, and what the likely cause is.
 """
 
 from funcnet.check.layer import check_layer as check_layer

@@ -1,4 +1,4 @@
-"""The contracts of shape, dtype and structure that a check holds results to."""
+"""Checks of the shape, dtype and structure of results."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def expect_finite(claim: Claim, where: str, value: Any) -> None:
 
 
 def expect_number(claim: Claim, where: str, value: object, dtype: Any = None) -> None:
-    """Refute the claim unless ``value`` is one finite number: a Python float, or an array of no axes.
+    """Refute the claim unless ``value`` is one finite number: a Python float, or a 0-d array.
 
     With a ``dtype``, such an array has it.
     """
@@ -89,7 +89,7 @@ def expect_gradient(claim: Claim, name: str, given: Tree, params: Tree, batch: i
     wanted = tree.trained(params)
     try:
         paths = [path for path, _ in tree.named_leaves(given)]
-    except TypeError:  # no tree: expect_like says so
+    except TypeError:  # not a tree: expect_like says so
         paths = []
     everything, trained = ([path for path, _ in tree.named_leaves(node)] for node in (params, wanted))
     for path in everything:
@@ -119,9 +119,9 @@ def expect_pair(claim: Claim, what: str, result: Any, of: str) -> tuple[Any, Any
 
 
 def moved(key: Key, leaf: Array) -> Array:
-    """A parameter away from where init put it: a zero, such as a bias, would hide what is wrong with its gradient.
+    """A parameter moved away from its initial value. A zero, such as an initial bias, could hide a wrong gradient.
 
-    In proportion to its size, so that what must be positive stays so.
+    Each entry moves in proportion to its size, so that numbers that must be positive stay positive.
     """
     away = np.float32(0.25) * random.normal(key, leaf.shape)
     return np.asarray(leaf + away * np.where(leaf == 0, np.float32(1), leaf))

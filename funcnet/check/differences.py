@@ -10,9 +10,9 @@ the first, which is some 64 times that of the second, the result: an estimate on
 what the function's own noise makes of it: noise / h, with the noise measured by differences of high order on closely
 spaced points (Moré & Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33, 2011).
 
-Where the four do not converge, as on both sides of a kink, the next rung tries with steps 16 times shorter: that
-is how kinks are kept away from. What converges on no rung, or stands on a kink, stays unmeasured and says so. A fifth
-step, in no simple ratio to the four, must not contradict them.
+Where the four do not converge, as on both sides of a kink, the next rung tries with steps 16 times shorter. So
+the steps stay clear of kinks. A derivative that converges on no rung, or stands on a kink, is reported as not measured.
+A fifth step, in no simple ratio to the four, must not contradict them.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from funcnet.shapes import Array, Bool, Float
 __all__ = ["Measured", "complex_step", "derivative", "noise"]
 
 _EPS = float(np.finfo(np.float64).eps)
-# About 1/20, of few binary digits, so that x + h is exact for most x; yet no simple fraction, of which a function's
-# period might be a part: sin(2 pi 64 x) is the same at x, x + 1/16 and x - 1/16.
+# About 1/20, with few binary digits, so that x + h is exact for most x. It is no simple fraction, since a function's
+# period might divide that: sin(2 pi 64 x) is the same at x, x + 1/16 and x - 1/16.
 _FIRST_STEP = 54323581 * 2.0**-30
 _CLOSE = _FIRST_STEP * 2.0**-32  # and no power of two either: with those, what is linear has no rounding errors
-_ODD = 0.0772542  # of the first of four steps: shorter than the last, and in no ratio of whole numbers to any
+_ODD = 0.0772542  # times the first of four steps: shorter than the last, in no simple ratio to any
 _SHRINK = 16.0
 _RUNGS = 6
 _GOAL = 1e-9  # a rung that promises a relative error below this is good enough
-_TOO_NOISY = 1e-5  # of a function, beside its size, to have a derivative that could be measured
+_TOO_NOISY = 1e-5  # noise over the function's size: above this, no derivative can be measured
 _TINY_STEP = 2.0**-300  # of the complex step, whose error is of the order of its square
 
 
@@ -71,7 +71,7 @@ def derivative(f: Callable[[float], Float[Array, "outputs"]], noise: Float[Array
         value, error = np.where(better, found, value), np.where(better, found_error, error)
         if (error <= _GOAL * (np.abs(value) + np.abs(value).max(initial=0)) + 10 * noise / _FIRST_STEP).all():
             break
-    # Beside its size near by, too, and beside nothing where it is 0 throughout: rectifiers of zeros are.
+    # The size is that at 0 or nearby. A function that is 0 throughout, as rectifiers of zeros are, is not hidden.
     size = np.fmax(np.abs(middle), np.abs(f(_FIRST_STEP))).max(initial=0)
     hidden = (noise > _TOO_NOISY * size) & (size > 0)
     return Measured(value, np.where(hidden, math.inf, error), kinks, kinked & np.isinf(error))
@@ -89,7 +89,7 @@ def _rung(f: Callable[[float], Array], middle: Array, h: float, noise: Array) ->
     # other with h, while on a kink they stay apart. (At a jump they grow, but so do the error and the noise.)
     diverges = np.abs(r4 - r3) > np.abs(e4 - e3) / 2 + 4 * rounding
     apart = (gap4 > 0.75 * gap3) & (gap4 > 10 * error)
-    # Of a function whose period all four steps just miss, all four tell the same tale, of another and slower function.
+    # If all four steps just miss the function's period, they agree on another, slower function. The fifth does not.
     aliased = np.abs(d5 - r4) > np.abs(d4 - r4) + 10 * rounding
     bad = diverges | apart | aliased | ~np.isfinite(error)
     return r4, np.where(bad, math.inf, error), apart & np.isfinite(error)
@@ -102,7 +102,7 @@ def _central(f: Callable[[float], Array], middle: Array, h: float) -> tuple[Arra
 
 
 def _anywhere(f: Callable[[float], Array]) -> Callable[[float], Array]:
-    """f, but not a number where it refuses its argument: a step may lead out of the domain."""
+    """f, but NaN where it refuses its argument: a step may lead out of the domain."""
     middle = f(0.0)
 
     def safe(t: float) -> Array:

@@ -19,8 +19,8 @@ from funcnet.tree import Tree
 
 __all__ = ["Gradient", "prove_gradient"]
 
-_SAFETY = 10.0  # an estimate of an error is an estimate
-_ENTRIES = 64  # an array; the random directions move all of them
+_SAFETY = 10.0  # times the estimated error: the tolerance
+_ENTRIES = 64  # of each array; the random directions move all entries
 _DIRECTIONS = 3
 _SAME = 1e-7
 _TOO_ROUGH = 1e-4  # a derivative that could not be measured better than this, beside the largest, is left out
@@ -87,7 +87,7 @@ def prove_gradient(claim: Claim, gradient: Gradient, key: Key) -> tuple[Property
     """
     leaves = tree.leaves(gradient.at)
     if not leaves:
-        return ()  # a network of no parameters has nothing to be proven of their gradients
+        return ()  # without parameters there is no gradient to prove
     keys = random.split(key, len(leaves) + 1)
     measured = [
         _measure(gradient, path, leaf, leaf_key)
@@ -106,13 +106,13 @@ def _measure(gradient: Gradient, path: str, leaf: Array, key: Key) -> _Leaf:
     noise = differences.noise(gradient.along(jitter))
     columns, errors, on_kink, kinks, analytic = [], [], [], 0, count > 0
     for i in entries:
-        # A step in proportion to what it moves; a power of two, so that no rounding comes in.
+        # The step is proportional to the entry. The factor is a power of two, so that it adds no rounding error.
         scale = 2.0 ** max(0, math.frexp(float(leaf.flat[i]))[1])
         found = differences.derivative(gradient.along_entry(path, int(i), scale), noise)
         value, error = found.value / scale, found.error / scale
         if analytic:
             exact = _complex_step(gradient.along_entry(path, int(i), 1.0, dtype=np.complex128))
-            # Of a function that is not analytic the complex step is wholly wrong, not by some digits.
+            # If a function is not analytic, its complex step is wholly wrong, not only in the last digits.
             slack = _SAFETY * error + _SAME * np.abs(value).max(initial=0) + gradient.rounding[path]
             analytic = exact is not None and bool((np.abs(exact - value) <= slack).all())
             if analytic and exact is not None:
@@ -135,15 +135,15 @@ def _measure(gradient: Gradient, path: str, leaf: Array, key: Key) -> _Leaf:
 
 
 def _error_of(exact: Array, measured: Array, error: Array) -> Array:
-    """Zero, unless the complex step lies further from the differences than they may be off; infinite where they are."""
+    """The complex step's error: 0 if it agrees with the differences, else the distance; infinite where theirs is."""
     apart = np.abs(exact - measured)
     return np.where(np.isfinite(error), np.where(apart > _SAFETY * error, apart, 0.0), error)
 
 
 def _complex_step(f: Callable[[complex], Array]) -> Array | None:
-    """The derivative by the complex step, or None where the function has no use for complex numbers."""
+    """The derivative by the complex step, or None if the function does not take complex numbers."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of an imaginary part that is thrown away
+        warnings.simplefilter("error")  # such as the warning of a discarded imaginary part
         try:
             return differences.complex_step(f)
         except Exception:
@@ -160,7 +160,7 @@ def _prove_entries(claim: Claim, gradient: Gradient, measured: list[_Leaf]) -> P
         rounding = 2 * gradient.rounding[leaf.path]  # of the analytic gradient and of the measured one
         largest = np.abs(numeric[np.isfinite(estimate)]).max(initial=0)
         usable = np.isfinite(estimate) & (estimate <= _TOO_ROUGH * largest + _SAME * size + rounding)
-        # Of what stands on a kink, both sides have a slope: that there is no derivative is the input's fault.
+        # Entries on a kink do not count: the function has slopes on both sides, and only the input is to blame.
         wanted = usable | ~(leaf.on_kink & (dy != 0)).any(axis=1)
         if 2 * usable.sum() < wanted.sum():
             raise claim.refuted(
@@ -254,7 +254,7 @@ def _prove_directions(claim: Claim, gradient: Gradient, complex_step: bool, key:
         moved = list(zip(tree.named_leaves(gradient.analytic), tree.leaves(tangent), strict=True))
         analytic = math.fsum(float(np.vdot(g, t)) for (_, g), t in moved)
         rounding = math.fsum(2 * gradient.rounding[path] * float(np.abs(t).sum()) for (path, _), t in moved)
-        tolerance = _SAFETY * estimate + rounding + 1e-300  # of nothing at all, not even a tolerance
+        tolerance = _SAFETY * estimate + rounding + 1e-300  # never 0
         if not math.isfinite(estimate) or estimate > _TOO_ROUGH * abs(numeric) + _SAME * size + rounding:
             continue
         if not abs(analytic - numeric) <= tolerance:

@@ -1,6 +1,6 @@
 """The proof of the kernels: each gives the numbers of the pure function that it stands for.
 
-Training goes by the NumPy engine, so its kernels are held to the functions themselves, which are proven.
+Training runs on the NumPy engine. The pure functions are proven, so its kernels are compared with them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _NONE = "no kernel: the pure functions run"
 def prove_layer_kernel(
     claim: Claim, layer: AnyLayer, params: Tree, x: Array, dy: Array, key: Key, within: Mapping[str, float]
 ) -> Property:
-    """Forward, predict and backward, over arrays that are given up and others; gradients added onto what is there."""
+    """Forward, predict and backward, with owned arguments and with others; gradients added onto an accumulator."""
     y, residuals = layer.forward(params, x, key)
     dparams, dx = layer.vjp(params, residuals, dy)
     zeros = tree.trained(params)
@@ -68,7 +68,7 @@ def prove_layer_kernel(
         if kernel.y == "own":
             if not made.flags.writeable:
                 raise claim.refuted(_BROKEN, where="y", detail="it is said to be owned, and is read-only")
-            made[...] = math.nan  # it is its caller's alone: nothing that was kept may change with it
+            made[...] = math.nan  # the caller owns it: no residual may change with it
         got[f"prediction{suffix}"] = kernel.predict(params, own(x), owned)
         for name, beta in (("dparams", 0.0), ("accumulator", _BETA)):
             accumulator = tree.map(aligned.copy if beta else lambda p: np.full_like(p, math.nan), zeros)
@@ -108,7 +108,7 @@ def prove_loss_kernel(
 
 
 def prove_penalty_kernel(claim: Claim, penalty: Penalty, w: Array, within: Mapping[str, float]) -> Property:
-    """The value, and the gradient added onto what is there."""
+    """The value, and the gradient added onto an accumulator."""
     accumulator = np.asarray(np.cos(w))
     wanted = {"value": np.asarray(penalty.value(w)), "accumulator": np.asarray(accumulator + penalty.grad(w))}
     bounds = {"value": 4 * within["value"], "accumulator": 4 * within["dw"] + _rounding(accumulator)}
@@ -156,10 +156,10 @@ def prove_steps_by_kernels(
     key: Key,
     dtype: Any = np.float64,
 ) -> Property:
-    """A step of the NumPy engine over the state that it is given, in ``dtype``, beside the plain one in float64.
+    """A donating step of the NumPy engine in ``dtype``, compared with the plain step in float64.
 
-    Both start from where a first step led, so that velocities are there, and the kernels do so twice, in memory that
-    they have by then.
+    Both start from the state after a first step, so that velocities are not zero. The kernels run twice, so that the
+    second run uses the scratch buffers of the first.
     """
 
     def cast(array: Array) -> Array:

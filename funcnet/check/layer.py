@@ -56,16 +56,16 @@ def check_layer(
       layer that draws gives the same bits for the same key.
     - shapes and dtypes: init's out_shape is what forward makes; float32 in gives float32 out, and so does float64;
       gradients are trees like the parameters, with None for what is not trained, and the same with ``need_dx=False``.
-    - predict: what forward gives, where the layer says nothing else; pure, and of each example by itself, everywhere.
-    - advance: moves only what is not trained, and keeps structure, shapes and dtypes.
+    - predict: the y of forward, unless the layer has its own predict. It is pure, and takes each example by itself.
+    - advance: updates only what is not trained, and keeps structure, shapes and dtypes.
     - the vjp against extrapolated central differences in float64, each with an estimate of its own error, entry by
       entry (of up to 64 entries an array, drawn with the key), and against the complex step where forward takes complex
-      numbers and is analytic. Kinks are kept away from, and the report says so.
+      numbers and is analytic. Steps stay clear of kinks, and the report says so.
     - the adjoint identity along random directions through all entries.
     - linearity of the vjp in dy; and the same numbers from arrays that lie in memory in another order.
-    - the same numbers from the NumPy engine's kernels, over arrays that are given up, and as gradients added onto what
-      is there.
-    - batch additivity: the gradients of a batch are the sums of those of its parts, and those of no examples zero.
+    - the same numbers from the NumPy engine's kernels, also with owned arguments, which they may write over, and with
+      gradients added onto an accumulator.
+    - batch additivity: the gradients of a batch are the sums of those of its parts. Those of an empty batch are zero.
     - float32 against float64, within the rounding errors of sums of that size.
     - with ``oracle="jax"``, the vjp against ``jax.vjp`` of the pure forward function, all entries of all gradients.
 
@@ -74,8 +74,8 @@ def check_layer(
         in_shape: the shape of one example.
         key: draws the case; the same key draws the same one.
         batch: the number of examples.
-        draw: ``draw(key, shape) -> x`` draws the inputs: for layers whose domain is not all real numbers, and to try
-            others than standard normal ones, such as large ones.
+        draw: ``draw(key, shape) -> x`` draws the inputs. Use it for layers that do not take all real numbers, and to
+            try other inputs than standard normal ones, such as large ones.
         mixes_examples: whether the output of one example depends on the others (as in batch normalization), so that
             batches cannot be taken apart, nor be empty. Then try several ``batch``. Dropout's output depends on an
             example's place in the batch, so the same holds for it.
@@ -84,8 +84,8 @@ def check_layer(
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
-        TypeError: for what is no layer or no key.
-        ValueError: for a batch below 1, or an oracle that is none.
+        TypeError: for an argument that is not a layer, or not a key.
+        ValueError: for a batch below 1, or an unknown oracle.
         ImportError: for an oracle that is not installed.
     """
     expect_subject("check_layer", Layer, layer, key)
@@ -100,7 +100,7 @@ def check_layer(
     claim = Claim(layer.name, f"a batch of {batch} x {describe(in_shape)}", key, call)
     with reproducible(claim):
         case = _draw(claim, layer, in_shape, batch, draw)
-        purity = _prove_purity(case)  # first: of what is not pure, nothing else can be proven
+        purity = _prove_purity(case)  # first: of an impure function nothing else can be proven
         contract = _prove_contract(case)
         within64, within32 = _tolerances(case)
         return CheckReport(
@@ -123,7 +123,7 @@ def check_layer(
 
 @attrs.frozen(eq=False)
 class _Case:
-    """A layer with everything its two functions take, in float64, every number of which float32 can hold too."""
+    """A layer with all arguments of its functions, in float64. float32 can hold every number of them too."""
 
     claim: Claim
     layer: AnyLayer
@@ -134,7 +134,7 @@ class _Case:
 
     @property
     def draws(self) -> Key:
-        """What a layer that draws is given."""
+        """The key for a layer that draws."""
         return random.fold_in(self.key, 3)
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
@@ -142,7 +142,7 @@ class _Case:
         return self.layer.forward(params, x, self.draws)
 
     def output(self, params: Tree, x: Array) -> Array:
-        """The output of the pure function, for whoever calls it often."""
+        """The output of the pure forward function: without checks, since it is called often."""
         with np.errstate(all="ignore"):
             return run_forward(self.layer, params, x, self.draws)[0]
 
@@ -211,7 +211,7 @@ def _prove_contract(case: _Case) -> Property:
 
 
 def _prove_empty_batch(case: _Case) -> Property:
-    """No examples, as the last part of a data set may have, give no outputs and gradients of zero."""
+    """A batch of no examples gives no outputs, and gradients of zero."""
     empty = case.examples(0, 0)
     try:
         dparams, _ = _expect_results(empty)
@@ -256,7 +256,7 @@ def _prove_purity(case: _Case) -> Property:
         dparams, dx = layer.vjp(part.params, residuals, part.dy)
         call_purely(claim, "vjp with need_dx=False", functools.partial(layer.pure_vjp, need_dx=False), vjp_arguments)
         _expect_unshared(attrs.evolve(part, x=part.x.copy(), dy=part.dy.copy()))
-        # Other batches go through in between: neither may what was returned change, nor what is computed from it.
+        # Other batches run in between. They must not change earlier results, nor what vjp computes from old residuals.
         results = {"y": y, "dparams": dparams, "dx": dx}
         kept = state(results)
         other_y, other_residuals = part.forward(part.params, freeze(part.x[::-1] / 2))
@@ -268,7 +268,7 @@ def _prove_purity(case: _Case) -> Property:
         broken = "vjp depends on which forward ran last"
         try:
             dparams, dx = layer.vjp(part.params, residuals, part.dy)
-        except Exception as error:  # the same call went well before
+        except Exception as error:  # the same call succeeded before
             raise claim.refuted(broken, detail=f"{type(error).__name__}: {error}", cause=_HIDDEN_STATE) from error
         same_bits(claim, broken, kept, state({"y": y, "dparams": dparams, "dx": dx}), _HIDDEN_STATE)
         calls += 10
@@ -276,7 +276,7 @@ def _prove_purity(case: _Case) -> Property:
 
 
 def _expect_unshared(case: _Case) -> None:
-    """Of arrays that can be written to, as a user's own can: what is returned must not be a way to do that."""
+    """With writable arguments, as a user's own are, no result may be a writable view of one."""
     y, residuals = case.forward(case.params, case.x)
     arguments = {"params": case.params, "x": case.x, "residuals": residuals}
     expect_unshared(case.claim, "forward", {"y": y}, arguments)
@@ -286,11 +286,11 @@ def _expect_unshared(case: _Case) -> None:
 
 
 def _tolerances(case: _Case) -> tuple[dict[str, float], dict[str, float]]:
-    """In float64 and in float32, for each array of the case's numbers."""
-    # The longest sums: over what meets one output, over the entries of an example, over what meets one parameter.
+    """The tolerances in float64 and in float32, for each array of the case's numbers."""
+    # The longest sums: over the inputs of an output, over the entries of an example, over the uses of a parameter.
     fan_ins = [leaf.size // leaf.shape[-1] for leaf in tree.leaves(case.params) if leaf.ndim and leaf.size]
     terms = max(1, *fan_ins, math.prod(case.x.shape[1:]), math.prod(case.x.shape[:-1]), math.prod(case.dy.shape[:-1]))
-    # Whatever the condition, what came in may be off by a few roundoffs of its own.
+    # The inputs may be off by a few roundoffs of their own, whatever the condition.
     floor = 4 * float(max(np.abs(a).max(initial=0) for a in (case.x, case.dy)))
     return tolerances(conditions(case.numbers, case.key), terms, floor)
 
@@ -317,13 +317,13 @@ def _prove_derivative(case: _Case, within: dict[str, float]) -> tuple[Property, 
 
 
 def _like(params: Tree, fixed: Tree) -> Tree:
-    """What is not trained, in the dtype of what is: complex numbers, where the complex step is tried."""
+    """What is not trained, in the dtype of what is trained. In the complex step that is complex."""
     dtype = next((leaf.dtype for leaf in tree.leaves(params)), None)
     return fixed if dtype is None else tree.map(lambda leaf: leaf.astype(dtype), fixed)
 
 
 def _prove_predict(case: _Case, within: dict[str, float]) -> Property:
-    """Of each example by itself; and what forward gives, where no layer inside says otherwise."""
+    """Predict takes each example by itself. It gives the y of forward, unless a layer inside has its own predict."""
     layer, params, x = case.layer, case.params, case.x
     whole = layer.predict(params, x)
     parts = np.concatenate([layer.predict(params, x[i : i + 1]) for i in range(len(x))])
@@ -383,7 +383,7 @@ class _Inputs:
 
 
 def _prove_layout(case: _Case, within: dict[str, float]) -> Property:
-    """Where the numbers lie in memory does not matter: a transposed view holds the same ones."""
+    """The results do not depend on the memory order of the inputs."""
     params, x, dy = tree.map(np.asfortranarray, (case.params, case.x, case.dy))
     fortran = attrs.evolve(case, params=params, x=x, dy=dy)
     return agree(

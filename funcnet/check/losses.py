@@ -55,7 +55,7 @@ def check_loss(
     a share; purity; the gradient against differences in float64, entry by entry and along random directions; that the
     loss is a mean over the examples, so that batches of any size can be put together; the engine's kernel; float32
     against float64.
-    ``check_layer`` tells how.
+    See ``check_layer`` for how each is measured.
 
     Args:
         loss: the loss.
@@ -68,7 +68,7 @@ def check_loss(
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
-        TypeError: for what is no loss or no key.
+        TypeError: for an argument that is not a loss, or not a key.
         ValueError: for a batch below 1.
     """
     expect_subject("check_loss", Loss, loss, key)

@@ -1,4 +1,4 @@
-"""The proof of an optimizer: what can be proven of one without knowing its rule, and the rule itself if it is given."""
+"""The proof of an optimizer: what can be proven without its rule, and that it follows the rule if one is given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Rule", "check_optimizer"]
 Rule: TypeAlias = Callable[[float, Sequence[float]], float]
 
 _STEPS = 4
-_LOSS = 1.0  # what the updates are told
+_LOSS = 1.0  # the loss that updates are given
 
 
 def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None) -> CheckReport:
@@ -33,8 +33,8 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
     What is proven: parameters and state keep their structure, shapes and dtypes through the updates, and are read-only;
     the learning rate is a positive number at each step; purity; the first step goes downhill in each array; the same
     numbers from the engine's kernels; float32 against float64; and, if the textbook's rule is given, that the updates
-    follow it. Without a rule, a wrong factor or a mistake of later steps cannot be told from an optimizer that is meant
-    so.
+    follow it. Without a rule, a wrong factor or a mistake of later steps cannot be told from what was
+    intended.
 
     Args:
         optimizer: the optimizer.
@@ -44,7 +44,7 @@ def check_optimizer(optimizer: Optimizer, *, key: Key, rule: Rule | None = None)
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
-        TypeError: for what is no optimizer or no key.
+        TypeError: for an argument that is not an optimizer, or not a key.
     """
     expect_subject("check_optimizer", Optimizer, optimizer, key)
     again = call_again("check_optimizer", optimizer, key=key, **({} if rule is None else {"rule": rule}))

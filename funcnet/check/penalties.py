@@ -26,11 +26,11 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
     What is proven: the value is one number and the gradient an array like the weights, in their dtype; purity; the
     gradient against differences in float64, entry by entry and along random directions; the same numbers from weights
     that lie in memory in another order, and from the engine's kernel; float32 against float64.
-    ``check_layer`` tells how.
+    See ``check_layer`` for how each is measured.
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
-        TypeError: for what is no penalty or no key.
+        TypeError: for an argument that is not a penalty, or not a key.
     """
     expect_subject("check_penalty", Penalty, penalty, key)
     shape = tuple(shape)

@@ -1,4 +1,4 @@
-"""Whether a function is pure: what it may not change, remember, draw or share."""
+"""Whether a function is pure: it must not change arguments, keep state, draw global randomness or share memory."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ def state(node: Any) -> State:
 
 
 def _changed(before: State, after: State) -> str | None:
-    """The first path whose content is another. What has only been added, to a cache say, does no harm."""
+    """The first path whose content changed. What was only added, to a cache say, does no harm."""
     return next((path for path, content in before.items() if after.get(path) != content), None)
 
 
 def _walk(node: Any, path: str = "", seen: dict[int, Any] | None = None) -> Iterator[tuple[str, Any]]:
     """Every array, number and random generator within, with its path."""
-    seen = {} if seen is None else seen  # kept alive with their ids, which would be given again otherwise
+    seen = {} if seen is None else seen  # holds the nodes, so that their ids are not used again
     if isinstance(node, np.ndarray | np.generic | int | float | complex):
         yield path, node
     elif isinstance(node, np.random.Generator):
@@ -136,8 +136,8 @@ def _children(node: Any) -> list[tuple[str, Any]]:
     return [(f".{name}", getattr(node, name)) for name in (*getattr(node, "__dict__", ()), *slots)]
 
 
-# Whose objects are no part of what a layer is made of.
-_ANNOTATIONS = {"beartype", "jaxtyping"}  # whose wrappers check what goes through them, and are not looked into
+# Modules whose objects are not walked: they are no part of a layer.
+_ANNOTATIONS = {"beartype", "jaxtyping"}  # their wrappers check arguments, and are not walked
 _FOREIGN = {*sys.stdlib_module_names, "numpy", *_ANNOTATIONS}
 
 
@@ -168,6 +168,6 @@ def _names(code: CodeType) -> list[str]:
 
 def _global_random_state() -> tuple[object, ...]:
     numpy_state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
-    # beartype draws from Python's generator for its own checks; there, only results that differ tell.
+    # beartype draws from Python's generator itself. With it, only results that differ show hidden randomness.
     python_state = None if "beartype" in sys.modules else python_random.getstate()
     return numpy_state["key"].tobytes(), numpy_state["pos"], python_state

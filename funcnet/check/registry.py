@@ -1,6 +1,6 @@
-"""Everything the library differentiates: one list, from which checks, strategies, sabotage and docs are made.
+"""Everything the library differentiates, in one list. ``funcnet check``, the strategies and the checker's tests use it.
 
-A new layer, loss, penalty or optimizer is entered here, and nowhere else.
+A new layer, loss, penalty or optimizer is entered here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LayerEntry:
     Attributes:
         layer: the layer.
         axes: how many axes an example has; None for any.
-        least_axes: where there may be any, the fewest.
+        least_axes: the fewest axes, if ``axes`` is None.
         mixes_examples: whether an output depends on the other examples of the batch, or on the place among them.
         name: what tells it from another entry of the same layer.
     """
@@ -82,7 +82,7 @@ LAYERS: tuple[LayerEntry, ...] = (
 
 @attrs.frozen
 class LossEntry:
-    """A loss, what its targets are drawn by, and how many axes an example's prediction has; None for any."""
+    """A loss, the function that draws its targets, and how many axes an example's prediction has; None for any."""
 
     loss: Loss
     targets: Targets

@@ -48,9 +48,9 @@ def check_step(
     What is proven: the step is pure, and keeps the structure, shapes and dtypes of its state; it updates the parameters
     with the gradient of the total loss, by the optimizer; that gradient, with those of the penalties in it, against
     differences of the total loss in float64, entry by entry and along random directions; the gradient of a batch is the
-    mean of those of its examples; the same steps by the engine's kernels, as training makes them; float32 against
+    mean of those of its examples; the same steps by the NumPy engine's kernels, which training uses; float32 against
     float64.
-    ``check_layer`` tells how.
+    See ``check_layer`` for how each is measured.
 
     Args:
         net: the network.
@@ -67,7 +67,7 @@ def check_step(
 
     Raises:
         CheckError: at the first property that does not hold, with the evidence and the likely cause.
-        TypeError: for a part that is none, or no key.
+        TypeError: if an argument is not of its kind.
         ValueError: for a batch below 1.
     """
     for kind, part in ((Layer, net), (Loss, loss), (Optimizer, optimizer)):

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for property tests of one's own code; needs hypothesis (``pip install hypothesis``).
+"""Hypothesis strategies for property tests of your own code. They need hypothesis (``pip install hypothesis``).
 
 @given(shapes(axes=1), keys())
 def test_my_layer(in_shape, key):
@@ -60,7 +60,7 @@ def params(layer: AnyLayer, in_shape: Shape) -> st.SearchStrategy[Tree]:
 
 def activations() -> st.SearchStrategy[AnyLayer]:
     """Any activation of the library."""
-    # None so small that what it is multiplied with loses its digits: there is no derivative to measure then.
+    # No slope so small that its products lose their digits: their derivative could not be measured.
     slopes = (st.just(0.0) | st.floats(1e-3, 0.5)).map(leaky_relu)
     return st.sampled_from(ACTIVATIONS) | slopes
 

@@ -217,7 +217,7 @@ def _penalties(params: Tree) -> dict[str, Penalty]:
 
 
 def check_large_steps(key: Key) -> CheckReport:
-    """Beyond the sizes from which BLAS takes part, on all cores: too large for differences, entry by entry."""
+    """Steps so large that BLAS runs on all cores. They are too large for differences entry by entry."""
     net_key, x_key, y_key, rest = random.split(key, 4)
     inputs, width, batch = random.randint(random.fold_in(key, 9), (3,), 70, 400).tolist()
     claim = Claim(
@@ -227,7 +227,7 @@ def check_large_steps(key: Key) -> CheckReport:
         call_again("funcnet.check.suite.check_large_steps", key),
     )
     with reproducible(claim):
-        net = chain(linear(width), tanh(), linear(10))  # smooth: float32 and float64 are on one side of no kink
+        net = chain(linear(width), tanh(), linear(10))  # smooth: no kink between float32 and float64
         params, _ = net.init(net_key, (inputs,))
         params = tree.map(lambda a: a.astype(np.float64, order="K"), params)
         batch_of = Batch(random.normal(x_key, (batch, inputs), np.float64), random.randint(y_key, (batch,), 0, 10))

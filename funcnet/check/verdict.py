@@ -177,9 +177,9 @@ def expect_subject(check: str, kind: type, subject: object, key: object) -> None
 
 @contextmanager
 def reproducible(claim: Claim) -> Iterator[None]:
-    """Within, an error of the subject's own functions is passed on with a note on how to see it again.
+    """A context that adds a note to errors of the subject's own functions: how to see the error again.
 
-    NumPy's floating-point warnings are off, as they are behind the door: results are looked at, not flags.
+    NumPy's floating-point warnings are off, as in ``funcnet.contract``: results are checked, not flags.
     """
     try:
         with np.errstate(all="ignore"):

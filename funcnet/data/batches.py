@@ -23,8 +23,8 @@ __all__ = ["Normalization", "batch_count", "batches", "normalization"]
 class Normalization(Record):
     """x -> x scale + shift, from uint8 to float32.
 
-    Both have the shape of one example, so that applying them runs along whole examples, not along channels. One number
-    for all entries may stand there as a broadcast: applying it takes less than half the time.
+    Scale and shift have the shape of one example, so that NumPy's loops run along whole examples, not along channels.
+    They may be one number, broadcast to that shape: applying it takes less than half the time.
     """
 
     scale: Float[Array, "..."] = array_field()
@@ -33,21 +33,21 @@ class Normalization(Record):
     def __call__(
         self, x: UInt8[Array, "batch ..."], y: Float[Array, "batch ..."] | None = None
     ) -> Float[Array, "batch ..."]:
-        """The images normalised, in a fresh array or over ``y``, which is writable."""
+        """The normalised images, in a new array or in ``y``, which must be writable."""
         expect("normalization", "x", x, ("batch", *self.scale.shape), np.dtype(np.uint8))
         y = np.empty(x.shape, np.float32) if y is None else y
         expect("normalization", "y", y, x.shape, np.dtype(np.float32))
-        y[...] = x  # first, and then in place: the product of mixed types goes by small buffers
+        y[...] = x  # converted first: NumPy computes products of mixed dtypes in small buffers
         y *= self.scale
         y += self.shift
         return y
 
 
 def normalization(x: UInt8[Array, "n ..."]) -> Normalization:
-    """What gives the images ``x`` mean 0 and standard deviation 1, over all images and pixels of a channel.
+    """The normalization that gives the images ``x`` mean 0 and deviation 1, over all images and pixels of a channel.
 
     Images of shape (n, height, width, channels) have a mean and deviation for every channel, others one of each. The
-    statistics are exact: they come from how often each of the 256 values occurs. A channel of one value is only
+    statistics are exact: they are computed from the count of each of the 256 values. A channel of one value is only
     shifted.
 
     Raises:
@@ -57,7 +57,7 @@ def normalization(x: UInt8[Array, "n ..."]) -> Normalization:
         raise ShapeError("normalization", "uint8 images, at least one", f"{x.dtype} of shape {x.shape}")
     channels = x.shape[3] if x.ndim == 4 else 1
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(x), 1024):  # by blocks: neither a mapped file nor bincount's copy comes in whole
+    for start in range(0, len(x), 1024):  # in blocks, so that a mapped file and bincount's copy need not fit in memory
         block = x[start : start + 1024].reshape(-1, channels)
         for channel in range(channels):
             counts[channel] += np.bincount(block[:, channel], minlength=256)
@@ -76,7 +76,7 @@ def normalization(x: UInt8[Array, "n ..."]) -> Normalization:
 
 
 def batch_count(split: Split, size: int) -> int:
-    """How many batches of ``size`` the split makes, the last one counted though it may be smaller.
+    """The number of batches of ``size`` in the split. The last one counts too, though it may be smaller.
 
     Raises:
         ValueError: for a size below 1.
@@ -90,13 +90,13 @@ def batches(
     """The split as batches of ``size`` (the last may be smaller), each example once.
 
     In the split's own order, or shuffled by ``key``. ``normalize`` turns the gathered rows into float32; without it
-    the rows go out as they are. The rows of a batch of shuffled examples that lie in a mapped file are asked for while
-    the batch before is in use.
+    the rows are returned as they are. If shuffled examples lie in a mapped file, the system is asked for the rows of
+    the next batch while a batch is in use.
 
     Raises:
         ValueError: for a size below 1.
     """
-    return _batches(split, whole_number("the size of a batch", size, 1), normalize, key)  # refused now, not when used
+    return _batches(split, whole_number("the size of a batch", size, 1), normalize, key)  # checked before iteration
 
 
 def _batches(split: Split, size: int, normalize: Normalization | None, key: Key | None) -> Iterator[Batch]:

@@ -1,15 +1,15 @@
-"""Rows of arrays that are files mapped into memory: asked for before they are needed, and read from the file.
+"""Rows of files mapped into memory: asked for before they are needed, and read from the file.
 
-A shuffled epoch over a set larger than the memory finds most of its rows on the disk. Left to itself, the system
-fetches a page when it is touched, one after the other, while everything waits; and as it expects to go on from there,
-it fetches the pages around it too, for which it throws out others that were still to come. Told that the order is
-random, and before which rows a batch will need, it fetches these alone, all at once, during the step before.
+In a shuffled epoch over a set larger than the memory, most rows are on the disk. By default the system fetches a page
+when it is touched, one after the other, while the program waits. It expects the next accesses nearby, so it fetches the
+pages around it too, and discards others that are still to come. If it is told that the order is random, and which rows
+the next batch needs, it fetches these alone, all at once, during the step before.
 
-A batch of 128 rows of 3,072 bytes, none of them in memory, takes 11 ms to gather; asked for before, 0.9 ms to ask and
-0.4 ms to gather. In a process that may hold a quarter of the file, 1.9 ms, and 400 ms if the order is not told (a
-virtual disk that takes 65 us to read a page). Where the file that is mapped can be opened, its rows are read from it
-instead, and no page needs a place among the addresses of the process: that saves 0.26 to 0.41 of what an epoch over
-such a file takes longer than one over an array.
+A batch of 128 rows of 3,072 bytes, none of them in memory, takes 11 ms to gather. If its rows were asked for before, it
+takes 0.9 ms to ask and 0.4 ms to gather. In a process that may hold a quarter of the file, it takes 1.9 ms, and 400 ms
+if the system is not told that the order is random (a virtual disk that takes 65 us to read a page). If the mapped file
+can be opened, rows are read from the file instead, and no pages are mapped into the process. An epoch over such a file
+takes longer than one over an array; this saves 0.26 to 0.41 of the difference.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["MappedRows", "mapped_rows", "read_in_order"]
 
 
 def read_in_order(array: Array) -> None:
-    """Say that the array is read from its first row to its last. Nothing is done for one that is in memory."""
+    """Tell the system that the array is read from its first row to its last. Does nothing for an array in memory."""
     if (mapping := _mapping(array)) is not None:
         mapping.madvise(mmap.MADV_SEQUENTIAL)
 
@@ -41,9 +41,10 @@ class MappedRows:
 
     Attributes:
         array: the mapped array.
-        mapping: where it lies.
-        offset: how many bytes into the mapping it begins.
-        file: the mapped file, opened, and where in it the mapping begins; None where it cannot be opened.
+        mapping: the mapping that holds it.
+        offset: the byte of the mapping at which it begins.
+        file: the descriptor of the opened file, and the byte of the file at which the mapping begins; None if it cannot
+            be opened.
     """
 
     array: Array
@@ -53,11 +54,11 @@ class MappedRows:
 
     @property
     def row_bytes(self) -> int:
-        """The bytes of a row. Not its stride, which of an array of one row may be anything."""
+        """The bytes of a row. This is not the stride, which may be anything for an array of one row."""
         return math.prod(self.array.shape[1:]) * self.array.itemsize
 
     def ask(self, rows: Integer[Array, "rows"]) -> None:
-        """Have the system read the rows into memory, and do not wait for them."""
+        """Ask the system to read the rows into memory, without waiting for them."""
         size = self.row_bytes
         for row in rows.tolist():
             begin = self.offset + row * size
@@ -88,9 +89,10 @@ class MappedRows:
 
 @contextmanager
 def mapped_rows(array: Array) -> Iterator[MappedRows | None]:
-    """The rows of an array that is mapped, of which the system is told that they are read in any order; else None.
+    """A context with the rows of a mapped array, or with None for another array.
 
-    The mapped file is opened, and closed in the end, which gives up what locks (fcntl) the process may hold on it.
+    The system is told that the rows are read in random order. The mapped file is opened, and closed in the end. Closing
+    it releases the fcntl locks that the process may hold on it.
     """
     mapping = _mapping(array)
     if mapping is None or not array.flags.c_contiguous:
@@ -107,9 +109,9 @@ def mapped_rows(array: Array) -> Iterator[MappedRows | None]:
 
 
 def _file_at(address: int) -> tuple[int, int] | None:
-    """The file that is mapped at the address, opened, and where in it that is; None where it is not to be found."""
+    """The descriptor of the file mapped at the address, and the address's place in it; None if it cannot be opened."""
     maps = Path("/proc/self/maps")
-    for line in maps.read_bytes().split(b"\n")[:-1] if maps.exists() else []:  # paths are bytes, of any kind but this
+    for line in maps.read_bytes().split(b"\n")[:-1] if maps.exists() else []:  # paths hold any bytes but this
         span, kind, offset, device, inode, *path = line.split(maxsplit=5)
         begin, end = (int(place, 16) for place in span.split(b"-"))
         if begin <= address < end and path and kind.endswith(b"s"):
@@ -127,7 +129,7 @@ def _file_at(address: int) -> tuple[int, int] | None:
 
 
 def _mapping(array: Array) -> mmap.mmap | None:
-    """The mapping that the array is a part of, where there is one and the system takes advice on it."""
+    """The mapping that holds the array; None if there is none, or it has no ``madvise``."""
     base: object = array
     while isinstance(base, np.ndarray):
         base = base.base

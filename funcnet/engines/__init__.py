@@ -1,6 +1,6 @@
 """Engines: how a step is run. All give the same numbers, but for rounding.
 
-numpy()    NumPy and the BLAS that it has loaded, with kernels that write over what nobody else holds (the default)
+numpy()    kernels for NumPy arrays, in place where the arrays are unaliased, by NumPy's own BLAS (the default)
 plain()    the pure functions as they are written: the reference
 """
 
@@ -18,6 +18,6 @@ def plain() -> Engine:
     return _PLAIN
 
 
-def numpy() -> Engine:  # the package of this name was loaded above, so that nothing hides the function later
+def numpy() -> Engine:  # the package of this name is imported above, so a later import cannot hide this
     """The engine that runs kernels on NumPy arrays, and the pure functions where there is no kernel."""
     return _NUMPY

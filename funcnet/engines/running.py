@@ -56,38 +56,38 @@ def make_step(
 
     The metrics are those of the batch with the parameters before the update. ``penalties`` maps paths in the
     parameters, such as ``"[1].weight"``, to penalties (``each_weight`` writes this mapping). What a network draws
-    comes from the state's key and the step's number.
+    is determined by the state's key and the step's number.
 
-    The values of the penalties cost a part of the update. Whoever does not need them every time may call
+    Computing the penalties' values takes a part of the step's time. If you do not need them in a step, call
     ``step(state, batch, penalty_values=False)``: the update is the same, and the metrics have no penalties.
 
-    With ``donate=True`` the step is given the state for good: it writes the new one over the old one's arrays, which
-    must not be used any more. What comes out is the same, and no arrays as large as the parameters are made.
-    ``copy_state`` makes a state of one's own to give up, or to keep.
+    With ``donate=True`` the step takes over the state: it writes the new state over the old one's arrays, which must
+    not be used any more. The result is the same, and no arrays as large as the parameters are made. ``copy_state``
+    makes a copy to donate, or to keep.
 
     Args:
         net: the network.
         loss: the data loss.
         optimizer: the optimizer.
         penalties: paths in the parameters to penalties.
-        donate: whether the states are given up. The plain engine leaves them as they are.
+        donate: whether the states are donated. The plain engine leaves them as they are.
         engine: how it is run: ``engines.numpy()`` unless another is given.
 
     Raises:
-        TypeError: for a part that is none.
+        TypeError: if an argument is not of its kind.
         ShapeError: by the step, where batch, parameters and network do not fit.
-        ValueError: by the step, for a penalty on a path that the parameters do not have, or a state that is none of
-            the optimizer's; with ``donate=True`` for a state whose arrays are not its own, or whose last update was
-            cut off.
+        ValueError: by the step, for a penalty on a path that the parameters do not have, or a state of another
+            optimizer; with ``donate=True``, for a state that shares its arrays, or is half-written because its update
+            was cut off.
     """
     expect_optimizer(optimizer)
     return expect_engine(engine).make_step(net, loss, optimizer, checked(net, loss, penalties), donate)
 
 
 def copy_state(state: TrainState, *, engine: Engine | None = None) -> TrainState:
-    """The state with arrays of its own, to be given up to a donating step, or to be kept.
+    """A copy of the state, to be donated to a step or to be kept.
 
-    They lie in memory as the engine (``engines.numpy()`` unless another is given) works fastest on them.
+    Its arrays have the memory layout on which the engine (``engines.numpy()`` unless another is given) is fastest.
     """
     return expect_engine(engine).copy_state(state)
 
@@ -96,7 +96,7 @@ def make_predict(net: AnyLayer, params: Tree, *, engine: Engine | None = None) -
     """The pure function ``predict(x)``: what ``net.predict(params, x)`` returns, but for rounding.
 
     It checks params and x once for each shape of an example, and keeps nothing for a vjp. It holds the params, not a
-    copy: those of a state that is given up to a donating step change under it.
+    copy: if their state is donated to a step, the predictions change.
 
     Raises:
         TypeError: for what is no layer or no engine.
@@ -115,12 +115,12 @@ def evaluate(
     *,
     engine: Engine | None = None,
 ) -> Evaluation:
-    """Loss and accuracy over all examples of all batches, as inference has them, each example with the same weight.
+    """Loss and accuracy of inference over all examples of all batches, each example with the same weight.
 
     Raises:
         ValueError: for no batches at all, or a penalty on a path that the parameters do not have.
         ShapeError: where batches, parameters and network do not fit.
-        TypeError: for a part that is none.
+        TypeError: if an argument is not of its kind.
     """
     made, runs = checked(net, loss, penalties), expect_engine(engine)
     arrays = dict(tree.named_leaves(tree.trained(params)))

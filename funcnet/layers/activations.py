@@ -2,7 +2,7 @@
 
     y = f(x),    dx = f'(x) dy
 
-Where f' can be read off y, the residual is y. Elsewhere it is x.
+If f' can be computed from y, the residual is y. Otherwise it is x.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResid
     negative_slope = float(negative_slope)  # a NumPy float64 would turn float32 into float64
     name = f"leaky_relu({negative_slope:g})"
     if not negative_slope:
-        return attrs.evolve(relu(), name=name)  # 0 times an infinity would be no number
+        return attrs.evolve(relu(), name=name)  # 0 times infinity would be NaN
     return _of_output(name, partial(leaky_relu_of, negative_slope), partial(leaky_relu_slope, negative_slope))
 
 
@@ -108,7 +108,7 @@ def sigmoid_of(x: Array) -> Array:
 def exp_of_minus_size(x: Array) -> Array:
     """exp(-|x|)."""
     xp = namespace(x)
-    return xp.exp(xp.minimum(x, -x))  # -|x|, but analytic, as the complex step needs it
+    return xp.exp(xp.minimum(x, -x))  # -|x| in an analytic form, as the complex step needs it
 
 
 def sigmoid_slope(y: Array) -> Array:
@@ -166,7 +166,7 @@ def gelu_slope(x: Array) -> Array:
 def _of_output(
     name: str, f: Callable[[Array], Array], slope: Callable[[Array], Num[Array, "..."]]
 ) -> Layer[tuple[()], ActivationResiduals]:
-    """The layer of f, whose slope can be read off the output."""
+    """The layer of f, whose slope is computed from the output."""
     return Layer(name, activation_init, partial(forward_keeping_output, f), partial(activation_vjp, slope))
 
 

@@ -1,10 +1,10 @@
 """Dropout.
 
-    training     y = m x / (1 - rate),   dx = m dy / (1 - rate),   with m = 1 by chance 1 - rate, else 0, for each entry
+    training     y = m x / (1 - rate),   dx = m dy / (1 - rate),   with m = 1 with probability 1 - rate, else 0
     inference    y = x
 
-Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, "Dropout" (JMLR 15, 2014), section 4, scaled in training, so
-that the mean of y is x and inference has nothing to do.
+Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, "Dropout" (JMLR 15, 2014), section 4. The
+scaling is done in training, so that the mean of y is x and inference has nothing to do. m is drawn for each entry.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["DropoutResiduals", "dropout"]
 
 @attrs.frozen(eq=False)
 class DropoutResiduals(Record):
-    """What every entry was multiplied with: 0, or 1 / (1 - rate)."""
+    """The factor of every entry: 0, or 1 / (1 - rate)."""
 
     mask: Float[Array, "batch *shape"]
 
 
 def dropout(rate: float = 0.5) -> Layer[tuple[()], DropoutResiduals]:
-    """Sets a share ``rate`` of the entries to 0, drawn by forward's key, and scales the others up. Not in predict.
+    """Sets a random share ``rate`` of the entries to 0, by forward's key, and scales the others up. Predict returns x.
 
     Raises:
         ValueError: for a rate outside [0, 1).

@@ -1,4 +1,4 @@
-"""Random starts for weights: functions of (key, shape, fan_in, fan_out)."""
+"""Random initial weights: functions of (key, shape, fan_in, fan_out)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Initializer: TypeAlias = Callable[[Key, Shape, int, int], Array]
 
 
 def weights(layer: str, init: Initializer, key: Key, shape: Shape, fan_in: int, fan_out: int) -> Float[Array, "..."]:
-    """What ``init`` makes, which may be a user's: the weights that ``layer`` starts with.
+    """The initial weights of ``layer``, made by ``init`` and checked: ``init`` may be a user's.
 
     Raises:
-        ShapeError: for weights of another shape, or no floating-point numbers.
+        ShapeError: for weights of another shape, or not of a floating-point dtype.
     """
     made = init(key, shape, fan_in, fan_out)
     expect_float(layer, "the initial weight", made)

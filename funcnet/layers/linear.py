@@ -25,7 +25,7 @@ __all__ = ["LinearParams", "LinearResiduals", "linear"]
 
 @attrs.frozen
 class LinearParams(Record):
-    """The weight matrix, and the bias of a layer that has one; both of one dtype."""
+    """The weight matrix, and the bias if the layer has one. Both have one dtype."""
 
     weight: Float[Array, "in out"] = array_field()
     bias: Float[Array, "out"] | None = array_field(default=None)
@@ -33,7 +33,7 @@ class LinearParams(Record):
 
 @attrs.frozen(eq=False)
 class LinearResiduals(Record):
-    """What the weight's gradient is made of, beside dy."""
+    """The input, from which the weight's gradient is computed."""
 
     x: Float[Array, "batch in"]
 
@@ -75,5 +75,5 @@ def linear_vjp(
 
 
 def linear_multiply_adds(params: LinearParams, in_shape: Shape) -> int:
-    """One for every weight."""
+    """One multiplication and addition for every weight."""
     return params.weight.size

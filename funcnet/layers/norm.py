@@ -103,7 +103,7 @@ def batch_norm_vjp(
     *,
     need_dx: bool = True,
 ) -> tuple[BatchNormParams, Float[Array, "batch *axes features"] | None]:
-    """The gradients of scale and shift, and dx, to which the statistics of the batch belong."""
+    """The gradients of scale and shift, and dx. dx has terms for the statistics of the batch, which depend on x."""
     n, xp = residuals.normalized, namespace(dy)
     slope = params.scale / xp.sqrt(residuals.variance + epsilon)
     dx = slope * (dy - _mean(dy) - n * _mean(dy * n)) if need_dx else None

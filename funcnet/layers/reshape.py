@@ -26,12 +26,12 @@ class FlattenResiduals(Record):
 
 
 def flatten() -> Layer[tuple[()], FlattenResiduals]:
-    """One axis of all but the batch: (batch, height, width, ...) to (batch, height * width * ...)."""
+    """Joins all axes but the batch into one: (batch, height, width, ...) to (batch, height * width * ...)."""
     return Layer("flatten", flatten_init, flatten_forward, flatten_vjp)
 
 
 def flatten_init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
-    """The product of all axes."""
+    """One axis, as long as the product of all."""
     return (), (math.prod(in_shape),)
 
 

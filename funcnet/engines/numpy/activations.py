@@ -1,7 +1,8 @@
-"""Activations in place, in chunks that a core's cache holds.
+"""Activations in place, in chunks that fit a core's cache.
 
-y is made over x where nobody else holds it. One array is kept for the vjp: the output where the slope can be read off
-it, else the slope itself, which costs least while what f was made of is at hand. dx is made over dy.
+y is written over x if x is owned. One array is kept for the vjp: y if the slope can be computed from it, else the slope
+itself. Forward has the intermediate values of f at hand, so the slope costs least there. dx is written over dy if dy is
+owned.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ __all__ = ["activation_kernel", "log1p_of"]
 
 @attrs.frozen
 class _InPlace:
-    """A function of every entry: ``f(x, y)`` makes y, maybe over x.
+    """An entrywise function: ``f(x, y)`` writes f(x) to y, which may be x itself.
 
-    The slope is ``slope(y)`` or, where it cannot be read off y, what ``f_and_slope(x, y, slope)`` makes beside y.
+    The slope is ``slope(y)``. If it cannot be computed from y, ``f_and_slope(x, y, slope)`` writes both.
     """
 
     f: Callable[[Array, Array], object]
@@ -38,7 +39,7 @@ class _InPlace:
 
 
 def activation_kernel(forward: Any, vjp: Any) -> LayerKernel | None:
-    """The kernel of an activation, by its two functions; None where they are not those of one of the library's."""
+    """The kernel of the activation with these two functions; None if they are not the library's."""
     f, slope = bound(forward)[0], bound(vjp)[0]
     make = _IN_PLACE.get((base(f), base(slope)))
     if make is None or bound(slope) not in ((), bound(f)):
@@ -113,7 +114,7 @@ def _tanh() -> _InPlace:
 
 
 def _logistic(x: Array, y: Array) -> None:
-    """1 / (1 + exp(-x)) in y, without overflow and exact to rounding in both tails, as far as exp reaches."""
+    """Write 1 / (1 + exp(-x)) to y: without overflow, and exact to rounding in both tails as far as exp reaches."""
     np.negative(x, out=y)
     np.minimum(y, all_of(_largest_exponent(y.dtype), y), out=y)
     np.exp(y, out=y)
@@ -123,7 +124,7 @@ def _logistic(x: Array, y: Array) -> None:
 
 @functools.cache
 def _largest_exponent(dtype: np.dtype) -> float:
-    """Nearly the largest number whose exp does not overflow; 1 over that is the smallest that logistic gives."""
+    """Nearly the largest number whose exp does not overflow. 1 / exp of it is the smallest value of ``_logistic``."""
     return 0.99 * math.log(np.finfo(dtype).max)
 
 
@@ -154,7 +155,7 @@ def _softplus() -> _InPlace:
 def log1p_of(e: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """log(1 + e) for e in [0, 1], to about 1 ulp in float64 and 4 in float32; NumPy's takes thrice as long (AVX2).
 
-    What is lost of a small e in u = 1 + e is added again, to first order: log u + (e - (u - 1)) / u.
+    Rounding u = 1 + e loses digits of a small e. They are added again, to first order: log u + (e - (u - 1)) / u.
     """
     u = 1 + e
     lost = u - 1

@@ -1,19 +1,20 @@
 """Functions of the entries of large arrays, in chunks that fit a core's own cache.
 
     by_chunks(f, *arrays)    f(*arrays), which writes to some of them, chunk by chunk
-    all_of(number, x)        a chunk of one number, to take the smaller or the larger of it and x
-    same_layout(arrays)      whether arrays lie without gaps and in one order
+    all_of(number, x)        a chunk filled with one number, for np.minimum and np.maximum
+    same_layout(arrays)      whether arrays are contiguous and in one order
 
-An array of a layer's outputs is larger than a core's own cache, and so is all that NumPy makes on the way to a function
-of it: each goes out to memory and comes back, and the system clears pages for it. A step so, over one that makes whole
-arrays (AMD EPYC, Zen 4 with AVX2 alone, 2 cores, NumPy 2.5; of softplus and the loss, a part is ``log1p_of``):
+A layer's outputs are larger than a core's own cache. So are the temporary arrays that NumPy makes to compute a function
+of them. Each goes out to memory and comes back, and the system clears pages for it. The table has the time of a step
+with chunks over one with whole arrays (AMD EPYC, Zen 4 with AVX2 alone, 2 cores, NumPy 2.5; for softplus and the loss,
+``log1p_of`` is a part of the gain):
 
     784-256-10, batch 128     sigmoid 0.88    softplus 0.74    gelu 0.91    leaky_relu 0.97
     784-1024-10, batch 256    sigmoid 0.84    softplus 0.74    gelu 0.96    leaky_relu 0.85
     784-256-784, batch 128    binary cross-entropy 0.62
 
-Two threads that shared the chunks took 0.99 to 1.07 times as long as one: they wait for each other, and BLAS's own for
-them.
+Two threads that shared the chunks took 0.99 to 1.07 times as long as one thread: they wait for each other, and BLAS's
+threads wait for them.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from funcnet.tree import freeze
 
 __all__ = ["all_of", "by_chunks", "same_layout"]
 
-_SMALL = 1 << 12  # entries: fewer are done before a loop has begun
-_CHUNK = 1 << 15  # so many that a loop over rows costs nothing, and few enough for several such rows in a cache
+_SMALL = 1 << 12  # entries; fewer are computed without a loop
+_CHUNK = 1 << 15  # so many that the loop costs nothing, and few enough that several chunks fit a cache
 
 
 def by_chunks(f: Callable[..., object], *arrays: Float[Array, "*shape"]) -> None:
-    """f(*arrays), chunk by chunk: f writes to some arrays, to each entry what it makes of the others' same entry.
+    """Call f(*arrays) chunk by chunk. f writes to some of the arrays, entry by entry.
 
-    All have one shape. Where they are small, or lie in other orders, f has them whole and as they are.
+    All arrays have one shape. If they are small, or differ in layout, f is called once with the whole arrays.
     """
     size = arrays[0].size
     if size <= _SMALL or not same_layout(arrays):
@@ -47,9 +48,9 @@ def by_chunks(f: Callable[..., object], *arrays: Float[Array, "*shape"]) -> None
 
 
 def all_of(number: float, x: Float[Array, "*shape"]) -> Float[Array, "..."]:
-    """An array of one number for ``np.maximum`` and ``np.minimum``, as long as x where x is a row.
+    """An array filled with one number, for ``np.maximum`` and ``np.minimum``, as long as x if x is a chunk.
 
-    Against a single number they take three times as long.
+    With a single number they take three times as long.
     """
     if x.ndim != 1 or x.size > _CHUNK:
         return _full((), number, x.dtype)
@@ -62,6 +63,6 @@ def _full(shape: Shape, number: float, dtype: np.dtype) -> Array:
 
 
 def same_layout(arrays: Sequence[Array]) -> bool:
-    """Whether all lie without gaps and in the same order, by rows or by columns."""
+    """Whether all arrays are contiguous and in the same order, row-major or column-major."""
     flags = [array.flags for array in arrays]
     return False not in [f.c_contiguous for f in flags] or False not in [f.f_contiguous for f in flags]

@@ -1,4 +1,4 @@
-"""The NumPy engine: steps that write over the state that they are given, and predictions."""
+"""The NumPy engine: steps that write over a donated state, and predictions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _accuracy(loss: Loss) -> Callable[[Array, Array], Any] | None:
 def _make_predict(net: AnyLayer, params: Tree) -> Predict:
     kernel = plan(net)
     owned = kernel.prediction == "own"
-    seen: tuple[Any, ...] = ()  # the kind of the last x, which nearly always is that of the next
+    seen: tuple[Any, ...] = ()  # the kind of the last x; that of the next is nearly always the same
 
     def predict(x: Array) -> Array:
         nonlocal seen
@@ -65,21 +65,21 @@ def _make_predict(net: AnyLayer, params: Tree) -> Predict:
 
 
 def _kind_of(x: Any) -> tuple[Any, ...]:
-    """What an array is checked for: its type, and the shape and dtype of its examples."""
+    """What the checks of an array depend on: its type, and the shape and dtype of its examples."""
     return (x.__class__, x.dtype.char, x.shape[1:], x.ndim) if isinstance(x, np.ndarray) else (x.__class__, id(x))
 
 
 @attrs.frozen(eq=False)
 class _Traversal:
-    """What a step finds in a state, once for all steps that follow.
+    """The cached traversal of a state: what a step finds in it, for all steps that follow.
 
     Attributes:
-        params, opt_state: the state's own.
+        params, opt_state: those of the state.
         arrays: the trained arrays of the parameters by their paths.
-        penalised: the same, in order, each with its penalty or None.
+        penalised: the same arrays, in order, each with its penalty or None.
         fixed: the arrays of the parameters that are not trained.
-        own: all arrays of parameters and optimizer, which are written over.
-        update: the update in place of these arrays, where the optimizer has one.
+        own: all arrays of params and opt_state, which steps write over.
+        update: the in-place update of these arrays; None if the optimizer has none.
         seen: the kinds of batches that were checked.
     """
 
@@ -124,7 +124,7 @@ def _make_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mappi
 
 
 def _laid_out(state: TrainState) -> TrainState:
-    """The state with arrays of its own, weights in the order in memory in which their gradients are made."""
+    """A copy of the state, with weights in the memory order in which their gradients are made."""
 
     def copy(array: Array) -> Array:
         if array.ndim == 2:
@@ -136,14 +136,14 @@ def _laid_out(state: TrainState) -> TrainState:
 
 def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mapping[str, Penalty]) -> Step:
     kernel, value_and_grad, accuracy = plan(net), _value_and_grad(loss), _accuracy(loss)
-    owned = value_and_grad is not loss.value_and_grad  # a kernel holds its gradient nowhere else; a user's loss may
-    # Scratch gradients between two steps, each with its arrays, so that their memory is not made again: what they hold
-    # then means nothing. A list, whose pop and append are atomic, keeps two threads apart that use one step.
+    owned = value_and_grad is not loss.value_and_grad  # a kernel does not keep its gradient; a user's loss may
+    # The buffer pool: scratch gradients, each with the list of its arrays, whose memory the next step uses again. Their
+    # contents mean nothing between steps. A list's pop and append are atomic, so two threads may use one step.
     pool: list[tuple[Tree, list[Array]]] = []
-    # The last state comes back in the next step, and so does what was found in it: to walk through its records again
-    # would cost a network of six small layers a tenth of the step.
+    # The next step is mostly given the last state, so its traversal is cached. Walking through its records again would
+    # take a tenth of the step of a network of six small layers.
     last: _Traversal | None = None
-    # The parameters that are being written over, by their ids. Those of an update that Ctrl-C or an error cut off stay.
+    # The parameters that are being written over, by their ids. If Ctrl-C or an error cuts an update off, they stay.
     half_written: dict[int, Tree] = {}
 
     @contextmanager
@@ -188,7 +188,7 @@ def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalti
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
     def update(found: _Traversal, now: Moment, residuals: Any, dprediction: Array) -> Tree:
-        """The arrays of params and optimizer, written over; the optimizer's state."""
+        """Write over the arrays of params and opt_state. Return the optimizer's state."""
         if found.update is not None and found.update.accumulates is not None:
             accumulator, beta = found.update.accumulates
             kernel.backward(found.params, residuals, dprediction, owned, accumulator, beta, False)
@@ -217,7 +217,7 @@ def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalti
                 add_gradient(penalty, gradient, weight)
 
     def move_fixed(found: _Traversal, residuals: Any) -> None:
-        """Running statistics and the like, written over."""
+        """Write over the running statistics and the like."""
         if net.pure_advance is None:
             return
         moved = tree.leaves(advance(net, found.params, residuals))

@@ -1,17 +1,18 @@
-"""What a kernel of a layer is: the same numbers as the layer's pure functions, made faster.
+"""The kernel of a layer: it computes the same numbers as the layer's pure functions, faster.
 
-A kernel stands for the forward and the vjp of a layer together, since what one keeps the other reads. Where it may, it
-writes over arrays that nobody else holds, and it adds gradients onto what is there:
+A kernel stands for the forward and the vjp of a layer together, since the vjp reads the residuals of forward. It may
+write over owned arrays, and it adds gradients onto an accumulator:
 
     forward(params, x, owned, key) -> (y, residuals)
     predict(params, x, owned) -> y
     backward(params, residuals, dy, owned, accumulator, beta, need_dx) -> dx
 
-With ``owned``, nobody else holds x (or dy), and the kernel may write over it. ``accumulator`` is a tree like the
-gradient, of writable arrays; it becomes beta accumulator + dparams. None stands for a gradient that nobody needs.
+``owned`` says that nobody else holds x (or dy): it is unaliased, and the kernel may write over it. ``accumulator`` is a
+tree of writable arrays like the gradient. The kernel makes it beta accumulator + dparams. None stands for a gradient
+that nobody needs.
 
-Whether the result is owned in turn is the same in every call, and stated once: ``own`` where nothing else holds it,
-``held`` where the residuals or somebody else do, ``same`` where it is a view of what was given.
+A kernel states once, for all calls, whether its results are owned. ``own``: nothing else holds the result. ``held``:
+the residuals or somebody else hold it too. ``same``: it is a view of the argument, and owned if the argument was.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class LayerKernel:
 
     Attributes:
         name: how a run's record calls it; empty for the pure functions themselves.
-        forward, predict, backward: see above.
+        forward, predict, backward: see the module's docstring.
         y: whether the y of forward is owned.
         prediction: whether the y of predict is owned.
         dx: whether dx is owned.
@@ -49,17 +50,17 @@ class LayerKernel:
 
 
 def still_owned(owned: bool, ownership: Ownership) -> bool:
-    """Whether a result is owned, where what it was made of was ``owned`` or not."""
+    """Whether a result is owned, given whether the argument was ``owned``."""
     return ownership == "own" or (ownership == "same" and owned)
 
 
 def base(function: Any) -> Any:
-    """The function behind ``functools.partial``: what kernels are registered under."""
+    """The function inside ``functools.partial``. Kernels are registered under it."""
     while isinstance(function, partial):
         function = function.func
     return function
 
 
 def bound(function: Any) -> tuple[Any, ...]:
-    """What ``functools.partial`` has bound to a function: its hyperparameters."""
+    """The arguments that ``functools.partial`` has bound to a function: its hyperparameters."""
     return (*bound(function.func), *function.args) if isinstance(function, partial) else ()

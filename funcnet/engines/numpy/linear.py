@@ -1,7 +1,7 @@
-"""The linear layer by BLAS: the bias added in place, the weight's gradient added onto what is there.
+"""The linear layer by BLAS: the bias is added in place, and the weight's gradient is added onto the accumulator.
 
-The product x^T dy goes onto the accumulator by BLAS itself (``gemm`` with beta), so momentum descent makes no array for
-the gradient. dx is laid in memory in the order of x: whatever made x multiplies the two, entry by entry.
+BLAS itself adds the product x^T dy onto the accumulator (``gemm`` with beta), so momentum descent makes no array for
+the gradient. dx gets the memory order of x, since the layer that made x multiplies the two entry by entry.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Losses with a row a class, in place, and in chunks that a core's cache holds.
+"""Losses in place: softmax cross-entropy with one row a class, binary cross-entropy in chunks that fit a core's cache.
 
-The functions have the arguments of the pure ones that they stand for, and return a float and the gradient.
+The functions take the arguments of the pure functions that they stand for. They return a float and the gradient.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def _softmax_cross_entropy(
     smoothing: float, logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]
 ) -> tuple[float, Float[Array, "batch classes"]]:
     batch, classes = logits.shape
-    # A row a class, so that whatever goes over the classes runs along the batch: half the time for 10 of them.
+    # One row a class, so that sums over the classes run along the batch: half the time for 10 classes.
     z = np.ascontiguousarray(logits.T)
     log_p = z - np.maximum.reduce(z, axis=0)
     grad = np.exp(log_p)
     total = _sum_of_classes(grad)
     log_total = np.log(total)
-    answers = np.multiply(labels, batch, dtype=np.intp)  # where they stand in the rows, laid end to end
+    answers = np.multiply(labels, batch, dtype=np.intp)  # the flat indices of the labels' entries
     answers += np.arange(batch)
     log_likelihood = log_p.take(answers) - log_total
     total *= batch
@@ -48,13 +48,13 @@ def _softmax_cross_entropy(
         log_likelihood = (1 - smoothing) * log_likelihood + smoothing * mean
         grad -= smoothing / (classes * batch)
     grad.reshape(-1)[answers] -= (1 - smoothing) / batch
-    return 0.0 - float(np.add.reduce(log_likelihood)) / batch, grad.T  # and of 0, not -0
+    return 0.0 - float(np.add.reduce(log_likelihood)) / batch, grad.T  # a loss of 0 is not -0
 
 
 def _sum_of_classes(rows: Float[Array, "classes batch"]) -> Float[Array, "batch"]:
     if len(rows) <= _MANY:
         return np.asarray(np.add.reduce(rows, axis=0))
-    # NumPy adds row after row, and what each addition rounds off adds up.
+    # NumPy adds row after row, so the rounding errors of many rows add up.
     return np.add.reduce(rows, axis=0, dtype=np.float64).astype(rows.dtype)
 
 
@@ -99,7 +99,7 @@ def _mean_squared_error(
 
 
 def _laid_like(target: Array, prediction: Array) -> Array:
-    """The target in the prediction's order in memory: to go over two that lie otherwise takes thrice as long."""
+    """The target in the prediction's memory order. Arithmetic on two different orders takes three times as long."""
     return np.asarray(target, order="F" if prediction.flags.fnc else "C")
 
 

@@ -1,7 +1,7 @@
-"""Updates in place: over the parameters, the optimizer's state and the gradient, which is given up.
+"""In-place updates: they write over the parameters, the optimizer's state and the gradient.
 
-    sgd, momentum, nesterov        by BLAS, on all cores; the gradient of momentum is added onto the velocity by gemm
-    adam, adamw, rmsprop, ...      all that is done to an entry at once, in chunks that a core's cache holds
+    sgd, momentum, nesterov        by BLAS, on all cores; momentum's gradient is added onto the velocity by gemm
+    adam, adamw, rmsprop, ...      all transformations of a chunk in turn, in chunks that fit a core's cache
 
 A chain of transformations has a kernel where each of its parts has one.
 """
@@ -30,12 +30,13 @@ __all__ = ["InPlace", "has_kernel", "in_place"]
 
 @attrs.frozen(eq=False)
 class InPlace:
-    """An update in place of the arrays that it was made for.
+    """An in-place update of the arrays that it was made for.
 
     Attributes:
-        apply: ``apply(now, gradients)``, a gradient for each trained array, in order. It may be written over.
-        accumulates: the tree of arrays that the gradient is to be added onto, and what they are multiplied by before;
-            they are then the ``gradients``. None where the gradient is made by itself.
+        apply: ``apply(now, gradients)``, a gradient for each trained array, in order. It may write over them.
+        accumulates: ``(accumulator, beta)``: the tree of arrays that the gradient is added onto, and the factor that
+            they are multiplied by first. ``apply`` is then given these arrays as ``gradients``. None if the gradient is
+            computed into arrays of its own.
     """
 
     apply: Callable[[Moment, Sequence[Array]], None]
@@ -46,7 +47,7 @@ Part: TypeAlias = tuple[Any, tuple[Any, ...], Tree]  # function, hyperparameters
 
 
 def in_place(optimizer: Optimizer, opt_state: Tree, arrays: Mapping[str, Array]) -> InPlace | None:
-    """The update in place of these parameters and this state; None where a part of the optimizer has no kernel."""
+    """The in-place update of these parameters and this state; None if a part of the optimizer has no kernel."""
     if not has_kernel(optimizer):
         return None
     chain = _chain(optimizer, opt_state)
@@ -57,7 +58,7 @@ def has_kernel(optimizer: Optimizer) -> bool:
     """Whether each part of the optimizer has a kernel."""
     functions = [base(part.pure_update) for part in _flat(optimizer)]
     whole = all(function in _ENTRYWISE or function in (_RATE, _CLIP) for function in functions)
-    # The rate comes last and scales what came before; a norm is taken of the gradient itself.
+    # The learning rate must come last, and clipping by the norm first: the norm is that of the gradient itself.
     return whole and functions[-1:] == [_RATE] and _RATE not in functions[:-1] and _CLIP not in functions[1:]
 
 
@@ -81,7 +82,7 @@ _RATE, _CLIP = parts.learning_rate_update, parts.clip_by_global_norm_update
 
 
 def _by_blas(chain: list[Part], arrays: Mapping[str, Array]) -> InPlace | None:
-    """Weight decay, then the velocity, then the rate; each may be missing."""
+    """Chains of weight decay, velocity and rate, in this order; the first two may be missing. None for others."""
     functions = [function for function, _, _ in chain[:-1]]
     weights = list(arrays.values())
     decays: list[list[float]] = []
@@ -230,7 +231,7 @@ _ENTRYWISE: dict[Any, Callable[[tuple[Any, ...]], Callable[..., None]]] = {
 
 @attrs.frozen(eq=False)
 class _OfArray:
-    """What is done to one array of the parameters: functions, each with how many arrays of state it takes."""
+    """The update of one array of the parameters: functions, each with the number of state arrays that it takes."""
 
     w: Array
     states: list[Array]

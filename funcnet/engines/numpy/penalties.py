@@ -1,4 +1,4 @@
-"""Penalties by BLAS: the value in one pass over memory, the gradient added onto what is there."""
+"""Penalties by BLAS: the value in one pass over memory, the gradient added onto the accumulator."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_gradient(penalty: Penalty, accumulator: Array, w: Array) -> None:
     if (add := _ADD.get(base(penalty.grad))) is not None:
         add(penalty.grad.args[0], accumulator, w)  # type: ignore[attr-defined]
         return
-    gradient = np.asarray(penalty.grad(w))  # of an array of no axes, arithmetic makes a scalar
+    gradient = np.asarray(penalty.grad(w))  # arithmetic on a 0-d array makes a scalar
     expect(penalty.name, "the gradient", gradient, w.shape, w.dtype)
     blas.axpy(accumulator, 1.0, gradient)
 

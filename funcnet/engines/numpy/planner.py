@@ -1,11 +1,11 @@
 """The planner: from a network to kernels, and which buffers they may write over.
 
-A layer whose functions are the library's own has a kernel. One of whose functions another took the place has none, and
-its pure functions run. Combinators are walked, so that their children have kernels of their own.
+Kernels are found by a layer's functions. If one of them was replaced, there is no kernel, and the pure functions run.
+Combinators are walked, so that their children have kernels of their own.
 
-What is made new must be fetched by a core and throws out what is there, which costs more than the arithmetic. After a
-``linear``, whose y nobody else holds, a ``relu`` writes over that y, and on the way back over the dy that comes to it.
-A step so, over one in which both are made new (AMD EPYC, Zen 4, 2 cores, NumPy 2.5):
+A new array must be fetched into a core's cache and displaces what is there. This costs more than the arithmetic. After
+a ``linear``, whose y is owned, a ``relu`` writes over that y, and in the backward pass over the dy that it is given.
+The table has the time of such a step over one that makes new arrays for both (AMD EPYC, Zen 4, 2 cores, NumPy 2.5):
 
     784-256-10, batch 128     0.91        3072-512-100, batch 128      0.99
     784-1024-10, batch 256    0.92        6 layers of 512, batch 32    0.98
@@ -35,7 +35,7 @@ __all__ = ["kernel_names", "plan"]
 
 
 def plan(layer: AnyLayer) -> LayerKernel:
-    """The kernel of a layer or network; of what has none, the pure functions as one."""
+    """The kernel of a layer or network. If a layer has none, its pure functions are wrapped as one."""
     functions = kernel_key(layer)
     if (compose := _COMBINATORS.get(functions)) is not None:
         return compose(layer)
@@ -50,7 +50,7 @@ def kernel_key(layer: AnyLayer) -> tuple[Any, ...]:
 
 
 def kernel_names(layer: AnyLayer) -> tuple[tuple[str, str], ...]:
-    """Every layer that is no combinator, in order, with the name of its kernel: empty where its pure functions run."""
+    """Every layer that is not a combinator, in order, with its kernel's name: empty if its pure functions run."""
     if kernel_key(layer) in _COMBINATORS:
         return tuple(pair for _, child in layer.children for pair in kernel_names(child))
     return ((layer.name, plan(layer).name),)
@@ -124,7 +124,7 @@ def _chain(layer: AnyLayer) -> LayerKernel:
     kernels = tuple(plan(child) for child in layers)
     forwards = [kernel.forward for kernel in kernels]
     predicts = [kernel.predict for kernel in kernels]
-    # Of every layer whether it is given what nobody else holds: the same in every call.
+    # Whether the argument of each layer is owned. This is the same in every call.
     given = {owned: _given(owned, [kernel.y for kernel in kernels]) for owned in (False, True)}
     predict_given = {owned: _given(owned, [kernel.prediction for kernel in kernels]) for owned in (False, True)}
 
@@ -168,7 +168,7 @@ def _chain(layer: AnyLayer) -> LayerKernel:
 
 
 def _given(owned: bool, ownerships: list[Ownership]) -> list[bool]:
-    """Whether each layer is given an array that nobody else holds."""
+    """Whether the argument of each layer is owned."""
     given = []
     for ownership in ownerships:
         given.append(owned)
@@ -177,7 +177,7 @@ def _given(owned: bool, ownerships: list[Ownership]) -> list[bool]:
 
 
 def _of_sequence(ownerships: list[Ownership]) -> Ownership:
-    """That of the last result that is no view of the one before."""
+    """The ownership of a sequence's result: that of the last result that is not a view of the one before."""
     return next((ownership for ownership in reversed(ownerships) if ownership != "same"), "same")
 
 
@@ -217,7 +217,7 @@ def _parallel(layer: AnyLayer) -> LayerKernel:
 
 
 def _sum(arrays: list[Array], ownerships: list[Ownership]) -> Array:
-    """The sum of arrays, made in one that is owned, or else anew."""
+    """The sum of the arrays: in place in one that is owned, or in a new array if none is."""
     place = next((place for place, ownership in enumerate(ownerships) if ownership == "own"), None)
     total = arrays[0].copy(order="K") if place is None else arrays[place]
     for other, array in enumerate(arrays):

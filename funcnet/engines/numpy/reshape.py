@@ -1,4 +1,4 @@
-"""Flatten and identity: views, so that whoever owned the array owns them too."""
+"""Flatten and identity: their results are views, so they are owned if the argument is."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Products and sums of large arrays, by the BLAS that NumPy itself multiplies with.
+"""Products and sums of large arrays, by the BLAS library that NumPy itself uses.
 
-``operations`` are what layers, penalties and optimizers call, ``parts`` shares a product between cores, and
-``routines`` finds NumPy's own library.
+The kernels call ``operations``. ``parts`` divides a product among the cores. ``routines`` finds NumPy's library.
 """
 
 from funcnet.engines.numpy.blas.operations import (

@@ -1,31 +1,31 @@
-"""Products and sums of large arrays, by the BLAS that NumPy itself multiplies with.
+"""Products and sums of large arrays, by the BLAS library that NumPy itself uses.
 
-    product(a, b)                  a b, fresh, in a fast order in memory
-    sum_of_rows(x)                 fresh too
-    scale(y, a)                    y <- a y, in place, as are the others
-    axpy(y, a, x)            y <- y + a x
-    add_bias(y, row)                y <- y + row, to every row of y
-    axpby(y, beta, x)       y <- beta y + x
-    gemm(y, beta, a, b)     y <- beta y + a b
+    product(a, b)          a b, a new array, in a fast memory order
+    sum_of_rows(x)         the sum over axis 0, a new array
+    scale(y, a)            y <- a y, in place, as are the following
+    axpy(y, a, x)          y <- y + a x
+    add_bias(y, row)       y <- y + row, for every row of y
+    axpby(y, beta, x)      y <- beta y + x
+    gemm(y, beta, a, b)    y <- beta y + a b
 
-A step spends its time in three products and, after them, in sweeps over the parameters: their gradients, velocities
-and penalties. NumPy's own sweeps run on one core and make a new array each, whose every page the system must first
-clear, and ``np.matmul`` cannot add to what is there. BLAS does both, on all cores, in place.
+A step spends its time in three matrix products and then in passes over the parameters: their gradients, velocities and
+penalties. NumPy's passes run on one core, and each makes a new array, whose pages the system must first clear.
+``np.matmul`` cannot add to an existing array. BLAS runs on all cores and works in place.
 
-It must be the very library that NumPy uses: a second one (SciPy's, say) has threads of its own, and those that still
-spin after one library's work slow the other down. Three products and the update of 784-256-10, 3072-512-10 and
-784-1024-10, over the bare products (Intel Xeon, 2 cores, OpenBLAS 0.3.31):
+It must be the same library that NumPy uses. A second one (SciPy's, say) has threads of its own. Threads that still spin
+after one library's work slow the other down. The table has the time of three products and the update of 784-256-10,
+3072-512-10 and 784-1024-10, over that of the products alone (Intel Xeon, 2 cores, OpenBLAS 0.3.31):
 
     plain NumPy                     1.63  2.09  1.51
     NumPy in place, in blocks       1.76  1.58  1.25
     SciPy's BLAS for the update     1.75  2.18  1.93
     this                            1.14  1.18  1.07
 
-Where that library is none that can be called so, NumPy does the same in rows that fit a cache.
+If NumPy's library cannot be called in this way, NumPy does the same in chunks that fit a cache.
 
-The order in memory counts too. Kernels copy what they multiply into an order of their own, and do so fastest where the
-shorter axis of a matrix runs along memory: 32 x 512 times 512 x 512 takes 0.69 times as long as row by row. Only a
-product of two factors that lie row by row is made row by row.
+The memory order of a product counts too. BLAS's kernels copy their operands into an order of their own. They do so
+fastest if the shorter axis of a matrix is contiguous: 32 x 512 times 512 x 512 then takes 0.69 times as long as in
+row-major order. A product of two row-major factors is the exception: it is made row-major.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from funcnet.tree import freeze
 
 __all__ = ["add_bias", "axpby", "axpy", "fast_order", "gemm", "product", "scale", "sum_of_rows"]
 
-_SMALL = 1 << 12  # entries: below, a call costs more than it saves
+_SMALL = 1 << 12  # entries; for smaller arrays a BLAS call costs more than it saves
 
 
 def scale(y: Float[Array, "*shape"], factor: float) -> None:
@@ -74,17 +74,17 @@ def axpy(y: Float[Array, "*shape"], factor: float, x: Float[Array, "*shape"]) ->
 
 
 def add_bias(y: Float[Array, "m n"], row: Float[Array, "n"]) -> None:
-    """y <- y + row, in place, added to every row of y; the row fits, has the same dtype, and y is writable.
+    """y <- y + row, in place, for every row of y. The row has the length and dtype of y's rows; y is writable.
 
-    By BLAS on all cores, as an outer product with ones: 0.3 of the time that NumPy takes for 1,024 x 256.
+    BLAS does this on all cores, as an outer product with ones, in 0.3 of the time that NumPy takes for 1,024 x 256.
 
     Raises:
-        ShapeError: where BLAS, which would not see it, would be given a row that does not fit.
+        ShapeError: for a row that does not fit, where BLAS is called: BLAS would not notice.
     """
     fast = y.size > _SMALL and y.flags.forc and row.flags.c_contiguous and row.dtype.isnative
     called = _routines(y) if fast else None
     if called is None:
-        y += row if len(y) > 1 else row[None]  # of one shape, NumPy adds a row of 256 in a third of the time
+        y += row if len(y) > 1 else row[None]  # in one shape, NumPy adds a row of 256 in a third of the time
         return
     m, n = y.shape
     expect("a sum in place", "what is added", row, (n,), y.dtype)
@@ -96,10 +96,10 @@ def add_bias(y: Float[Array, "m n"], row: Float[Array, "n"]) -> None:
 
 
 def sum_of_rows(x: Float[Array, "m n"]) -> Float[Array, "n"]:
-    """The sum of the rows of x, fresh, by BLAS: a quarter of the time that NumPy's sum takes for 128 x 256."""
+    """The sum of the rows of x, a new array. BLAS takes a quarter of the time of NumPy's sum for 128 x 256."""
     if len(x) < 8:
-        # By NumPy, as fast for so few. OpenBLAS 0.3.31 reads memory beyond 5 rows (not into the result) and, where that
-        # holds no numbers, NumPy warns of an invalid value.
+        # NumPy is as fast for so few rows. Given 5 rows, OpenBLAS 0.3.31 reads memory beyond them. The result is right,
+        # but if that memory holds NaN, NumPy warns of an invalid value.
         return np.asarray(np.add.reduce(x, axis=0))
     return _ones(len(x), x.dtype).dot(x)
 
@@ -110,7 +110,7 @@ def _ones(length: int, dtype: np.dtype) -> Array:
 
 
 def axpby(y: Float[Array, "*shape"], beta: float, x: Float[Array, "*shape"]) -> None:
-    """y <- beta y + x, in place; with ``beta`` 0, nothing of the old y is left, not even NaN.
+    """y <- beta y + x, in place. With ``beta`` 0 the old y is ignored, even where it is NaN.
 
     Raises:
         ShapeError: where shapes or dtypes differ.
@@ -129,8 +129,8 @@ def axpby(y: Float[Array, "*shape"], beta: float, x: Float[Array, "*shape"]) -> 
 
 
 def product(a: Num[Array, "m k"], b: Num[Array, "k n"], order: Literal["C", "F"] | None = None) -> Num[Array, "m n"]:
-    """a b, fresh, in that order in memory, or in the one in which it is made fastest."""
-    if len(a) == 1:  # in either order; dot makes the same call of BLAS as matmul, half a microsecond sooner
+    """a b, a new array in this memory order; if None, in the order in which the product is fastest."""
+    if len(a) == 1:  # one row has both orders; dot makes the same BLAS call as matmul, half a microsecond sooner
         return a.dot(b)
     (m, k), n = a.shape, b.shape[1]
     if order is None:
@@ -143,17 +143,17 @@ def product(a: Num[Array, "m k"], b: Num[Array, "k n"], order: Literal["C", "F"]
 
 
 def fast_order(m: int, n: int) -> Literal["C", "F"]:
-    """The order in memory in which a product m x n is made fastest, unless both factors lie row by row."""
+    """The memory order in which an m x n product is fastest, unless both factors are row-major."""
     return "C" if n < m else "F"
 
 
 def gemm(y: Float[Array, "m n"], beta: float, a: Float[Array, "m k"], b: Float[Array, "k n"]) -> None:
-    """y <- beta y + a b, in place; with ``beta`` 0, nothing of the old y is left, not even NaN.
+    """y <- beta y + a b, in place. With ``beta`` 0 the old y is ignored, even where it is NaN.
 
     All have the same dtype; y is writable.
 
     Raises:
-        ShapeError: where shapes or dtypes do not fit, which BLAS would not see.
+        ShapeError: where shapes or dtypes do not fit. BLAS would not notice.
     """
     if y.shape != (len(a), b.shape[1]) or a.shape[1] != len(b) or not y.dtype == a.dtype == b.dtype:
         given = ", ".join(f"{array.dtype} of shape {describe(array.shape)}" for array in (y, a, b))
@@ -166,7 +166,7 @@ def gemm(y: Float[Array, "m n"], beta: float, a: Float[Array, "m k"], b: Float[A
     called = _routines(y) if len(b) > 0 and y.flags.f_contiguous else None
     left, right = read(a), read(b)
     if called is None or left is None or right is None:
-        axpby(y, beta, (a @ b).astype(y.dtype, copy=False))  # NumPy's are in this machine's order of bytes
+        axpby(y, beta, (a @ b).astype(y.dtype, copy=False))  # NumPy's product has this machine's byte order
         return
     (m, n), k = y.shape, len(b)
     make = in_parts(called, m, n, k, left, right)
@@ -178,5 +178,5 @@ def gemm(y: Float[Array, "m n"], beta: float, a: Float[Array, "m k"], b: Float[A
 
 
 def _routines(y: Array) -> Routines | None:
-    """NumPy's own routines for the dtype of y, where it is in this machine's order of bytes."""
+    """NumPy's own routines for the dtype of y; None if y has another byte order than this machine."""
     return routines(y.dtype.char) if y.dtype.isnative else None

@@ -14,9 +14,9 @@ from funcnet.shapes import Array
 __all__ = ["COLUMN_MAJOR", "PLAIN", "TRANSPOSED", "Library", "Routines", "routines"]
 
 COLUMN_MAJOR, PLAIN, TRANSPOSED = 102, 111, 112
-_MOST_CORES = 4  # of batches, measured with 2; with many, sums of parts along k, which one core adds up, would cost
-# OpenBLAS crashes where a product of a batch has 100^3 multiplications or fewer, up to the version that has
-# https://github.com/OpenMathLib/OpenBLAS/pull/5980; and it has fast kernels for so small ones on these processors.
+_MOST_CORES = 4  # for gemm_batch, measured with 2; with many, one core would add up many sums of parts along k
+# Before https://github.com/OpenMathLib/OpenBLAS/pull/5980, OpenBLAS crashes if a product of a batch has 100^3
+# multiplications or fewer. It has fast kernels for such small products on these processors.
 _SMALL_SINCE, _SMALL_KERNELS = (0, 3, 34, 237), {"skylakex", "cooperlake", "sapphirerapids"}
 
 _DECLARATIONS = """
@@ -39,7 +39,7 @@ class Library:
     Attributes:
         path: its file.
         cores: the threads that it has.
-        small: whether a batch may have products of 100^3 multiplications or fewer, and makes them fast.
+        small: whether ``gemm_batch`` may have products of 100^3 multiplications or fewer, and is fast on them.
     """
 
     path: str
@@ -54,10 +54,10 @@ class Routines:
     Attributes:
         scal, axpy, ger, gemm: as BLAS calls them.
         gemm_batch: several products at once; None where OpenBLAS has none, or too many cores for it.
-        ffi: what makes the numbers that C reads, in its types ``whole`` and ``real``.
-        memory: ``memory(array, write=False)``: where an array without gaps lies; BufferError for one that is to be
-            written to and is read-only.
-        library: where they come from.
+        ffi: the cffi object that makes numbers for C, of the types ``whole`` and ``real``.
+        memory: ``memory(array, write=False)``: the address of a contiguous array. It raises BufferError with ``write``
+            for a read-only array.
+        library: the library that holds them.
     """
 
     scal: Callable[..., None]
@@ -74,7 +74,7 @@ class Routines:
 
 @functools.cache
 def routines(char: str) -> Routines | None:
-    """NumPy's own routines for float32 ("f") or float64 ("d"); None where they cannot be called, or not trusted."""
+    """NumPy's own routines for float32 ("f") or float64 ("d"); None if they cannot be called or fail a test."""
     letter, real = {"f": ("s", "float"), "d": ("d", "double")}.get(char, (None, None))
     found = _numpys_library()
     if letter is None or real is None or found is None:
@@ -102,13 +102,13 @@ def routines(char: str) -> Routines | None:
 
 
 def _numpys_library() -> Library | None:
-    """The OpenBLAS that NumPy has loaded; None where it uses another, or more than one may be it."""
+    """The OpenBLAS that NumPy has loaded; None if NumPy uses another BLAS, or if more than one may be NumPy's."""
     from pathlib import Path  # imported where they are needed
 
     from threadpoolctl import threadpool_info
 
     pools = {pool["filepath"]: pool for pool in threadpool_info() if pool["internal_api"] == "openblas"}
-    # Beside NumPy, in ``numpy`` or ``numpy.libs``, by the path without links that threadpoolctl gives.
+    # It lies in ``numpy`` or ``numpy.libs``. The paths that threadpoolctl gives have their links resolved.
     home = Path(np.__file__).resolve().parent.parent
     inside = {path: Path(path).relative_to(home).parts[0] for path in pools if Path(path).is_relative_to(home)}
     own = [path for path, folder in inside.items() if folder.startswith("numpy")] or list(pools)
@@ -121,12 +121,12 @@ def _numpys_library() -> Library | None:
 
 
 def _right(called: Routines, char: str) -> bool:
-    """Whether the routines do what they are taken for, on numbers without rounding."""
+    """Whether the routines compute what they should, on whole numbers, which are not rounded."""
     a, b = np.arange(6, dtype=char).reshape(2, 3), np.arange(12, dtype=char).reshape(3, 4)
     y, x = np.ones((2, 4), char), np.arange(8, dtype=char).reshape(2, 4)
     wanted = 5 * (a @ b + 2 + 3 * x + np.outer(a[:, 1], b[2]))
     at_a, at_b, at_x, at_y, column, row = map(called.memory, (a, b, x, y, a[:, 1].copy(), b[2]))
-    # The transposed of y = 2 y + a b: what lies row by row, read by columns.
+    # The transpose of y <- 2 y + a b: row-major matrices, read as column-major ones.
     called.gemm(COLUMN_MAJOR, PLAIN, PLAIN, 4, 2, 3, 1.0, at_b, 4, at_a, 3, 2.0, at_y, 4)
     called.axpy(8, 3.0, at_x, 1, at_y, 1)
     called.ger(COLUMN_MAJOR, 4, 2, 1.0, row, 1, column, 1, at_y, 4)
