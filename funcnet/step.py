@@ -71,7 +71,7 @@ class TrainState(tree.Record):
 
 
 def _itself(value: float) -> float | str:
-    """The value that equality goes by: NaN is equal to NaN."""
+    """The value that equality compares: NaN is equal to NaN."""
     return "nan" if math.isnan(value) else value
 
 

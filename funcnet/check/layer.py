@@ -62,7 +62,7 @@ def check_layer(
       entry (of up to 64 entries an array, drawn with the key), and against the complex step where forward takes complex
       numbers and is analytic. Steps stay clear of kinks, and the report says so.
     - the adjoint identity along random directions through all entries.
-    - linearity of the vjp in dy; and the same numbers from arrays that lie in memory in another order.
+    - linearity of the vjp in dy; and the same numbers from arrays in another memory order.
     - the same numbers from the NumPy engine's kernels, also with owned arguments, which they may write over, and with
       gradients added onto an accumulator.
     - batch additivity: the gradients of a batch are the sums of those of its parts. Those of an empty batch are zero.

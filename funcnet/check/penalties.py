@@ -25,7 +25,7 @@ def check_penalty(penalty: Penalty, shape: Shape, *, key: Key) -> CheckReport:
 
     What is proven: the value is one number and the gradient an array like the weights, in their dtype; purity; the
     gradient against differences in float64, entry by entry and along random directions; the same numbers from weights
-    that lie in memory in another order, and from the engine's kernel; float32 against float64.
+    in another memory order, and from the engine's kernel; float32 against float64.
     See ``check_layer`` for how each is measured.
 
     Raises:

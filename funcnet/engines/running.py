@@ -99,7 +99,7 @@ def make_predict(net: AnyLayer, params: Tree, *, engine: Engine | None = None) -
     copy: if their state is donated to a step, the predictions change.
 
     Raises:
-        TypeError: for what is no layer or no engine.
+        TypeError: if the network is not a layer, or the engine is not one.
         ShapeError: by the function, where params, x and network do not fit.
     """
     expect_net(net)

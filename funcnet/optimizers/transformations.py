@@ -45,7 +45,7 @@ def zeros(params: Tree) -> Tree:
 
 
 def number_like(value: Any, array: Any) -> Any:
-    """The number, which may be traced, as an array of no axes with the dtype of ``array``."""
+    """The number, which may be traced, as a 0-d array with the dtype of ``array``."""
     return namespace(array).asarray(value, dtype=array.dtype)
 
 
@@ -57,7 +57,7 @@ def factor_for(array: Any, number: Any) -> Any:
 def bias_correction(decay: float, step: Any, array: Any) -> Any:
     """1 - decay^(step + 1): the weights of a moving average of step + 1 terms sum to this, if it started at 0.
 
-    It is an array of no axes with the dtype of ``array``.
+    It is a 0-d array with the dtype of ``array``.
     """
     # -expm1(t log(decay)): in float32, where a traced step puts it, 1 - 0.999 has four digits.
     log_decay = math.log(decay) if decay > 0 else -math.inf

@@ -33,7 +33,7 @@ class AccumulateState(Record):
 
     Attributes:
         total: the sum of the gradients.
-        loss: the sum of the losses, an array of no axes; None where nothing is trained.
+        loss: the sum of the losses, a 0-d array; None where nothing is trained.
         inner: the state of the optimizer inside.
     """
 
