@@ -18,7 +18,7 @@ import attrs
 
 from funcnet import tree
 from funcnet.arrays import namespace
-from funcnet.layer import AnyLayer, Layer, advance, run_forward, run_predict
+from funcnet.layer import AnyLayer, Layer, advance, is_composition, run_forward, run_predict
 from funcnet.layers.reshape import identity
 from funcnet.random import Key, fold_in, split
 from funcnet.shapes import Array, Float, Shape, ShapeError, describe
@@ -339,6 +339,8 @@ def frozen(layer: AnyLayer) -> Layer[FrozenParams, Any]:
 
 
 def _expect_frozen_variant(layer: AnyLayer) -> None:
+    if layer.kind and not is_composition(layer):
+        raise TypeError(f"a function of {layer} was replaced, and nothing says what the layer is when frozen")
     if layer.kind:
         for _, child in layer.children if layer.kind != "around" else ():
             _expect_frozen_variant(child)

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from funcnet.penalties import Penalty
 
 __all__ = [
-    "accuracy", "advance", "expect_fit", "expect_labels", "expect_targets", "forward", "loss", "penalty", "predict",
-    "vjp",
+    "accuracy", "advance", "base", "expect_fit", "expect_labels", "expect_targets", "forward", "loss", "penalty",
+    "predict", "vjp",
 ]  # fmt: skip
 
 _OTHERS = "(the params of another network?)"
@@ -55,7 +55,7 @@ def forward(layer: AnyLayer, params: Any, x: Array, key: Key | None) -> tuple[Ar
         checking = _checking(layer)
         made = checking.pure_forward(params, x, key) if layer.draws else checking.pure_forward(params, x)
     y, residuals = _pair(layer, "forward", made, "(y, residuals)")
-    return _locked(y, x), residuals
+    return _locked(y), residuals
 
 
 def vjp(layer: AnyLayer, params: Any, residuals: Any, dy: Array, need_dx: bool) -> tuple[Any, Array | None]:
@@ -66,7 +66,7 @@ def vjp(layer: AnyLayer, params: Any, residuals: Any, dy: Array, need_dx: bool) 
     dparams, dx = _pair(layer, "vjp", made, "(dparams, dx)")
     with suppress(TypeError):  # dparams that are not a tree are reported where they are used
         dparams = tree.map(lambda leaf: leaf, dparams)  # read-only
-    return dparams, _locked(dx, dy)
+    return dparams, _locked(dx)
 
 
 def predict(layer: AnyLayer, params: Any, x: Array) -> Array:
@@ -75,10 +75,8 @@ def predict(layer: AnyLayer, params: Any, x: Array) -> Array:
     with np.errstate(all="ignore"):
         checking = _checking(layer)
         if checking.pure_predict is not None:
-            return _locked(checking.pure_predict(params, x), x)
-        if layer.draws:
-            raise TypeError(f"{layer} draws random numbers, and has no predict, which draws none")
-        return _locked(_pair(layer, "forward", checking.pure_forward(params, x), "(y, residuals)")[0], x)
+            return _locked(checking.pure_predict(params, x))
+        return _locked(_pair(layer, "forward", checking.pure_forward(params, x), "(y, residuals)")[0])
 
 
 def advance(layer: AnyLayer, params: Any, residuals: Any) -> Any:
@@ -96,7 +94,7 @@ def expect_fit(layer: AnyLayer, params: Any, x: Array) -> None:
         ShapeError: naming the layer by its place.
     """
     _expect_input(layer, params, x)
-    predict(layer, params, x[:1])
+    predict(layer, params, x if x.ndim < 2 else x[:1])
 
 
 def _pair(layer: AnyLayer, what: str, made: Any, wanted: str) -> tuple[Any, Any]:
@@ -105,10 +103,10 @@ def _pair(layer: AnyLayer, what: str, made: Any, wanted: str) -> tuple[Any, Any]
     return made
 
 
-def _locked(array: Any, given: Any) -> Any:
-    """The array, read-only. If it is the given array itself, a read-only view of it."""
+def _locked(array: Any) -> Any:
+    """The array, read-only: a view of it, so that nobody's own array is frozen."""
     if isinstance(array, np.ndarray) and array.flags.writeable:
-        array = array.view() if array is given else array
+        array = array.view()
         array.setflags(write=False)
     return array
 
@@ -139,14 +137,14 @@ def _checking(layer: AnyLayer) -> AnyLayer:
         replaced = {
             alias: getattr(layer, field)
             for alias, field in (("forward", "pure_forward"), ("vjp", "pure_vjp"), ("predict", "pure_predict"))
-            if _base(getattr(layer, field)) is not _base(getattr(made, field))
+            if base(getattr(layer, field)) is not base(getattr(made, field))
         }
         found = _CHECKING[layer] = attrs.evolve(made, **replaced)
     return found
 
 
 def _functions(layer: AnyLayer) -> tuple[Any, ...]:
-    return tuple(_base(function) for function in (layer.pure_forward, layer.pure_vjp, layer.pure_predict))
+    return tuple(base(function) for function in (layer.pure_forward, layer.pure_vjp, layer.pure_predict))
 
 
 def _at_the_door(place: str, child: AnyLayer) -> AnyLayer:
@@ -225,7 +223,8 @@ def _declared(function: Callable[..., Any]) -> dict[str, Any]:
     return declared
 
 
-def _base(function: Any) -> Any:
+def base(function: Any) -> Any:
+    """The function behind ``functools.partial``."""
     while isinstance(function, partial):
         function = function.func
     return function
@@ -322,7 +321,7 @@ def _fit_params(layer: AnyLayer, function: Callable[..., Any], params: Any) -> _
     if layer.children:
         _expect_entries(layer, params)
         return fit
-    wanted = _declared(_base(function)).get("params")
+    wanted = _declared(base(function)).get("params")
     if wanted == ():
         if params.__class__ is not tuple or params:
             raise ShapeError(layer.name, "no params, the empty tuple", f"a {type(params).__name__} {_OTHERS}")
@@ -355,7 +354,7 @@ def _expect_entries(layer: AnyLayer, params: Any) -> None:
 
 def _expect_input(layer: AnyLayer, params: Any, x: Array) -> None:
     fit = _fit_params(layer, layer.pure_forward, params)
-    dims = _declared(_base(layer.pure_forward)).get("x")
+    dims = _declared(base(layer.pure_forward)).get("x")
     if layer.children or not isinstance(dims, _Dims):
         if not is_plain(x):
             raise not_an_array(_short_name(layer), "x", x)
@@ -367,7 +366,7 @@ def _expect_input(layer: AnyLayer, params: Any, x: Array) -> None:
 
 def _expect_cotangent(layer: AnyLayer, params: Any, residuals: Any, dy: Array) -> None:
     fit = _fit_params(layer, layer.pure_vjp, params)
-    declared = _declared(_base(layer.pure_vjp))
+    declared = _declared(base(layer.pure_vjp))
     dims = declared.get("dy")
     if not is_plain(dy):
         raise not_an_array(_short_name(layer), "dy", dy)
@@ -415,7 +414,7 @@ def loss(loss: Loss, prediction: Array, target: Array) -> tuple[float, Array]:
     expect_targets(loss, prediction, target)
     with np.errstate(all="ignore"):
         value, grad = loss.value_and_grad(prediction, target)
-    return _number(value), _locked(grad, prediction)
+    return _number(value), _locked(grad)
 
 
 def accuracy(loss: Loss, prediction: Array, target: Array) -> float:
@@ -431,7 +430,7 @@ def penalty(penalty: Penalty, w: Array) -> tuple[float, Array]:
     if not is_plain(w):
         raise not_an_array(penalty.name, "the array", w)
     with np.errstate(all="ignore"):
-        return _number(penalty.value(w)), _locked(penalty.grad(w), w)
+        return _number(penalty.value(w)), _locked(penalty.grad(w))
 
 
 def _number(value: Any) -> Any:
@@ -507,8 +506,8 @@ def expect_labels(name: str, logits: Array, labels: Array) -> None:
 def _are_labels(logits: Array, labels: Array) -> bool:
     """Whether dtypes and shapes are the usual ones: a fast test that nearly all calls pass."""
     return (
-        isinstance(logits, np.ndarray)
-        and isinstance(labels, np.ndarray)
+        logits.__class__ is np.ndarray
+        and labels.__class__ is np.ndarray
         and logits.dtype.char in "fd"
         and labels.dtype.kind in "iu"
         and logits.ndim == 2

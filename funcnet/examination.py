@@ -14,7 +14,7 @@ from funcnet.aligned import is_own
 from funcnet.contract import expect_labels
 from funcnet.data.batches import Normalization, batches
 from funcnet.data.dataset import Split
-from funcnet.layer import AnyLayer, child_params
+from funcnet.layer import AnyLayer, child_params, is_composition
 from funcnet.random import make_key
 from funcnet.shapes import Array, Float, Shape, UInt8
 from funcnet.tree import Tree
@@ -267,7 +267,7 @@ def _walk(
     path: str, layer: AnyLayer, params: Tree, x: Array, run: Callable[[str, AnyLayer, Tree, Array], Array]
 ) -> Array:
     """The output of a network. Layers that are not combinators are run by ``run(path, layer, params, x)``."""
-    if not layer.kind:
+    if not is_composition(layer):
         return run(path, layer, params, x)
     children = zip(layer.children, child_params(layer, params), strict=True)
     if layer.kind == "around":

@@ -23,7 +23,17 @@ from funcnet import contract
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, Shape
 
-__all__ = ["AnyLayer", "Kind", "Layer", "Vjp", "advance", "child_params", "run_forward", "run_predict"]
+__all__ = [
+    "AnyLayer",
+    "Kind",
+    "Layer",
+    "Vjp",
+    "advance",
+    "child_params",
+    "is_composition",
+    "run_forward",
+    "run_predict",
+]
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -42,6 +52,11 @@ class Vjp(Protocol[P, R_contra]):
 def no_multiply_adds(params: Any, in_shape: Shape) -> int:
     """0, for a layer without matrix products."""
     return 0
+
+
+def _draws_in_training_alone(layer: AnyLayer, attribute: attrs.Attribute[bool], draws: bool) -> None:
+    if draws and layer.pure_predict is None:
+        raise ValueError(f"{layer.name} draws random numbers in forward, so it must say what predict does instead")
 
 
 @attrs.frozen(repr=False, eq=False)
@@ -65,7 +80,7 @@ class Layer(Generic[P, R]):
         pure_predict: ``predict(params, x) -> y``: what inference does. If None, it is the y of forward.
         pure_advance: ``advance(params, residuals) -> params`` updates what is not trained, such as running
             statistics, after a step. If None, nothing changes.
-        draws: whether forward draws random numbers, and so takes a key.
+        draws: whether forward draws random numbers, and so takes a key. Such a layer has a predict of its own.
         known: what is known of params beforehand, for checks. An axis has its length here, by its name in the
             annotations: ``{"out": 10}``. A field that may be None has None here if it is None (``{"bias": None}``),
             else a number.
@@ -87,7 +102,7 @@ class Layer(Generic[P, R]):
     multiply_adds: Callable[[P, Shape], int] = no_multiply_adds
     pure_predict: Callable[[P, Array], Array] | None = attrs.field(default=None, alias="predict", kw_only=True)
     pure_advance: Callable[[P, R], P] | None = attrs.field(default=None, alias="advance", kw_only=True)
-    draws: bool = attrs.field(default=False, kw_only=True)
+    draws: bool = attrs.field(default=False, kw_only=True, validator=_draws_in_training_alone)
     known: Mapping[str, int | None] = attrs.field(factory=dict, kw_only=True)
     children: tuple[tuple[str, Layer[Any, Any]], ...] = attrs.field(default=(), kw_only=True)
     kind: Kind = attrs.field(default="", kw_only=True)
@@ -154,6 +169,15 @@ def run_forward(layer: AnyLayer, params: Any, x: Array, key: Any = None) -> tupl
 def run_predict(layer: AnyLayer, params: Any, x: Array) -> Array:
     """The pure predict function, or the y of the pure forward. It checks nothing."""
     return layer.pure_forward(params, x)[0] if layer.pure_predict is None else layer.pure_predict(params, x)
+
+
+def is_composition(layer: AnyLayer) -> bool:
+    """Whether a layer does with its children what its ``kind`` says: no function of the combinator was replaced."""
+    if not layer.kind or layer.remake is None:
+        return False
+    made = layer.remake(tuple(child for _, child in layer.children))
+    functions = ((one.pure_forward, one.pure_vjp, one.pure_predict) for one in (layer, made))
+    return all(contract.base(f) is contract.base(g) for f, g in zip(*functions, strict=True))
 
 
 def advance(layer: AnyLayer, params: Any, residuals: Any) -> Any:

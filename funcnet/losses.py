@@ -97,7 +97,9 @@ def softmax_cross_entropy_of(
     chosen = xp.astype(labels, places.dtype)[:, None] == places[None, :]
     of_label = xp.sum(xp.where(chosen, log_p, xp.zeros_like(log_p)), axis=1)
     t = (1 - smoothing) * xp.astype(chosen, logits.dtype) + smoothing / classes
-    loss = -xp.mean((1 - smoothing) * of_label + smoothing * xp.mean(log_p, axis=1))
+    # Without smoothing, a class may be ruled out by a logit of -inf: 0 times that would be no number.
+    mean = smoothing * xp.mean(log_p, axis=1) if smoothing else 0.0
+    loss = -xp.mean((1 - smoothing) * of_label + mean)
     return loss + 0.0, (xp.exp(log_p) - t) / batch  # + 0.0 turns -0 into 0
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -315,6 +317,14 @@ def _make_plain_step(
     return step
 
 
+def _make_plain_predict(net: AnyLayer, params: Tree) -> Predict:
+    return partial(net.predict, params)
+
+
+def _plain_penalty_value(penalty: Penalty, array: Array) -> float:
+    return float(penalty.value(array))
+
+
 def _copy_state(state: TrainState) -> TrainState:
     params, opt_state = (tree.map(aligned.copy, part) for part in (state.params, state.opt_state))
     return attrs.evolve(state, params=params, opt_state=opt_state)
@@ -329,10 +339,10 @@ def _plain_kernels(
 PLAIN = Engine(
     "plain",
     make_step=_make_plain_step,
-    make_predict=lambda net, params: lambda x: net.predict(params, x),
-    value_and_grad=lambda loss: loss.value_and_grad,
-    accuracy=lambda loss: loss.pure_accuracy,
-    penalty_value=lambda penalty, array: float(penalty.value(array)),
+    make_predict=_make_plain_predict,
+    value_and_grad=attrgetter("value_and_grad"),
+    accuracy=attrgetter("pure_accuracy"),
+    penalty_value=_plain_penalty_value,
     copy_state=_copy_state,
     kernels=_plain_kernels,
 )

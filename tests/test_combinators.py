@@ -492,3 +492,44 @@ def test_residuals_of_a_parallel_pickle() -> None:
     again = pickle.loads(pickle.dumps(residuals))
     assert isinstance(again, ParallelResiduals)
     assert again.widths == (2, 3)
+
+
+def test_what_an_evolved_combinator_is_when_frozen_nobody_knows() -> None:
+    net = fn.chain(fn.linear(3), fn.dropout(0.5))
+    for changes in (
+        {"predict": lambda params, x: 100 * x},
+        {"vjp": lambda params, residuals, dy, need_dx=True: ((), dy)},
+    ):
+        with pytest.raises(TypeError, match="was replaced, and nothing says what the layer is when frozen"):
+            fn.frozen(attrs.evolve(net, **changes))
+
+
+def test_running_state_may_refer_to_its_own_old_value() -> None:
+    """The mean of the batch before, and the one before that: the same under both engines."""
+
+    @attrs.frozen
+    class Before(tree.Record):
+        weight: Any = tree.array_field()
+        now: Any = tree.array_field(trained=False, default=None)
+        before: Any = tree.array_field(trained=False, default=None)
+
+    zeros = np.zeros(3, np.float32)
+    layer = fn.Layer(
+        "before",
+        lambda key, in_shape: (Before(zeros + 1, zeros, zeros), in_shape),
+        lambda params, x: (x * params.weight, x),
+        lambda params, x, dy, need_dx=True: (Before((dy * x).sum(axis=0)), dy * params.weight),
+        advance=lambda params, x: attrs.evolve(params, before=params.now, now=x.mean(axis=0)),
+    )
+    params, _ = layer.init(fn.make_key(0), (3,))
+    found = []
+    for engine in (fn.engines.plain(), fn.engines.numpy()):
+        step = fn.make_step(layer, fn.mean_squared_error(), fn.sgd(0.1), engine=engine)
+        state = fn.init_state(params, fn.sgd(0.1), fn.make_key(1))
+        for number in range(3):
+            x = random.normal(fn.make_key(number), (4, 3))
+            state, _ = step(state, fn.Batch(x, x))
+        found.append(state.params)
+    for a, b in zip(*map(tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    np.testing.assert_allclose(found[1].before, random.normal(fn.make_key(1), (4, 3)).mean(axis=0), rtol=1e-6)

@@ -196,3 +196,12 @@ def test_binary_cross_entropy_of_large_arrays_is_that_of_their_parts(dtype: type
     assert value == pytest.approx(np.mean([part for part, _ in parts]), rel=1e-6)
     wanted = np.concatenate([part for _, part in parts]) / 60
     np.testing.assert_allclose(gradient, wanted, rtol=8 * np.finfo(dtype).eps)
+
+
+def test_a_class_may_be_ruled_out_by_a_logit_of_minus_infinity() -> None:
+    logits = np.array([[1.0, 2.0, -math.inf]])
+    value, gradient = softmax_cross_entropy()(logits, np.array([0]))
+    wanted, wanted_gradient = softmax_cross_entropy()(logits[:, :2], np.array([0]))
+    assert value == pytest.approx(wanted)
+    np.testing.assert_allclose(gradient, [[*wanted_gradient[0], 0]])
+    assert fast_loss(softmax_cross_entropy().value_and_grad)(logits, np.array([0]))[0] == pytest.approx(wanted)

@@ -3,6 +3,7 @@ import functools
 import math
 import pickle
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funcnet import random, tree
+from funcnet import engines, random, tree
 from funcnet.check import check_step, class_labels
 from funcnet.check.strategies import keys, sizes
 from funcnet.combinators import chain
@@ -19,12 +20,12 @@ from funcnet.layer import AnyLayer, Layer
 from funcnet.layers.activations import relu, tanh
 from funcnet.layers.linear import LinearParams, linear
 from funcnet.layers.reshape import flatten
-from funcnet.losses import mean_squared_error, softmax_cross_entropy
-from funcnet.optimizers import Optimizer, momentum, nesterov, sgd
+from funcnet.losses import Loss, mean_squared_error, softmax_cross_entropy
+from funcnet.optimizers import Optimizer, adam, momentum, nesterov, sgd
 from funcnet.penalties import Penalty, each_weight, l1, l2
 from funcnet.random import Key, make_key, normal
 from funcnet.shapes import ShapeError
-from funcnet.step import Batch, Evaluation, PenaltyValue, TrainState, init_state, make_grad
+from funcnet.step import Batch, Engine, Evaluation, PenaltyValue, TrainState, init_state, make_grad
 
 
 def network() -> AnyLayer:
@@ -529,3 +530,74 @@ def test_an_optimizer_that_makes_other_arrays_is_named() -> None:
     step = make_step(linear(3), softmax_cross_entropy(), widening)
     with pytest.raises(ShapeError, match=r"sgd's update of weight: expected float32 of shape \(2, 3\), got float64"):
         step(init_state(params, widening, make_key(0)), batch_of(make_key(1), 4, np.float32))
+
+
+@pytest.mark.parametrize("engine", [engines.plain(), engines.numpy()], ids=str)
+def test_a_step_pickles(engine: Engine) -> None:
+    """For other processes: with what it is made of."""
+    net, optimizer = chain(linear(4), relu(), linear(3)), adam(0.1)
+    params, _ = net.init(make_key(0), (2,))
+    step = make_step(net, softmax_cross_entropy(), optimizer, each_weight(l2(0.1), params), engine=engine)
+    state, batch = init_state(params, optimizer, make_key(1)), batch_of(make_key(2), 5, np.float32)
+    (here, met), (there, met_there) = (made(state, batch) for made in (step, pickle.loads(pickle.dumps(step))))
+    assert tree.equal(here.params, there.params)
+    assert met == met_there
+
+
+def test_a_state_that_was_given_up_is_not_taken_again() -> None:
+    net, optimizer = linear(3), momentum(0.1)
+    params, _ = net.init(make_key(0), (2,))
+    step, batch = make_step(net, softmax_cross_entropy(), optimizer, donate=True), batch_of(make_key(1), 4, np.float32)
+    first = copy_state(init_state(params, optimizer, make_key(0)))
+    second, _ = step(first, batch)
+    with pytest.raises(ValueError, match="this state, of step 0, was given up to an earlier step"):
+        step(first, batch)
+    third, _ = step(second, batch)
+    assert third.step == 2
+
+
+def test_what_an_optimizer_keeps_of_the_parameters_is_not_written_over() -> None:
+    """One of somebody's own, whose state is the parameters that it was given."""
+    keeping = Optimizer(
+        "keeping", lambda params: params, lambda g, kept, params, now: (tree.map(lambda a: -0.1 * a, g), params),
+        lambda step: 0.1,
+    )  # fmt: skip
+    net, batch = linear(3), batch_of(make_key(1), 4, np.float32)
+    params, _ = net.init(make_key(0), (2,))
+    states = {}
+    for donate in (False, True):
+        step = make_step(net, softmax_cross_entropy(), keeping, donate=donate)
+        state = copy_state(init_state(params, keeping, make_key(0)))
+        for _ in range(3):
+            state, _ = step(state, batch)
+        states[donate] = state
+    for a, b in zip(*(tree.leaves(states[donate].opt_state) for donate in (False, True)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_a_loss_whose_gradient_has_another_shape_is_refused() -> None:
+    """NumPy would broadcast it."""
+    column = Loss("column", lambda y, t: (float((y - t).mean()), np.ones((len(y), 1), y.dtype)))
+    params, _ = chain(linear(3), tanh()).init(make_key(0), (2,))
+    step = make_step(chain(linear(3), tanh()), column, sgd(0.1))
+    with pytest.raises(ShapeError, match=r"column: expected the gradient of shape \(4, 3\), got shape \(4, 1\)"):
+        step(
+            init_state(params, sgd(0.1), make_key(0)),
+            Batch(np.ones((4, 2), np.float32), np.zeros((4, 3), np.float32)),
+        )
+
+
+def test_eight_threads_may_share_a_step() -> None:
+    net, optimizer, batch = chain(linear(30), relu(), linear(3)), adam(0.01), batch_of(make_key(1), 4, np.float32)
+    params, _ = net.init(make_key(0), (2,))
+    step, begun = make_step(net, softmax_cross_entropy(), optimizer), init_state(params, optimizer, make_key(0))
+
+    def train(_: int) -> TrainState:
+        state = begun
+        for _ in range(20):
+            state, _met = step(state, batch)
+        return state
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(train, range(16)))
+    assert all(tree.equal(state.params, found[0].params) for state in found)

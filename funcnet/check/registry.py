@@ -72,11 +72,11 @@ LAYERS: tuple[LayerEntry, ...] = (
     LayerEntry(frozen(batch_norm()), least_axes=1),
     LayerEntry(dropout(0.3), mixes_examples=True),
     LayerEntry(residual(tanh(), sigmoid())),
-    LayerEntry(parallel(linear(2), chain(linear(2), tanh())), axes=1),
+    LayerEntry(parallel(linear(2), chain(linear(2), tanh())), axes=1, name="parallel, sum"),
     LayerEntry(
         parallel(linear(2), linear(3, bias=False), merge="concatenation"), axes=1, name="parallel, concatenation"
     ),
-    LayerEntry(chain(linear(3), frozen(linear(2)), gelu()), axes=1),
+    LayerEntry(chain(linear(3), frozen(linear(2)), gelu()), axes=1, name="chain with a frozen layer"),
 )
 
 

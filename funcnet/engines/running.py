@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+import attrs
 import numpy as np
 
 from funcnet import contract, tree
@@ -81,7 +83,29 @@ def make_step(
             was cut off.
     """
     expect_optimizer(optimizer)
-    return expect_engine(engine).make_step(net, loss, optimizer, checked(net, loss, penalties), donate)
+    recipe = (net, loss, optimizer, checked(net, loss, penalties), donate, expect_engine(engine))
+    return _step_of(recipe)
+
+
+@attrs.frozen(eq=False, repr=False)
+class _Step:
+    """A step that pickles: as what it is made of."""
+
+    run: Step
+    recipe: tuple[AnyLayer, Loss, Optimizer, dict[str, Penalty], bool, Engine]
+
+    def __call__(
+        self, state: TrainState, batch: Batch, *, penalty_values: bool = True
+    ) -> tuple[TrainState, Evaluation]:
+        return self.run(state, batch, penalty_values=penalty_values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _step_of, (self.recipe,)
+
+
+def _step_of(recipe: tuple[AnyLayer, Loss, Optimizer, dict[str, Penalty], bool, Engine]) -> _Step:
+    net, loss, optimizer, penalties, donate, engine = recipe
+    return _Step(engine.make_step(net, loss, optimizer, penalties, donate), recipe)
 
 
 def copy_state(state: TrainState, *, engine: Engine | None = None) -> TrainState:

@@ -105,11 +105,8 @@ def test_a_layer_that_draws_needs_a_key() -> None:
 
 @pytest.mark.usefixtures("as_users_run")
 def test_a_layer_that_draws_and_says_not_how_it_predicts_is_named() -> None:
-    noisy = fn.Layer(
-        "noisy", lambda key, shape: ((), shape), lambda p, x, key: (x, ()), lambda *_, need_dx: _, draws=True
-    )
-    with pytest.raises(TypeError, match="noisy draws random numbers, and has no predict"):
-        noisy.predict((), x)
+    with pytest.raises(ValueError, match="noisy draws random numbers in forward, so it must say what predict does"):
+        fn.Layer("noisy", lambda key, shape: ((), shape), lambda p, x, key: (x, ()), lambda *_, need_dx: _, draws=True)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5, float("nan")])

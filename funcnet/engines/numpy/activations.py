@@ -20,7 +20,7 @@ from funcnet.engines.numpy.kernel import LayerKernel, base, bound
 from funcnet.layers import activations as equations
 from funcnet.layers.activations import GELU_CUBIC, GELU_SCALE
 from funcnet.random import Key
-from funcnet.shapes import Array, Float
+from funcnet.shapes import Array, Float, expect
 from funcnet.tree import freeze
 
 __all__ = ["activation_kernel", "log1p_of"]
@@ -41,7 +41,7 @@ class _InPlace:
 def activation_kernel(forward: Any, vjp: Any) -> LayerKernel | None:
     """The kernel of the activation with these two functions; None if they are not the library's."""
     f, slope = bound(forward)[0], bound(vjp)[0]
-    make = _IN_PLACE.get((base(f), base(slope)))
+    make = _IN_PLACE.get((base(forward), base(f), base(slope)))
     if make is None or bound(slope) not in ((), bound(f)):
         return None
     in_place = make(*bound(f))
@@ -88,6 +88,7 @@ def _backward(
 ) -> Array | None:
     if not need_dx:
         return None
+    expect("an activation", "dy", dy, kept.shape, kept.dtype)  # NumPy would broadcast it, or round it
     dx = dy if owned else np.empty_like(kept)
 
     def dx_of(kept: Array, dy: Array, dx: Array) -> None:
@@ -179,8 +180,7 @@ def _gelu() -> _InPlace:
         np.multiply(x, x, out=slope)
         slope *= 3 * GELU_SCALE * GELU_CUBIC
         slope += GELU_SCALE
-        slope *= x
-        slope *= 1 - s
+        slope *= x * (1 - s)  # first: x^3 may overflow where 1 - s is 0
         slope += 1
         slope *= s
         np.multiply(x, s, out=y)
@@ -189,10 +189,10 @@ def _gelu() -> _InPlace:
 
 
 _IN_PLACE: dict[Any, Callable[..., _InPlace]] = {
-    (equations.relu_of, equations.relu_slope): _relu,
-    (equations.leaky_relu_of, equations.leaky_relu_slope): _leaky_relu,
-    (equations.tanh_of, equations.tanh_slope): _tanh,
-    (equations.sigmoid_of, equations.sigmoid_slope): _sigmoid,
-    (equations.softplus_of, equations.sigmoid_of): _softplus,
-    (equations.gelu_of, equations.gelu_slope): _gelu,
+    (equations.forward_keeping_output, equations.relu_of, equations.relu_slope): _relu,
+    (equations.forward_keeping_output, equations.leaky_relu_of, equations.leaky_relu_slope): _leaky_relu,
+    (equations.forward_keeping_output, equations.tanh_of, equations.tanh_slope): _tanh,
+    (equations.forward_keeping_output, equations.sigmoid_of, equations.sigmoid_slope): _sigmoid,
+    (equations.forward_keeping_input, equations.softplus_of, equations.sigmoid_of): _softplus,
+    (equations.forward_keeping_input, equations.gelu_of, equations.gelu_slope): _gelu,
 }

@@ -20,7 +20,7 @@ from funcnet.layer import AnyLayer, advance
 from funcnet.losses import Loss
 from funcnet.optimizers import Moment, Optimizer
 from funcnet.penalties import Penalty
-from funcnet.shapes import Array
+from funcnet.shapes import Array, expect, not_an_array
 from funcnet.step import (
     Batch,
     Engine,
@@ -54,22 +54,28 @@ def _make_predict(net: AnyLayer, params: Tree) -> Predict:
 
     def predict(x: Array) -> Array:
         nonlocal seen
-        if x.__class__ is not np.ndarray or (x.shape[1:], x.dtype.char, x.ndim) != seen:
-            contract.expect_fit(net, params, x)
-            seen = (x.shape[1:], x.dtype.char, x.ndim)
+        if x.__class__ is not np.ndarray or (x.shape[1:], x.dtype.str, x.ndim) != seen:
+            _expect_fit(net, params, x)
+            seen = (x.shape[1:], x.dtype.str, x.ndim)
         with np.errstate(all="ignore"):
             y: Array = kernel.predict(params, x, False)
-        return y if owned else tree.freeze(y.view())
+        return tree.freeze(y if owned else y.view())
 
     return predict
 
 
-def _kind_of(x: Any) -> tuple[Any, ...]:
+def _expect_fit(net: AnyLayer, params: Tree, x: Array) -> None:
+    contract.expect_fit(net, params, x)
+    if not isinstance(x, np.ndarray):
+        raise not_an_array("the NumPy engine", "x", x)
+
+
+def _kind_of(x: Array) -> tuple[Any, ...]:
     """What the checks of an array depend on: its type, and the shape and dtype of its examples."""
-    return (x.__class__, x.dtype.char, x.shape[1:], x.ndim) if isinstance(x, np.ndarray) else (x.__class__, id(x))
+    return x.__class__, x.dtype.str, x.shape[1:], x.ndim
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Traversal:
     """The cached traversal of a state: what a step finds in it, for all steps that follow.
 
@@ -80,6 +86,7 @@ class _Traversal:
         fixed: the arrays of the parameters that are not trained.
         own: all arrays of params and opt_state, which steps write over.
         update: the in-place update of these arrays; None if the optimizer has none.
+        step: the number of the state that the last update made; None before it.
         seen: the kinds of batches that were checked.
     """
 
@@ -90,11 +97,14 @@ class _Traversal:
     fixed: list[Array]
     own: list[Array]
     update: InPlace | None
+    step: int | None = None
     seen: set[tuple[Any, ...]] = attrs.field(factory=set)
 
 
 def _traverse(state: TrainState, optimizer: Optimizer, penalties: Mapping[str, Penalty]) -> _Traversal:
-    arrays = dict(tree.named_leaves(tree.trained(state.params)))
+    # The arrays themselves: a record's converter may make others where ``trained`` builds it anew.
+    by_path = dict(tree.named_leaves(state.params))
+    arrays = {path: by_path[path] for path, _ in tree.named_leaves(tree.trained(state.params))}
     expect_paths(penalties, arrays)
     expect_state_of(optimizer, state)
     everything = tree.leaves(state.params)
@@ -113,7 +123,7 @@ def _traverse(state: TrainState, optimizer: Optimizer, penalties: Mapping[str, P
 
 
 def _make_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mapping[str, Penalty], donate: bool) -> Step:
-    step = _make_donating_step(net, loss, optimizer, penalties)
+    step = _make_donating_step(net, loss, optimizer, penalties, given_up=donate)
     if donate:
         return step
 
@@ -134,7 +144,9 @@ def _laid_out(state: TrainState) -> TrainState:
     return attrs.evolve(state, params=tree.map(copy, state.params), opt_state=tree.map(copy, state.opt_state))
 
 
-def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mapping[str, Penalty]) -> Step:
+def _make_donating_step(
+    net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mapping[str, Penalty], *, given_up: bool
+) -> Step:
     kernel, value_and_grad, accuracy = plan(net), _value_and_grad(loss), _accuracy(loss)
     owned = value_and_grad is not loss.value_and_grad  # a kernel does not keep its gradient; a user's loss may
     # The buffer pool: scratch gradients, each with the list of its arrays, whose memory the next step uses again. Their
@@ -148,7 +160,10 @@ def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalti
 
     @contextmanager
     def scratch(found: _Traversal) -> Iterator[tuple[Tree, list[Array]]]:
-        gradient, arrays = pool.pop() if pool else (None, [])
+        try:
+            gradient, arrays = pool.pop()
+        except IndexError:  # not asked before: another thread may take the last one in between
+            gradient, arrays = None, []
         if gradient is None or not _same_shapes(arrays, found.arrays.values()):
             gradient = tree.map(aligned.empty_like, tree.trained(found.params))
             arrays = tree.leaves(gradient)
@@ -164,15 +179,22 @@ def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalti
                 "the update of this state was cut off, and its arrays hold neither the old state nor the new one: go "
                 "on from a copy (copy_state makes one beforehand)"
             )
+        if found is not None and found.params is params and found.step not in (None, state.step):
+            raise ValueError(
+                f"this state, of step {state.step}, was given up to an earlier step, which wrote that of step "
+                f"{found.step} over its arrays: go on from the newest state, or from a copy (copy_state makes one)"
+            )
         if found is None or found.params is not params or found.opt_state is not opt_state:
             last = found = _traverse(state, optimizer, penalties)
         if (kind := _kind_of(batch.x)) not in found.seen:
-            contract.expect_fit(net, params, batch.x)
+            _expect_fit(net, params, batch.x)
             found.seen.add(kind)
         with np.errstate(all="ignore"):
             prediction, residuals = kernel.forward(params, batch.x, False, step_key(net, state))
             contract.expect_targets(loss, prediction, batch.y)
             data_loss, dprediction = value_and_grad(prediction, batch.y)
+            if not owned:
+                expect(loss.name, "the gradient", dprediction, prediction.shape, prediction.dtype)
             metrics = Evaluation(
                 float(data_loss),
                 penalty_values_of(penalties, found.arrays, penalty_value) if penalty_values else (),
@@ -180,11 +202,13 @@ def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalti
                 len(batch),
             )
             now = Moment(state.step, optimizer.rate(state.step), metrics.data_loss)
-            half_written[id(params)] = params
+            if given_up:  # else the arrays are this call's own, and nobody can come back with them
+                half_written[id(params)] = params
             with tree.writable(found.own):
                 opt_state = update(found, now, residuals, dprediction)
             move_fixed(found, residuals)
-            del half_written[id(params)]
+            half_written.pop(id(params), None)
+            found.step = state.step + 1
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
     def update(found: _Traversal, now: Moment, residuals: Any, dprediction: Array) -> Tree:
@@ -205,6 +229,8 @@ def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalti
             # The scratch arrays are used again, so the optimizer is given copies, which it may keep.
             grads = tree.map(lambda array: array, gradient)
         updates, opt_state = optimizer.pure_update(grads, found.opt_state, found.params, now)
+        # What the optimizer kept of the arrays that are written over here, which are writable now, is copied.
+        updates, opt_state = (tree.map(lambda array: array, part) for part in (updates, opt_state))
         moves = dict(tree.named_leaves(updates))
         expect_arrays(f"{optimizer.name}'s update", moves, found.arrays)
         for path, array in found.arrays.items():
@@ -221,10 +247,16 @@ def _make_donating_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalti
         if net.pure_advance is None:
             return
         moved = tree.leaves(advance(net, found.params, residuals))
+        own = {id(array) for array in found.own}
+        changed = [(old, new) for old, new in zip(tree.leaves(found.params), moved, strict=True) if new is not old]
+        changed = [(old, np.asarray(new)) for old, new in changed]  # of a 0-d array, arithmetic makes a scalar
+        for old, new in changed:
+            expect(net.name, "what advance moved", new, old.shape, old.dtype)
+        # All are read before any is written: one may be the old value of another.
+        changed = [(old, new.copy() if new.base is not None or id(new) in own else new) for old, new in changed]
         with tree.writable(found.fixed):
-            for old, new in zip(tree.leaves(found.params), moved, strict=True):
-                if new is not old:
-                    np.copyto(old, new)
+            for old, new in changed:
+                np.copyto(old, new)
 
     return step
 

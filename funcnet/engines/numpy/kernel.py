@@ -55,8 +55,11 @@ def still_owned(owned: bool, ownership: Ownership) -> bool:
 
 
 def base(function: Any) -> Any:
-    """The function inside ``functools.partial``. Kernels are registered under it."""
-    while isinstance(function, partial):
+    """The function behind ``functools.partial``: what kernels are registered under.
+
+    Where keywords are bound, it is the function itself, which has no kernel.
+    """
+    while isinstance(function, partial) and not function.keywords:
         function = function.func
     return function
 

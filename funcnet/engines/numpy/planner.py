@@ -46,6 +46,8 @@ def plan(layer: AnyLayer) -> LayerKernel:
 
 def kernel_key(layer: AnyLayer) -> tuple[Any, ...]:
     """The pure functions that a kernel of this layer is registered under."""
+    if base(layer.pure_advance) not in (None, combinators.chain_advance, combinators.parallel_advance):
+        return ()  # it reads the residuals of the pure functions
     return tuple(base(f) for f in (layer.pure_forward, layer.pure_vjp, layer.pure_predict))
 
 
@@ -108,6 +110,7 @@ def _accumulate(layer: AnyLayer, accumulator: Any, beta: float, dparams: Any) ->
     if [path for path, _ in totals] != [path for path, _ in gradients]:
         raise ShapeError(layer.name, "a gradient that is a tree like params", f"a {type(dparams).__name__}")
     for (path, total), (_, gradient) in zip(totals, gradients, strict=True):
+        gradient = np.asarray(gradient)  # of an array of no axes, arithmetic makes a scalar
         expect(layer.name, f"the gradient of {path}", gradient, total.shape, total.dtype)
         blas.axpby(total, beta, gradient)
 

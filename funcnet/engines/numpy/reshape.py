@@ -6,7 +6,7 @@ import math
 
 from funcnet.engines.numpy.kernel import LayerKernel
 from funcnet.random import Key
-from funcnet.shapes import Array, Shape
+from funcnet.shapes import Array, Shape, ShapeError, describe
 
 __all__ = ["flatten_kernel", "identity_kernel"]
 
@@ -27,6 +27,10 @@ def _flatten(params: tuple[()], x: Array, owned: bool, key: Key | None) -> tuple
 def _unflatten(
     params: tuple[()], shape: Shape, dy: Array, owned: bool, accumulator: tuple[()] | None, beta: float, need_dx: bool
 ) -> Array:
+    if dy.ndim != 2 or len(dy) != shape[0]:
+        raise ShapeError(
+            "flatten", f"dy of shape {describe((shape[0], math.prod(shape[1:])))}", f"shape {describe(dy.shape)}"
+        )
     return dy.reshape(shape)
 
 

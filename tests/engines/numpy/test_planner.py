@@ -1,5 +1,6 @@
 """Which buffers may be written over, and what runs by which kernel."""
 
+from functools import partial
 from typing import Any
 
 import attrs
@@ -11,13 +12,24 @@ from funcnet.combinators import chain, frozen, parallel, residual
 from funcnet.engines.numpy.blas import fast_order
 from funcnet.engines.numpy.planner import kernel_names, plan
 from funcnet.engines.running import copy_state
-from funcnet.layer import AnyLayer
-from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layer import AnyLayer, Layer
+from funcnet.layers.activations import (
+    forward_keeping_input,
+    forward_keeping_output,
+    gelu,
+    leaky_relu,
+    relu,
+    sigmoid,
+    softplus,
+    tanh,
+    tanh_of,
+)
 from funcnet.layers.dropout import dropout
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten, identity
 from funcnet.optimizers import sgd
 from funcnet.random import make_key
+from funcnet.shapes import ShapeError
 from funcnet.step import init_state
 
 LAYERS = [
@@ -107,3 +119,22 @@ def test_weights_lie_in_memory_as_their_gradients_are_made_fastest(inputs: int, 
     assert np.array_equal(weight, params.weight)
     assert not weight.flags.writeable
     assert weight.ctypes.data % 64 == 0
+
+
+def test_functions_in_other_pairs_or_with_keywords_have_no_kernel() -> None:
+    swapped = attrs.evolve(tanh(), forward=partial(forward_keeping_input, tanh_of))
+    by_keyword = attrs.evolve(tanh(), forward=partial(forward_keeping_output, f=tanh_of))
+    advancing = attrs.evolve(tanh(), advance=lambda params, residuals: params)
+    assert [plan(layer).name for layer in (tanh(), swapped, by_keyword, advancing)] == ["tanh", "", "", ""]
+
+
+def test_a_gradient_that_does_not_fit_an_activation_is_refused() -> None:
+    """NumPy would broadcast it."""
+    mine = Layer("mine", relu().init, lambda p, x: (x, ()), lambda p, r, dy, need_dx=True: ((), dy[:, :1]))
+    net = chain(linear(3), relu(), mine)
+    params, _ = net.init(make_key(0), (2,))
+    x = np.ones((4, 2), np.float32)
+    y, kept = plan(net).forward(params, x, False, None)
+    accumulator = tree.map(np.copy, params)
+    with pytest.raises(ShapeError, match=r"chain\[1\].*expected dy of shape \(4, 3\), got shape \(4, 1\)"):
+        plan(net).backward(params, kept, np.ones_like(y), False, accumulator, 0.0, False)
