@@ -8,9 +8,9 @@ import attrs
 import numpy as np
 
 from funcnet import random
+from funcnet.data.buffer_pool import buffer_pool
 from funcnet.data.dataset import Split, rows_of
 from funcnet.data.mapped import mapped_rows, read_in_order
-from funcnet.data.rotation import rotation
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, ShapeError, UInt8, expect, whole_number
 from funcnet.step import Batch
@@ -100,7 +100,7 @@ def batches(
 
 
 def _batches(split: Split, size: int, normalize: Normalization | None, key: Key | None) -> Iterator[Batch]:
-    new = rotation((min(size, len(split)), *split.in_shape), np.dtype(np.float32))
+    new = buffer_pool((min(size, len(split)), *split.in_shape), np.dtype(np.float32))
     for x, y in _in_order(split, size) if key is None else _shuffled(split, size, key):
         yield Batch(x if normalize is None else normalize(x, new()[: len(x)]), y)
 

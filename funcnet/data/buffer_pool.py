@@ -1,6 +1,6 @@
 """A buffer pool for batches: arrays of one shape, in memory that has not been used for a while.
 
-    new = rotation(shape, dtype)
+    new = buffer_pool(shape, dtype)
     new()                           a writable array of any content, that nobody else refers to
 
 A cache line that one core wrote and another core read is in the caches of both. The next write to it waits until the
@@ -27,13 +27,13 @@ import numpy as np
 
 from funcnet.shapes import Array, Shape
 
-__all__ = ["rotation"]
+__all__ = ["buffer_pool"]
 
 # The size of the pool. Small arrays leave the caches as a step reads its weights, large ones by their own size.
 _COUNT, _BYTES = 16, 8 << 20
 
 
-def rotation(shape: Shape, dtype: np.dtype) -> Callable[[], Array]:
+def buffer_pool(shape: Shape, dtype: np.dtype) -> Callable[[], Array]:
     """A function that returns arrays of this shape and dtype. It uses an array again when nobody refers to it any more.
 
     A view refers to its array. If the next array of the pool is still in use, a new one is made.
