@@ -126,7 +126,8 @@ def _decays(hyperparameters: tuple[Any, ...], arrays: Mapping[str, Array]) -> li
     return [decay if mask is None or mask(path, array) else 0.0 for path, array in arrays.items()]
 
 
-# --- by chunks: functions (now, w, g, *state) that write over g and the state
+# --- by chunks: functions (now, w, g, *state) that write over g and the state. One may return a factor, for whatever
+# comes next to multiply g by: the learning rate is such a factor too.
 
 
 def _trace(hyperparameters: tuple[Any, ...]) -> Callable[..., None]:
@@ -143,22 +144,24 @@ def _trace(hyperparameters: tuple[Any, ...]) -> Callable[..., None]:
     return run
 
 
-def _adam(hyperparameters: tuple[Any, ...]) -> Callable[..., None]:
+def _adam(hyperparameters: tuple[Any, ...]) -> Callable[..., float]:
     beta1, beta2, epsilon = hyperparameters
 
-    def run(now: Moment, w: Array, g: Array, m: Array, v: Array) -> None:
+    def run(now: Moment, w: Array, g: Array, m: Array, v: Array) -> float:
         # u = m / c1 / (sqrt(v / c2) + epsilon), with one division an entry.
         c1, root = _correction(beta1, now.step), math.sqrt(_correction(beta2, now.step))
+        # All is made in g: an array of a chunk's size would be fetched from the system, and given back, each time.
+        g *= 1 - beta1
         m *= beta1
-        m += (1 - beta1) * g
-        v *= beta2
+        m += g
         np.multiply(g, g, out=g)
-        g *= 1 - beta2
+        g *= (1 - beta2) / (1 - beta1) ** 2
+        v *= beta2
         v += g
         np.sqrt(v, out=g)
         g += epsilon * root
         np.divide(m, g, out=g)
-        g *= root / c1
+        return root / c1
 
     return run
 
@@ -218,7 +221,7 @@ def _clip_by_value(hyperparameters: tuple[Any, ...]) -> Callable[..., None]:
     return run
 
 
-_ENTRYWISE: dict[Any, Callable[[tuple[Any, ...]], Callable[..., None]]] = {
+_ENTRYWISE: dict[Any, Callable[[tuple[Any, ...]], Callable[..., float | None]]] = {
     parts.trace_update: _trace,
     parts.adam_update: _adam,
     parts.rms_update: _rms,
@@ -235,15 +238,17 @@ class _OfArray:
 
     w: Array
     states: list[Array]
-    functions: list[tuple[Callable[..., None], int]]
+    functions: list[tuple[Callable[..., float | None], int]]
 
     def run(self, now: Moment, gradient: Array) -> None:
         def of_chunk(w: Array, g: Array, *states: Array) -> None:
-            begin = 0
+            begin, factor = 0, None
             for function, count in self.functions:
-                function(now, w, g, *states[begin : begin + count])
+                if factor is not None:
+                    g *= factor
+                factor = function(now, w, g, *states[begin : begin + count])
                 begin += count
-            g *= -now.rate
+            g *= -now.rate if factor is None else -now.rate * factor
             w += g
 
         by_chunks(of_chunk, self.w, gradient, *self.states)
