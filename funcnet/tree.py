@@ -147,7 +147,8 @@ def static_field(**options: Any) -> Any:
 class Record:
     """The base class of attrs records with arrays. The arrays of copied and unpickled records are read-only too.
 
-    Records are pytrees of JAX. A record's type is registered when the first such record is made after JAX was imported.
+    Records are pytrees of JAX. All their types are registered when the first record is made after JAX was imported, and
+    a new type when its first record is made.
     """
 
     __slots__ = ()
@@ -155,12 +156,22 @@ class Record:
     def __attrs_pre_init__(self) -> None:
         if "jax" in sys.modules:
             record: Any = type(self)
-            _register_with_jax(record)
+            _register_all_with_jax(record)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # A pickled NumPy array comes back writable. The record's own constructor makes it read-only again.
         record: type = type(self)
         return _record_of, (record, tuple(getattr(self, name) for name in _field_names(record) or ()))
+
+
+@functools.cache
+def _register_all_with_jax(new: type) -> None:
+    """Register a record's type, and with it those of records that were made before JAX was imported."""
+    types: list[type] = [Record]
+    for record in types:
+        types.extend(record.__subclasses__())
+        if "__attrs_attrs__" in vars(record):
+            _register_with_jax(record)
 
 
 @functools.cache

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from funcnet.check.registry import LAYERS, LOSSES, OPTIMIZERS, PENALTIES
+
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 MARKDOWN = [*PAGES, ROOT / "README.md", ROOT / "CHANGELOG.md"]
@@ -54,3 +56,23 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_readme_links_to_each_page(page: Path) -> None:
     assert page.relative_to(ROOT).as_posix() in paths_linked_from(ROOT / "README.md")
+
+
+REGISTERED = sorted(
+    {
+        re.split(r"[(, ]", name)[0]
+        for name in (
+            *(entry.layer.name for entry in LAYERS),
+            *(entry.optimizer.name for entry in OPTIMIZERS),
+            *(loss.loss.name.replace(" ", "_").replace("-", "_") for loss in LOSSES),
+            *(penalty.name for penalty in PENALTIES),
+        )
+    }
+    - {"compose"}
+)
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_the_docs_name_everything_in_the_registry(name: str) -> None:
+    """As code, on a page of docs/."""
+    assert any(re.search(rf"`(fn\.)?{name}\b", page.read_text(encoding="utf-8")) for page in PAGES)

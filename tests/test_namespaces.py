@@ -702,3 +702,16 @@ def test_a_whole_state_passes_through_jit() -> None:
     assert passed.key == state.key
     assert int(passed.step) == 1
     assert np.array_equal(np.asarray(passed.params.weight), params.weight)
+
+
+def test_records_made_before_jax_was_imported_are_pytrees_too() -> None:
+    oracle("jax")
+    code = """
+import funcnet as fn
+params, _ = fn.chain(fn.linear(2), fn.batch_norm()).init(fn.make_key(0), (3,))
+import jax
+fn.make_key(1)
+assert len(jax.tree.leaves(params)) == 6
+assert jax.jit(lambda params: params)(params)[0].weight.shape == (3, 2)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

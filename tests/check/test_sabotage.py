@@ -22,8 +22,9 @@ from funcnet.check import (
     real_numbers,
     shares,
 )
+from funcnet.check.registry import LAYERS as REGISTERED
 from funcnet.check.registry import LOSSES as LOSS_ENTRIES
-from funcnet.check.registry import OPTIMIZERS, OptimizerEntry
+from funcnet.check.registry import OPTIMIZERS, LayerEntry, OptimizerEntry
 from funcnet.combinators import chain
 from funcnet.engines.numpy import losses as loss_kernels
 from funcnet.engines.numpy import optimizers as optimizer_kernels
@@ -81,7 +82,7 @@ def own_random_state() -> Iterator[None]:
 
 def targets(layer: AnyLayer, in_shape: Shape) -> list[str]:
     params, _ = layer.init(KEY, in_shape)
-    return ["dx", *(path for path, _ in tree.named_leaves(params))]
+    return ["dx", *(path for path, _ in tree.named_leaves(tree.trained(params)))]
 
 
 def refuses(check: Callable[[], object], said: str) -> None:
@@ -111,6 +112,26 @@ def test_a_layer_that_breaks_the_contract(layer: AnyLayer, in_shape: Shape, mist
         pytest.skip("identity keeps nothing, so nothing of it can be stale")
     sabotage, said = LAYERS[mistake]
     refuses(lambda: check_layer(sabotage(layer), in_shape, key=KEY), said)
+
+
+def case_of(entry: LayerEntry) -> dict[str, Any]:
+    """The shape of an example, and what else the check of a registered layer takes."""
+    in_shape = (3,) if entry.axes == 1 else (2, 3)
+    return {"in_shape": in_shape, "key": KEY, "batch": 4, "mixes_examples": entry.mixes_examples}
+
+
+@pytest.mark.parametrize("mistake", ["flipped sign", "odd factor", "slight error in one entry", "never computed"])
+@pytest.mark.parametrize(
+    ("entry", "target"),
+    [
+        pytest.param(entry, target, id=f"{entry.name}-{target}")
+        for entry in REGISTERED
+        for target in targets(entry.layer, case_of(entry)["in_shape"])
+    ],
+)
+def test_a_wrong_gradient_of_any_layer_of_the_library(entry: LayerEntry, target: str, mistake: str) -> None:
+    edit, said = EDITS[mistake]
+    refuses(lambda: check_layer(edited(entry.layer, target, edit), **case_of(entry)), f"{said}|not the derivative")
 
 
 # Mistakes that only a linear layer has room for: its square weight, and a batch as long as it is wide.
