@@ -21,7 +21,7 @@ from funcnet.arrays import namespace
 from funcnet.layer import AnyLayer, Layer, advance, is_composition, run_forward, run_predict
 from funcnet.layers.reshape import identity
 from funcnet.random import Key, fold_in, split
-from funcnet.shapes import Array, Float, Shape, ShapeError, describe
+from funcnet.shapes import Array, Float, Shape, ShapeError, describe, kind_of
 from funcnet.tree import Record, Tree
 
 __all__ = ["FrozenParams", "ParallelResiduals", "chain", "frozen", "parallel", "residual"]
@@ -33,7 +33,7 @@ def _expect_layers(name: str, layers: tuple[AnyLayer, ...]) -> None:
     for place, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             hint = " (call it to make the layer)" if callable(layer) else ""
-            raise TypeError(f"{name}[{place}] is no layer but a {type(layer).__name__}: {layer!r:.60}{hint}")
+            raise TypeError(f"{name}[{place}] is no layer but {kind_of(layer)}: {layer!r:.60}{hint}")
 
 
 def _composed(name: str, layers: tuple[AnyLayer, ...], **functions: Any) -> AnyLayer:

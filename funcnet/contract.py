@@ -32,7 +32,7 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import is_array, namespace
 from funcnet.random import Key, expect_key, make_key
-from funcnet.shapes import Array, Shape, ShapeError, describe, expect, expect_float, is_plain, not_an_array
+from funcnet.shapes import Array, Shape, ShapeError, describe, expect, expect_float, is_plain, kind_of, not_an_array
 
 if TYPE_CHECKING:
     from funcnet.layer import AnyLayer
@@ -99,7 +99,7 @@ def expect_fit(layer: AnyLayer, params: Any, x: Array) -> None:
 
 def _pair(layer: AnyLayer, what: str, made: Any, wanted: str) -> tuple[Any, Any]:
     if not isinstance(made, tuple) or len(made) != 2:
-        raise TypeError(f"the {what} of {layer} does not return {wanted}, but a {type(made).__name__}")
+        raise TypeError(f"the {what} of {layer} does not return {wanted}, but {kind_of(made)}")
     return made
 
 
@@ -324,9 +324,9 @@ def _fit_params(layer: AnyLayer, function: Callable[..., Any], params: Any) -> _
     wanted = _declared(base(function)).get("params")
     if wanted == ():
         if params.__class__ is not tuple or params:
-            raise ShapeError(layer.name, "no params, the empty tuple", f"a {type(params).__name__} {_OTHERS}")
+            raise ShapeError(layer.name, "no params, the empty tuple", f"{kind_of(params)} {_OTHERS}")
     elif isinstance(wanted, type) and attrs.has(wanted) and not isinstance(params, wanted):
-        raise ShapeError(layer.name, wanted.__name__, f"a {type(params).__name__} {_OTHERS}")
+        raise ShapeError(layer.name, wanted.__name__, f"{kind_of(params)} {_OTHERS}")
     for name, dims in _fields_of(params):
         array = getattr(params, name)
         if dims.optional and name in layer.known and (array is None) != (layer.known[name] is None):
@@ -346,9 +346,9 @@ def _expect_entries(layer: AnyLayer, params: Any) -> None:
     name = _short_name(layer)
     if layer.kind == "around":
         if not hasattr(params, "params"):
-            raise ShapeError(name, "FrozenParams", f"a {type(params).__name__} {_OTHERS}")
+            raise ShapeError(name, "FrozenParams", f"{kind_of(params)} {_OTHERS}")
     elif not isinstance(params, tuple) or len(params) != len(layer.children):
-        given = f"a tuple of {len(params)}" if isinstance(params, tuple) else f"a {type(params).__name__}"
+        given = f"a tuple of {len(params)}" if isinstance(params, tuple) else kind_of(params)
         raise ShapeError(name, f"params with an entry for each of its {len(layer.children)} layers", given)
 
 
@@ -377,7 +377,7 @@ def _expect_cotangent(layer: AnyLayer, params: Any, residuals: Any, dy: Array) -
         return
     wanted = declared.get("residuals")
     if isinstance(wanted, type) and attrs.has(wanted) and not isinstance(residuals, wanted):
-        raise ShapeError(layer.name, wanted.__name__, f"a {type(residuals).__name__} (the residuals of another layer?)")
+        raise ShapeError(layer.name, wanted.__name__, f"{kind_of(residuals)} (the residuals of another layer?)")
     for name, field in _fields_of(residuals):
         fit.expect(name, getattr(residuals, name), field, _no_hint)
     in_shape = getattr(residuals, "in_shape", None)
@@ -394,7 +394,7 @@ def _expect_residuals(layer: AnyLayer, residuals: Any, dy: Array) -> None:
     if layer.kind in ("sum", "concatenation"):
         widths = getattr(residuals, "widths", None)
         if widths is None:
-            raise ShapeError(name, "ParallelResiduals", f"a {type(residuals).__name__} {others}")
+            raise ShapeError(name, "ParallelResiduals", f"{kind_of(residuals)} {others}")
         entries = residuals.of_layers
         if layer.kind == "concatenation" and (dy.ndim == 0 or dy.shape[-1] != sum(widths)):
             wanted = f"dy of shape {describe(('...', sum(widths)))}"
@@ -402,7 +402,7 @@ def _expect_residuals(layer: AnyLayer, residuals: Any, dy: Array) -> None:
     elif layer.kind != "sequence":
         return
     if not isinstance(entries, tuple) or len(entries) != len(layer.children):
-        given = f"a tuple of {len(entries)}" if isinstance(entries, tuple) else f"a {type(entries).__name__}"
+        given = f"a tuple of {len(entries)}" if isinstance(entries, tuple) else kind_of(entries)
         raise ShapeError(name, f"residuals with an entry for each of its {len(layer.children)} layers", given)
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "expect",
     "expect_float",
     "is_plain",
+    "kind_of",
     "not_an_array",
     "whole_number",
 ]
@@ -127,9 +128,15 @@ def is_plain(array: object) -> bool:
     return is_array(array) and not isinstance(array, np.generic)
 
 
+def kind_of(value: object) -> str:
+    """The type of a value, in words: ``a list``, ``an int``."""
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
 def not_an_array(place: str, name: str, array: object) -> ShapeError:
     """The error of what is no array at all."""
-    return ShapeError(place, f"{name} as a NumPy array", f"a {type(array).__name__}")
+    return ShapeError(place, f"{name} as a NumPy array", kind_of(array))
 
 
 def whole_number(what: str, value: object, low: int) -> int:

@@ -27,7 +27,7 @@ import numpy as np
 
 from funcnet import aligned
 from funcnet.arrays import is_array, namespace
-from funcnet.shapes import Array
+from funcnet.shapes import Array, kind_of
 
 __all__ = [
     "Record",
@@ -223,7 +223,7 @@ def _children(node: Tree, path: str) -> list[tuple[str, Tree]]:
         dot = "." if path else ""
         return [(f"{path}{dot}{name}", getattr(node, name)) for name in names]
     raise TypeError(
-        f"{path or 'the tree'} is a {type(node).__name__}: a tree is made of arrays, tuples, attrs records and None"
+        f"{path or 'the tree'} is {kind_of(node)}: a tree is made of arrays, tuples, attrs records and None"
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from funcnet.shapes import ShapeError, expect, expect_float, whole_number
+from funcnet.shapes import ShapeError, expect, expect_float, kind_of, whole_number
 
 
 def test_expect_takes_what_fits() -> None:
@@ -64,3 +64,7 @@ def test_arrays_that_multiply_otherwise_or_leave_entries_out_are_refused(other: 
 def test_arrays_in_files_are_taken(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((2, 2)))
     expect_float("here", "x", np.load(tmp_path / "x.npy", mmap_mode="r"))
+
+
+def test_what_kind_a_value_is_of_in_words() -> None:
+    assert [kind_of(value) for value in ([], 3, np.ones(1), ())] == ["a list", "an int", "a ndarray", "a tuple"]

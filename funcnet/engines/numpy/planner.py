@@ -29,7 +29,7 @@ from funcnet.engines.numpy.reshape import flatten_kernel, identity_kernel
 from funcnet.layer import AnyLayer, run_forward, run_predict
 from funcnet.layers import activations, linear, reshape
 from funcnet.random import Key
-from funcnet.shapes import Array, ShapeError, expect
+from funcnet.shapes import Array, ShapeError, expect, kind_of
 
 __all__ = ["kernel_names", "plan"]
 
@@ -108,7 +108,7 @@ def _plain_backward(
 def _accumulate(layer: AnyLayer, accumulator: Any, beta: float, dparams: Any) -> None:
     totals, gradients = (tree.named_leaves(node, "params") for node in (accumulator, dparams))
     if [path for path, _ in totals] != [path for path, _ in gradients]:
-        raise ShapeError(layer.name, "a gradient that is a tree like params", f"a {type(dparams).__name__}")
+        raise ShapeError(layer.name, "a gradient that is a tree like params", kind_of(dparams))
     for (path, total), (_, gradient) in zip(totals, gradients, strict=True):
         gradient = np.asarray(gradient)  # of an array of no axes, arithmetic makes a scalar
         expect(layer.name, f"the gradient of {path}", gradient, total.shape, total.dtype)
