@@ -45,7 +45,8 @@ def _composed(name: str, layers: tuple[AnyLayer, ...], **functions: Any) -> AnyL
     )
 
 
-def _key_of(layer: AnyLayer, key: Any, place: int) -> Any:
+def child_key(layer: AnyLayer, key: Any, place: int) -> Any:
+    """The key of the layer at a place, from that of the combinator. None for a layer that does not draw."""
     return fold_in(key, place) if layer.draws else None
 
 
@@ -101,7 +102,7 @@ def chain_forward(
     """From the first layer to the last."""
     residuals = []
     for place, layer in enumerate(layers):
-        x, kept = run_forward(layer, params[place], x, _key_of(layer, key, place))
+        x, kept = run_forward(layer, params[place], x, child_key(layer, key, place))
         residuals.append(kept)
     return x, tuple(residuals)
 
@@ -198,7 +199,7 @@ def parallel_forward(
     layers: tuple[AnyLayer, ...], merge: str, params: tuple[Any, ...], x: Float[Array, "..."], key: Any = None
 ) -> tuple[Float[Array, "..."], ParallelResiduals]:
     """The same input to every layer."""
-    made = [run_forward(layer, params[place], x, _key_of(layer, key, place)) for place, layer in enumerate(layers)]
+    made = [run_forward(layer, params[place], x, child_key(layer, key, place)) for place, layer in enumerate(layers)]
     outputs = [y for y, _ in made]
     return _merged(merge, outputs), ParallelResiduals(
         tuple(kept for _, kept in made), tuple(y.shape[-1] for y in outputs)

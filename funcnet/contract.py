@@ -47,7 +47,7 @@ __all__ = [
 _OTHERS = "(the params of another network?)"
 
 
-def forward(layer: AnyLayer, params: Any, x: Array, key: Key | None) -> tuple[Array, Any]:
+def forward(layer: AnyLayer, params: Any, x: Array, key: Key | None = None) -> tuple[Array, Any]:
     """Check the arguments and call the layer's forward."""
     _expect_input(layer, params, x)
     _expect_key(layer, key)
@@ -143,23 +143,15 @@ def _checking(layer: AnyLayer) -> AnyLayer:
     return found
 
 
-def _functions(layer: AnyLayer) -> tuple[Any, ...]:
-    return tuple(base(function) for function in (layer.pure_forward, layer.pure_vjp, layer.pure_predict))
-
-
 def _at_the_door(place: str, child: AnyLayer) -> AnyLayer:
     return attrs.evolve(
         child,
-        forward=partial(_inside, place, partial(_child_forward, child)),
+        forward=partial(_inside, place, partial(forward, child)),
         vjp=partial(_inside, place, partial(_child_vjp, place, child)),
         predict=partial(_inside, place, partial(predict, child)),
         children=(),
         frozen=None,
     )
-
-
-def _child_forward(child: AnyLayer, params: Any, x: Array, key: Key | None = None) -> tuple[Array, Any]:
-    return forward(child, params, x, key)
 
 
 def _child_vjp(

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet import combinators, random, tree
-from funcnet.combinators import FrozenParams, ParallelResiduals, first_trained, parts_of
+from funcnet import combinators, tree
+from funcnet.combinators import FrozenParams, ParallelResiduals, child_key, first_trained, parts_of
 from funcnet.engines.numpy import blas
 from funcnet.engines.numpy.activations import activation_kernel
 from funcnet.engines.numpy.kernel import LayerKernel, Ownership, base, still_owned
@@ -110,16 +110,12 @@ def _accumulate(layer: AnyLayer, accumulator: Any, beta: float, dparams: Any) ->
     if [path for path, _ in totals] != [path for path, _ in gradients]:
         raise ShapeError(layer.name, "a gradient that is a tree like params", kind_of(dparams))
     for (path, total), (_, gradient) in zip(totals, gradients, strict=True):
-        gradient = np.asarray(gradient)  # of an array of no axes, arithmetic makes a scalar
+        gradient = np.asarray(gradient)  # of a 0-d array, arithmetic makes a scalar
         expect(layer.name, f"the gradient of {path}", gradient, total.shape, total.dtype)
         blas.axpby(total, beta, gradient)
 
 
 # --- combinators
-
-
-def _key_of(layer: AnyLayer, key: Any, place: int) -> Any:
-    return random.fold_in(key, place) if layer.draws else None
 
 
 def _chain(layer: AnyLayer) -> LayerKernel:
@@ -133,9 +129,8 @@ def _chain(layer: AnyLayer) -> LayerKernel:
 
     def forward(params: Any, x: Array, owned: bool, key: Key | None) -> tuple[Array, tuple[Any, ...]]:
         residuals: list[Any] = []
-        for run, own_params, mine in zip(forwards, params, given[owned], strict=True):
-            place = len(residuals)
-            x, kept = run(own_params, x, mine, None if key is None else _key_of(layers[place], key, place))
+        for layer, run, own_params, mine in zip(layers, forwards, params, given[owned], strict=True):
+            x, kept = run(own_params, x, mine, child_key(layer, key, len(residuals)))
             residuals.append(kept)
         return x, tuple(residuals)
 
@@ -194,7 +189,7 @@ def _parallel(layer: AnyLayer) -> LayerKernel:
 
     def forward(params: Any, x: Array, owned: bool, key: Key | None) -> tuple[Array, ParallelResiduals]:
         made = [
-            kernel.forward(params[place], x, False, _key_of(layers[place], key, place))
+            kernel.forward(params[place], x, False, child_key(layers[place], key, place))
             for place, kernel in enumerate(kernels)
         ]
         widths = tuple(y.shape[-1] for y, _ in made)
