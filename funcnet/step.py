@@ -204,42 +204,27 @@ def make_update(
     def update(
         params: Tree, opt_state: Tree, x: Any, y: Any, rate: Any, step: Any = 0, key: Any = None
     ) -> tuple[Tree, Tree, Metrics]:
-        metrics, grads, residuals = _gradient(net, loss, made, params, x, y, key, penalty_values=True)
-        moment = Moment(step, rate, metrics.data_loss)
-        updates, opt_state = optimizer.pure_update(grads, opt_state, params, moment)
+        prediction, residuals = run_forward(net, params, x, key)
+        data_loss, dprediction = loss.value_and_grad(prediction, y)
+        accuracy = math.nan if loss.pure_accuracy is None else loss.pure_accuracy(prediction, y)
+        grads, _ = net.pure_vjp(params, residuals, dprediction, need_dx=False)
+        arrays = dict(tree.named_leaves(params)) if made else {}
+        grads = add_on_paths(penalty_grads(made, arrays), grads)
+        metrics = Metrics(data_loss, accuracy, tuple(p.value(arrays[path]) for path, p in made.items()))
+        updates, opt_state = optimizer.pure_update(grads, opt_state, params, Moment(step, rate, data_loss))
         return advance(net, apply_updates(params, updates), residuals), opt_state, metrics
 
     return update
 
 
-def _gradient(
-    net: AnyLayer,
-    loss: Loss,
-    penalties: Mapping[str, Penalty],
-    params: Tree,
-    x: Any,
-    y: Any,
-    key: Any,
-    *,
-    penalty_values: bool,
-) -> tuple[Metrics, Tree, Any]:
-    """The metrics, the gradient of the total loss, and the residuals."""
-    prediction, residuals = run_forward(net, params, x, key)
-    data_loss, dprediction = loss.value_and_grad(prediction, y)
-    accuracy = math.nan if loss.pure_accuracy is None else loss.pure_accuracy(prediction, y)
-    grads, _ = net.pure_vjp(params, residuals, dprediction, need_dx=False)
-    arrays = dict(tree.named_leaves(params)) if penalties else {}
-    values = tuple(p.value(arrays[path]) for path, p in penalties.items()) if penalty_values else ()
-    return Metrics(data_loss, accuracy, values), add_penalty_grads(penalties, params, grads), residuals
+def penalty_grads(penalties: Mapping[str, Penalty], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The gradient of each penalty, by its path."""
+    return {path: penalty.grad(arrays[path]) for path, penalty in penalties.items()}
 
 
-def add_penalty_grads(penalties: Mapping[str, Penalty], params: Tree, grads: Tree) -> Tree:
-    """The gradient of the total loss, from that of the data loss."""
-
-    def add(path: str, grad: Array, weight: Array) -> Array:
-        return grad if path not in penalties else penalties[path].grad(weight) + grad
-
-    return tree.map_named(add, grads, params) if penalties else grads
+def add_on_paths(own: Mapping[str, Array], grads: Tree) -> Tree:
+    """The gradient of the total loss, from those of the penalties and that of the data loss."""
+    return tree.map_named(lambda path, grad: own[path] + grad if path in own else grad, grads) if own else grads
 
 
 # --- the plain engine, which checks its arguments and then runs these
@@ -283,13 +268,15 @@ def _checked_gradient(
     data_loss, dprediction = loss(prediction, batch.y)
     accuracy = math.nan if loss.accuracy is None else loss.accuracy(prediction, batch.y)
     grads, _ = net.vjp(params, residuals, dprediction, need_dx=False)
-    _expect_gradient(grads, arrays)
+    # A user's layer may forget a sum over the batch, or return float64.
+    expect_arrays("the gradient", dict(tree.named_leaves(grads)), arrays)
     with np.errstate(all="ignore"):
         values = penalty_values_of(penalties, arrays) if penalty_values else ()
-        for path, penalty in penalties.items():
-            own = np.asarray(penalty.grad(arrays[path]))
-            expect(penalty.name, f"the gradient on {path}", own, arrays[path].shape, arrays[path].dtype)
-        total = add_penalty_grads(penalties, params, grads)
+        own = penalty_grads(penalties, arrays)
+        for path, grad in own.items():
+            wanted = arrays[path]
+            expect(penalties[path].name, f"the gradient on {path}", np.asarray(grad), wanted.shape, wanted.dtype)
+        total = add_on_paths(own, grads)
     return Evaluation(data_loss, values, accuracy, len(batch)), total, residuals
 
 
@@ -310,7 +297,8 @@ def _make_plain_step(
                 grads, state.opt_state, state.params, state.step, loss=metrics.data_loss
             )
             params = apply_updates(state.params, updates)
-            expect_like_params(f"{optimizer.name}'s update", params, state.params)
+            made, wanted = (dict(tree.named_leaves(part)) for part in (params, state.params))
+            expect_arrays(f"{optimizer.name}'s update", made, wanted)  # a user's optimizer may get this wrong
             params = advance(net, params, residuals)
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
@@ -397,20 +385,6 @@ def penalty_values_of(
 ) -> tuple[PenaltyValue, ...]:
     """The value of each penalty."""
     return tuple(PenaltyValue(path, p.name, value(p, arrays[path])) for path, p in penalties.items())
-
-
-def expect_like_params(what: str, made_tree: Tree, params: Tree) -> None:
-    """Require params after an update that are like those before it. A user's optimizer may get this wrong.
-
-    Raises:
-        ShapeError: for another structure, shape or dtype.
-    """
-    expect_arrays(what, dict(tree.named_leaves(made_tree)), dict(tree.named_leaves(params)))
-
-
-def _expect_gradient(grads: Tree, arrays: Mapping[str, Array]) -> None:
-    """Require a gradient like what is trained. A user's layer may forget a sum over the batch, or return float64."""
-    expect_arrays("the gradient", dict(tree.named_leaves(grads)), arrays)
 
 
 def expect_arrays(what: str, made: Mapping[str, Array], wanted: Mapping[str, Array]) -> None:

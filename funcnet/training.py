@@ -26,11 +26,12 @@ from funcnet.step import (
     Evaluation,
     PenaltyValue,
     TrainState,
-    add_penalty_grads,
+    add_on_paths,
     checked,
     expect_paths,
     expect_state_of,
     make_grad,
+    penalty_grads,
 )
 from funcnet.tree import Tree
 
@@ -259,12 +260,13 @@ def _epochs(
         if not math.isfinite(training.loss):
             raise DivergenceError(_diverged(epoch, len(metrics), training, optimizer.rate(state.step - 1)))
         _, data_grads = data_grad(params, next(_evaluation_batches(some, normalize)), key)
+        own_grads = penalty_grads(penalties, dict(tree.named_leaves(params)))
         yield EpochRecord(
             epoch=epoch + 1,
             train=training,
             test=evaluate(net, params, _evaluation_batches(dataset.test, normalize), loss, penalties, engine=engine),
             running=_mean(metrics),
-            gradient_norms=_norms(add_penalty_grads(penalties, params, data_grads)),
+            gradient_norms=_norms(add_on_paths(own_grads, data_grads)),
             data_gradient_norms=_norms(data_grads),
             parameter_norms=_norms(tree.trained(params)),
             update_ratios=_medians(ratios),
