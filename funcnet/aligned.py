@@ -15,7 +15,7 @@ NumPy makes a step's temporary arrays: aligning them costs as much as it gains.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,24 +32,24 @@ class _Memory(np.ndarray[Any, Any]):
     __slots__ = ()
 
 
-def empty_like(array: Array) -> Array:
-    """An aligned writable array of this one's shape, dtype and memory order."""
+def empty_like(array: Array, order: Literal["C", "F", "K"] = "K") -> Array:
+    """An aligned writable array of this one's shape and dtype, in its memory order ("K") or another."""
     # The strides that NumPy would choose. An array of bools tells them: freeing it leaves a smaller gap in memory.
-    strides = [step * array.itemsize for step in np.empty_like(array, np.bool_).strides]
+    strides = [step * array.itemsize for step in np.empty_like(array, np.bool_, order).strides]
     memory = _Memory((array.nbytes + _LINE,), np.uint8)
     begin = -memory.__array_interface__["data"][0] % _LINE
     return np.ndarray(array.shape, array.dtype, memory, begin, strides)
 
 
-def copy(array: Array) -> Array:
-    """An aligned writable copy in the same memory order. Subclasses and arrays of objects are copied by NumPy."""
+def copy(array: Array, order: Literal["C", "F", "K"] = "K") -> Array:
+    """An aligned writable copy, in the same memory order or another. NumPy copies subclasses and arrays of objects."""
     if type(array) is not np.ndarray or array.dtype.hasobject:
-        return array.copy(order="K")
-    copied = empty_like(array)
+        return array.copy(order)
+    copied = empty_like(array, order)
     copied[...] = array
     return copied
 
 
 def is_own(array: Array) -> bool:
-    """Whether the array shares its memory with nothing but views of itself."""
-    return array.base is None or type(array.base) is _Memory
+    """Whether it is a NumPy array that shares its memory with nothing but views of itself."""
+    return isinstance(array, np.ndarray) and (array.base is None or type(array.base) is _Memory)

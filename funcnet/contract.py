@@ -94,7 +94,7 @@ def expect_fit(layer: AnyLayer, params: Any, x: Array) -> None:
         ShapeError: naming the layer by its place.
     """
     _expect_input(layer, params, x)
-    predict(layer, params, x if x.ndim < 2 else x[:1])
+    predict(layer, params, x if x.ndim < 2 else x[:1, ...])
 
 
 def _pair(layer: AnyLayer, what: str, made: Any, wanted: str) -> tuple[Any, Any]:
@@ -436,6 +436,8 @@ def expect_targets(loss: Loss, prediction: Array, target: Array) -> None:
     Raises:
         ShapeError: saying what was expected, what was given and, where it can be guessed, what was meant.
     """
+    if loss.targets and isinstance(prediction, np.ndarray) and is_array(target) and not isinstance(target, np.ndarray):
+        raise not_an_array(loss.name, "the target", target)
     if loss.targets == "labels":
         expect_labels(loss.name, prediction, target)
     elif loss.targets:

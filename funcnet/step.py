@@ -51,7 +51,7 @@ class Batch(tree.Record):
     y: Num[Array, "batch ..."] = attrs.field(converter=tree.readonly_view)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return int(self.x.shape[0])
 
 
 @attrs.frozen
@@ -274,8 +274,8 @@ def _checked_gradient(
         values = penalty_values_of(penalties, arrays) if penalty_values else ()
         own = penalty_grads(penalties, arrays)
         for path, grad in own.items():
-            wanted = arrays[path]
-            expect(penalties[path].name, f"the gradient on {path}", np.asarray(grad), wanted.shape, wanted.dtype)
+            made = np.asarray(grad) if isinstance(grad, np.generic) else grad  # arithmetic on 0-d arrays makes scalars
+            expect(penalties[path].name, f"the gradient on {path}", made, arrays[path].shape, arrays[path].dtype)
         total = add_on_paths(own, grads)
     return Evaluation(data_loss, values, accuracy, len(batch)), total, residuals
 
@@ -297,9 +297,11 @@ def _make_plain_step(
                 grads, state.opt_state, state.params, state.step, loss=metrics.data_loss
             )
             params = apply_updates(state.params, updates)
-            made, wanted = (dict(tree.named_leaves(part)) for part in (params, state.params))
-            expect_arrays(f"{optimizer.name}'s update", made, wanted)  # a user's optimizer may get this wrong
+            # A user's optimizer or layer may get these wrong.
+            arrays = dict(tree.named_leaves(state.params))
+            expect_arrays(f"{optimizer.name}'s update", dict(tree.named_leaves(params)), arrays)
             params = advance(net, params, residuals)
+            expect_arrays(f"{net.name}'s advance", dict(tree.named_leaves(params)), arrays)
         return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
     return step
@@ -314,7 +316,10 @@ def _plain_penalty_value(penalty: Penalty, array: Array) -> float:
 
 
 def _copy_state(state: TrainState) -> TrainState:
-    params, opt_state = (tree.map(aligned.copy, part) for part in (state.params, state.opt_state))
+    def copy(array: Array) -> Array:
+        return aligned.copy(array) if isinstance(array, np.ndarray) else array  # nothing writes over other arrays
+
+    params, opt_state = (tree.map(copy, part) for part in (state.params, state.opt_state))
     return attrs.evolve(state, params=params, opt_state=opt_state)
 
 

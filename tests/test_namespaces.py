@@ -257,6 +257,59 @@ def to_numpy(made: Any) -> Any:
     return tree.map(np.array, made)
 
 
+def strict_step_of(engine: Any, *, donate: bool = False) -> tuple[Any, fn.TrainState, fn.Batch]:
+    """A step, and a state and a batch of strict arrays for it."""
+    net, optimizer = fn.chain(fn.linear(4), fn.batch_norm(), fn.linear(3)), fn.adam(0.1)
+    state = fn.init_state(to_strict(params_of(net, (2,), np.float32)), optimizer, KEY)
+    batch = fn.Batch(*to_strict((draws_of(np.float32, (3, 2), 1), np.array([0, 1, 2]))))
+    penalties = {"[0].weight": fn.l2(0.1)}
+    return (
+        fn.make_step(net, fn.softmax_cross_entropy(), optimizer, penalties, donate=donate, engine=engine),
+        state,
+        batch,
+    )
+
+
+def test_the_plain_engine_takes_strict_arrays() -> None:
+    step, state, batch = strict_step_of(fn.engines.plain())
+    after, metrics = step(state, batch)
+    wanted, wanted_metrics = step(to_numpy(state), to_numpy(batch))
+    expect_same((after.params, after.opt_state), (wanted.params, wanted.opt_state), 1e-5, StrictArray)
+    assert float(metrics.data_loss) == pytest.approx(wanted_metrics.data_loss)
+    assert metrics.penalties[0].value == pytest.approx(wanted_metrics.penalties[0].value)
+    kept = fn.copy_state(state, engine=fn.engines.plain())
+    assert all(a is b for a, b in zip(tree.leaves(kept), tree.leaves(state), strict=True))
+
+
+def test_the_numpy_engine_takes_numpy_arrays_alone() -> None:
+    """It writes over arrays and knows their memory. The message names the first one that it cannot take."""
+    step, state, batch = strict_step_of(fn.engines.numpy())
+    for call in (partial(step, state, batch), partial(fn.copy_state, state)):
+        with pytest.raises(
+            fn.ShapeError, match=r"the NumPy engine: expected \[0\].weight as a NumPy array, got an Array"
+        ):
+            call()
+    step, state, batch = strict_step_of(fn.engines.numpy(), donate=True)
+    with pytest.raises(ValueError, match="arrays of its own"):
+        step(state, batch)
+    with pytest.raises(fn.ShapeError, match="the NumPy engine: expected x as a NumPy array, got an Array"):
+        fn.make_predict(fn.relu(), ())(batch.x)
+
+
+@pytest.mark.parametrize("engine", [fn.engines.plain(), fn.engines.numpy()], ids=str)
+def test_targets_of_another_namespace_than_the_prediction_are_refused(engine: Any) -> None:
+    """Their values could not be checked: the label -1 would stand for the last class."""
+    step, state, batch = strict_step_of(engine)
+    state, x, labels = to_numpy(state), to_numpy(batch.x), strict.asarray([0, 1, -1])
+    for call in (
+        lambda: step(state, fn.Batch(x, labels)),
+        lambda: fn.evaluate(fn.identity(), (), [fn.Batch(x, labels)], fn.softmax_cross_entropy(), engine=engine),
+        lambda: fn.mean_squared_error()(x, batch.x),
+    ):
+        with pytest.raises(fn.ShapeError, match="expected the target as a NumPy array, got an Array"):
+            call()
+
+
 # --- JAX
 
 
@@ -334,6 +387,14 @@ def test_updates_under_jit(jax: Any, name: str, dtype: Any) -> None:
         )
     assert len(traces) == 1
     expect_same(found, wanted, 50 * ROUNDING[np.dtype(dtype)], jax.Array)
+
+
+def test_the_numpy_engine_names_params_of_jax(jax: Any) -> None:
+    """After training under JAX, one may forget to turn the params into NumPy arrays."""
+    params, x = params_of(SMALL, (2, 3), np.float32), example_of((2, 3), np.float32)
+    with pytest.raises(fn.ShapeError, match=r"the NumPy engine: expected params\[1\].weight as a NumPy array"):
+        fn.make_predict(SMALL, to_jax(params))(x)
+    assert np.array_equal(fn.make_predict(SMALL, to_numpy(to_jax(params)))(x), fn.make_predict(SMALL, params)(x))
 
 
 @pytest.mark.parametrize(("layer", "in_shape"), LAYERS[:-1], ids=short)

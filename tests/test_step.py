@@ -19,6 +19,7 @@ from funcnet.engines.running import copy_state, evaluate, make_step
 from funcnet.layer import AnyLayer, Layer
 from funcnet.layers.activations import relu, tanh
 from funcnet.layers.linear import LinearParams, linear
+from funcnet.layers.norm import batch_norm
 from funcnet.layers.reshape import flatten
 from funcnet.losses import Loss, mean_squared_error, softmax_cross_entropy
 from funcnet.optimizers import Optimizer, adam, momentum, nesterov, sgd
@@ -530,6 +531,36 @@ def test_an_optimizer_that_makes_other_arrays_is_named() -> None:
     step = make_step(linear(3), softmax_cross_entropy(), widening)
     with pytest.raises(ShapeError, match=r"sgd's update of weight: expected float32 of shape \(2, 3\), got float64"):
         step(init_state(params, widening, make_key(0)), batch_of(make_key(1), 4, np.float32))
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("engine", [engines.plain(), engines.numpy()], ids=str)
+def test_an_advance_that_makes_other_arrays_is_named(engine: Engine) -> None:
+    layer = attrs.evolve(batch_norm(), advance=lambda p, kept: tree.map(lambda a: a.astype(np.float64), p))
+    params, _ = layer.init(make_key(0), (2,))
+    step = make_step(layer, mean_squared_error(), sgd(0.1), engine=engine)
+    batch = Batch(np.ones((4, 2), np.float32), np.ones((4, 2), np.float32))
+    with pytest.raises(ShapeError, match=r"batch_norm.*'s advance of scale: expected float32 of shape \(2,\)"):
+        step(init_state(params, sgd(0.1), make_key(0)), batch)
+
+
+@pytest.mark.parametrize("donate", [False, True])
+def test_an_advance_may_move_any_array(donate: bool) -> None:
+    """Also those that are trained, and one to the old value of another."""
+    layer = attrs.evolve(
+        batch_norm(), advance=lambda p, kept: attrs.evolve(p, scale=p.shift, shift=p.scale, mean=p.variance)
+    )
+    batch = Batch(np.arange(8.0).reshape(4, 2), np.ones((4, 2)))
+    params, _ = layer.init(make_key(0), (2,))
+    params = tree.map(lambda a: np.float64(a) + 1, params)
+    after = []
+    for engine in (engines.plain(), engines.numpy()):
+        step = make_step(layer, mean_squared_error(), sgd(0.1), donate=donate, engine=engine)
+        state, _ = step(copy_state(init_state(params, sgd(0.1), make_key(0))), batch)
+        after.append(step(state, batch)[0].params)
+    for plain, fast in zip(*map(tree.leaves, after), strict=True):
+        np.testing.assert_allclose(fast, plain, rtol=1e-12)
+        assert not fast.flags.writeable
 
 
 @pytest.mark.parametrize("engine", [engines.plain(), engines.numpy()], ids=str)

@@ -50,13 +50,10 @@ def _accuracy(loss: Loss) -> Callable[[Array, Array], Any] | None:
 def _make_predict(net: AnyLayer, params: Tree) -> Predict:
     kernel = plan(net)
     owned = kernel.prediction == "own"
-    seen: tuple[Any, ...] = ()  # the kind of the last x; that of the next is nearly always the same
+    seen: set[Any] = set()
 
     def predict(x: Array) -> Array:
-        nonlocal seen
-        if x.__class__ is not np.ndarray or (x.shape[1:], x.dtype.str, x.ndim) != seen:
-            _expect_fit(net, params, x)
-            seen = (x.shape[1:], x.dtype.str, x.ndim)
+        _expect_fit(net, params, x, seen)
         with np.errstate(all="ignore"):
             y: Array = kernel.predict(params, x, False)
         return tree.freeze(y if owned else y.view())
@@ -64,15 +61,20 @@ def _make_predict(net: AnyLayer, params: Tree) -> Predict:
     return predict
 
 
-def _expect_fit(net: AnyLayer, params: Tree, x: Array) -> None:
-    contract.expect_fit(net, params, x)
-    if not isinstance(x, np.ndarray):
-        raise not_an_array("the NumPy engine", "x", x)
+def _expect_fit(net: AnyLayer, params: Tree, x: Array, seen: set[Any]) -> None:
+    """Require params and examples that the network takes. ``seen`` holds the kinds of arrays that were checked."""
+    # What the checks depend on: the type of x, and the shape and dtype of its examples.
+    kind = (x.__class__, x.dtype.str, x.shape[1:], x.ndim) if isinstance(x, np.ndarray) else None
+    if kind not in seen:
+        contract.expect_fit(net, params, x)
+        for path, array in (("x", x), *tree.named_leaves(params, "params")):
+            _expect_numpy(path, array)
+        seen.add(kind)
 
 
-def _kind_of(x: Array) -> tuple[Any, ...]:
-    """What the checks of an array depend on: its type, and the shape and dtype of its examples."""
-    return x.__class__, x.dtype.str, x.shape[1:], x.ndim
+def _expect_numpy(path: str, array: Array) -> None:
+    if not isinstance(array, np.ndarray | np.generic):
+        raise not_an_array("the NumPy engine", path, array)
 
 
 @attrs.define(eq=False)
@@ -81,9 +83,9 @@ class _Traversal:
 
     Attributes:
         params, opt_state: those of the state.
-        arrays: the trained arrays of the parameters by their paths.
+        everything: the arrays of the parameters by their paths.
+        arrays: those of them that are trained.
         penalised: the same arrays, in order, each with its penalty or None.
-        fixed: the arrays of the parameters that are not trained.
         own: all arrays of params and opt_state, which steps write over.
         update: the in-place update of these arrays; None if the optimizer has none.
         step: the number of the state that the last update made; None before it.
@@ -92,31 +94,29 @@ class _Traversal:
 
     params: Tree
     opt_state: Tree
+    everything: Mapping[str, Array]
     arrays: Mapping[str, Array]
     penalised: list[tuple[Array, Penalty | None]]
-    fixed: list[Array]
     own: list[Array]
     update: InPlace | None
     step: int | None = None
-    seen: set[tuple[Any, ...]] = attrs.field(factory=set)
+    seen: set[Any] = attrs.field(factory=set)
 
 
 def _traverse(state: TrainState, optimizer: Optimizer, penalties: Mapping[str, Penalty]) -> _Traversal:
     # The arrays themselves: a record's converter may make others where ``trained`` builds it anew.
-    by_path = dict(tree.named_leaves(state.params))
-    arrays = {path: by_path[path] for path, _ in tree.named_leaves(tree.trained(state.params))}
+    everything = dict(tree.named_leaves(state.params))
+    arrays = {path: everything[path] for path, _ in tree.named_leaves(tree.trained(state.params))}
     expect_paths(penalties, arrays)
     expect_state_of(optimizer, state)
-    everything = tree.leaves(state.params)
-    trained = {id(array) for array in arrays.values()}
-    own = [*everything, *tree.leaves(state.opt_state)]
+    own = [*everything.values(), *tree.leaves(state.opt_state)]
     tree.expect_own(own)
     return _Traversal(
         state.params,
         state.opt_state,
+        everything,
         arrays,
         [(array, penalties.get(path)) for path, array in arrays.items()],
-        [array for array in everything if id(array) not in trained],
         own,
         in_place(optimizer, state.opt_state, arrays),
     )
@@ -136,12 +136,12 @@ def _make_step(net: AnyLayer, loss: Loss, optimizer: Optimizer, penalties: Mappi
 def _laid_out(state: TrainState) -> TrainState:
     """A copy of the state, with weights in the memory order in which their gradients are made."""
 
-    def copy(array: Array) -> Array:
-        if array.ndim == 2:
-            array = np.asarray(array, order=fast_order(*array.shape))
-        return aligned.copy(array)
+    def copy(path: str, array: Array) -> Array:
+        _expect_numpy(path, array)
+        return aligned.copy(array, fast_order(*array.shape) if array.ndim == 2 else "K")
 
-    return attrs.evolve(state, params=tree.map(copy, state.params), opt_state=tree.map(copy, state.opt_state))
+    params, opt_state = (tree.map_named(copy, part) for part in (state.params, state.opt_state))
+    return attrs.evolve(state, params=params, opt_state=opt_state)
 
 
 def _make_donating_step(
@@ -186,9 +186,7 @@ def _make_donating_step(
             )
         if found is None or found.params is not params or found.opt_state is not opt_state:
             last = found = _traverse(state, optimizer, penalties)
-        if (kind := _kind_of(batch.x)) not in found.seen:
-            _expect_fit(net, params, batch.x)
-            found.seen.add(kind)
+        _expect_fit(net, params, batch.x, found.seen)
         with np.errstate(all="ignore"):
             prediction, residuals = kernel.forward(params, batch.x, False, step_key(net, state))
             contract.expect_targets(loss, prediction, batch.y)
@@ -246,15 +244,11 @@ def _make_donating_step(
         """Write over the running statistics and the like."""
         if net.pure_advance is None:
             return
-        moved = tree.leaves(advance(net, found.params, residuals))
-        own = {id(array) for array in found.own}
-        changed = [(old, new) for old, new in zip(tree.leaves(found.params), moved, strict=True) if new is not old]
-        changed = [(old, np.asarray(new)) for old, new in changed]  # of a 0-d array, arithmetic makes a scalar
-        for old, new in changed:
-            expect(net.name, "what advance moved", new, old.shape, old.dtype)
-        # All are read before any is written: one may be the old value of another.
-        changed = [(old, new.copy() if new.base is not None or id(new) in own else new) for old, new in changed]
-        with tree.writable(found.fixed):
+        moved = dict(tree.named_leaves(advance(net, found.params, residuals)))
+        expect_arrays(f"{net.name}'s advance", moved, found.everything)
+        # All are copied before any is written: one may be the old value of another.
+        changed = [(old, np.array(moved[path])) for path, old in found.everything.items() if moved[path] is not old]
+        with tree.writable([old for old, _ in changed]):
             for old, new in changed:
                 np.copyto(old, new)
 
