@@ -137,6 +137,11 @@ def _known(answers: Answers, attribute: attrs.Attribute[Any], mistakes: tuple[Mi
         raise ValueError(f"expected mistakes among {len(classes)} classes, found labels beyond")
 
 
+def _one_a_class(answers: Answers, attribute: attrs.Attribute[Any], unanswered: tuple[int, ...]) -> None:
+    if unanswered and (len(unanswered) != len(answers.confusion) or min(unanswered) < 0):
+        raise ValueError(f"expected a count of unanswered examples for each class, found {unanswered!r:.80}")
+
+
 @attrs.frozen
 class Answers:
     """How a classifier answered a set of examples.
@@ -145,19 +150,23 @@ class Answers:
         confusion: how many examples of each class (row) were predicted as each class (column).
         bins: the predictions by confidence, from low to high.
         mistakes: the wrong answers given with the most confidence.
+        unanswered: for each class, how many examples have no answer, because an output is not a number. They are
+            counted nowhere else. Empty where there are none.
 
     Raises:
-        ValueError: for a confusion matrix that is not square, no bins, or mistakes among other classes.
+        ValueError: for a confusion matrix that is not square, no bins, mistakes among other classes, or counts of
+            unanswered examples that are negative or not one for each class.
     """
 
     confusion: tuple[tuple[int, ...], ...] = attrs.field(repr=False, validator=_square)
     bins: tuple[Bin, ...] = attrs.field(repr=False, validator=_some)
     mistakes: tuple[Mistake, ...] = attrs.field(repr=False, validator=_known)
+    unanswered: tuple[int, ...] = attrs.field(default=(), repr=False, validator=_one_a_class)
 
 
-def _some_of_them(activity: UnitActivity, attribute: attrs.Attribute[int], never_active: int) -> None:
-    if not 0 <= never_active <= activity.units:
-        raise ValueError(f"expected some of {activity.units} units, found {never_active}")
+def _some_of_them(activity: UnitActivity, attribute: attrs.Attribute[int], count: int) -> None:
+    if not 0 <= count <= activity.units:
+        raise ValueError(f"expected some of {activity.units} units, found {count}")
 
 
 @attrs.frozen
@@ -169,15 +178,17 @@ class UnitActivity:
         name: its name.
         units: how many units it has.
         never_active: how many of them were 0 for every example.
+        not_finite: how many of them were not a finite number for some example. They count as active.
 
     Raises:
-        ValueError: for more inactive units than units.
+        ValueError: for more inactive units, or units that are not finite, than units.
     """
 
     path: str
     name: str
     units: int
     never_active: int = attrs.field(validator=_some_of_them)
+    not_finite: int = attrs.field(default=0, validator=_some_of_them)
 
 
 @attrs.frozen

@@ -44,6 +44,9 @@ class DataFacts:
         test_counts: the same of the testing examples.
         train_sha256: the checksum of the training examples followed by their targets, in hexadecimal.
         test_sha256: the same of the testing examples.
+        description: a few words on what the examples are.
+        origin: where the examples come from, and whether their checksums are known.
+        common_examples: how many testing examples are training examples too; None where it is not known.
 
     Raises:
         ValueError: for a negative number of examples.
@@ -58,6 +61,9 @@ class DataFacts:
     test_counts: tuple[int, ...] = attrs.field(validator=_counts)
     train_sha256: str
     test_sha256: str
+    description: str = ""
+    origin: str = ""
+    common_examples: int | None = attrs.field(default=None, validator=_counts)
 
 
 def _one_run(run: RunRecord, attribute: attrs.Attribute[Any], history: tuple[EpochNumbers, ...]) -> None:
@@ -114,6 +120,9 @@ class RunRecord:
         loss_name: the name of the data loss; empty before the first epoch.
         history: the numbers of each epoch.
         examination: how the network answered the testing set after the last epoch.
+        started: when the run began, in ISO 8601 with its time zone; empty where it is not known.
+        schedule_steps: after how many steps the schedule of the learning rate has come to its end; None for one that
+            has no end.
 
     Raises:
         ValueError: for a history that is not that of one run: epochs missing, or other penalties in some; for a
@@ -135,6 +144,10 @@ class RunRecord:
     loss_name: str = ""
     history: tuple[EpochNumbers, ...] = attrs.field(default=(), repr=False, validator=_one_run)
     examination: Examination | None = attrs.field(default=None, repr=False)
+    started: str = ""
+    schedule_steps: int | None = attrs.field(
+        default=None, converter=attrs.converters.optional(_whole), validator=_counts
+    )
 
     @property
     def epochs(self) -> int:
@@ -161,7 +174,7 @@ class RunRecord:
             raise ValueError(f"a run of {self.epochs} epochs cannot go on with epoch {record.epoch}")
         named = dict(self.settings)
         settings = (*self.settings, *(pair for pair in record.settings if pair[0] not in named))
-        numbers = EpochNumbers(*(getattr(record, field.name) for field in attrs.fields(EpochNumbers)))
+        numbers = EpochNumbers(**{field.name: getattr(record, field.name) for field in attrs.fields(EpochNumbers)})
         return attrs.evolve(
             self,
             settings=settings,

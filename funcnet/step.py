@@ -32,6 +32,7 @@ __all__ = [
     "Metrics",
     "PenaltyValue",
     "Predict",
+    "Progress",
     "Step",
     "TrainState",
     "init_state",
@@ -54,6 +55,32 @@ class Batch(tree.Record):
         return int(self.x.shape[0])
 
 
+@attrs.frozen(eq=False)
+class Progress(tree.Record):
+    """How far a run of ``train`` has come, and what one of its epochs is.
+
+    Attributes:
+        epoch: how many epochs are finished.
+        batches: how many batches of the next epoch are done.
+        batch_size: the examples of a batch.
+        examples: the training examples of an epoch.
+        step: the step of the state that this is about. A state of another step was made by steps outside ``train``.
+        metrics: (batches, 2 + penalties) float64: the data loss, the accuracy and the penalties of each batch done of
+            the next epoch.
+        ratios: (samples, arrays) float64: the update ratios sampled so far in the next epoch, NaN where there is none.
+        seconds: the time of the steps done of the next epoch.
+    """
+
+    epoch: int
+    batches: int
+    batch_size: int
+    examples: int
+    step: int
+    metrics: Float[Array, "batches numbers"] = attrs.field(converter=tree.readonly_view, repr=False)
+    ratios: Float[Array, "samples arrays"] = attrs.field(converter=tree.readonly_view, repr=False)
+    seconds: float
+
+
 @attrs.frozen
 class TrainState(tree.Record):
     """All that a step changes, and all that is needed to go on training.
@@ -64,15 +91,18 @@ class TrainState(tree.Record):
         key: the key of the run. ``train`` draws the order of an epoch's examples from it and the epoch's number; a
             step draws what its layers need from it and the step's number.
         step: the number of updates made.
+        progress: how far ``train`` has come with it; None for a state that is not one of its own. Steps keep it as it
+            is.
     """
 
     params: Tree
     opt_state: Tree
     key: Key
     step: int = 0
+    progress: Progress | None = None
 
 
-def _itself(value: float) -> float | str:
+def itself(value: float) -> float | str:
     """The value that equality compares: NaN is equal to NaN."""
     return "nan" if math.isnan(value) else value
 
@@ -83,7 +113,7 @@ class PenaltyValue:
 
     path: str
     name: str
-    value: float = attrs.field(eq=_itself)
+    value: float = attrs.field(eq=itself)
 
 
 @attrs.frozen
@@ -97,9 +127,9 @@ class Evaluation:
         examples: how many examples there were.
     """
 
-    data_loss: float = attrs.field(eq=_itself)
+    data_loss: float = attrs.field(eq=itself)
     penalties: tuple[PenaltyValue, ...]
-    accuracy: float = attrs.field(eq=_itself)
+    accuracy: float = attrs.field(eq=itself)
     examples: int
 
     @property
@@ -302,7 +332,7 @@ def _make_plain_step(
             expect_arrays(f"{optimizer.name}'s update", dict(tree.named_leaves(params)), arrays)
             params = advance(net, params, residuals)
             expect_arrays(f"{net.name}'s advance", dict(tree.named_leaves(params)), arrays)
-        return TrainState(params, opt_state, state.key, state.step + 1), metrics
+        return TrainState(params, opt_state, state.key, state.step + 1, state.progress), metrics
 
     return step
 

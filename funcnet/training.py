@@ -30,6 +30,7 @@ from funcnet.step import (
     checked,
     expect_paths,
     expect_state_of,
+    itself,
     make_grad,
     penalty_grads,
 )
@@ -77,6 +78,8 @@ class EpochNumbers:
         learning_rate: the rate of the epoch's last step.
         seconds: the time of the epoch's steps, without the evaluations.
         examples_per_second: the training examples of the epoch over these seconds.
+        steps: the number of updates made when the epoch ended, from the beginning of the run; 0 where it is not known.
+        total_seconds: the time of the epoch with its evaluations; NaN where it is not known.
     """
 
     epoch: int
@@ -90,6 +93,8 @@ class EpochNumbers:
     learning_rate: float
     seconds: float
     examples_per_second: float
+    steps: int = attrs.field(default=0, kw_only=True)
+    total_seconds: float = attrs.field(default=math.nan, kw_only=True, eq=itself)
 
 
 @attrs.frozen

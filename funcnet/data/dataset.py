@@ -72,6 +72,8 @@ def _alike(dataset: Dataset, attribute: attrs.Attribute[Split], test: Split) -> 
 class Dataset:
     """A training and a testing part, and the names of the classes in the order of their labels.
 
+    ``description`` says in a few words what the examples are, and ``origin`` where they come from. Reports show both.
+
     Raises:
         DataError: where the examples of the two parts differ in shape or dtype.
     """
@@ -80,6 +82,8 @@ class Dataset:
     train: Split
     test: Split = attrs.field(validator=_alike)
     classes: tuple[str, ...]
+    description: str = attrs.field(default="", kw_only=True)
+    origin: str = attrs.field(default="", kw_only=True)
 
 
 def hold_out(dataset: Dataset, count: int, key: Key) -> Dataset:

@@ -1,13 +1,14 @@
 """``run.json``: a run as a file, from which all of its report is made again.
 
-    {"format": "funcnet run", "version": 1, "run": {...}}
+    {"format": "funcnet run", "version": 2, "run": {...}}
 
 ``run`` holds the fields of ``RunRecord`` by their names; records within are objects, and tuples are arrays, so the
 docstrings of ``RunRecord``, ``EpochNumbers``, ``Evaluation``, ``Examination`` and ``LayerFacts`` are its documentation.
 Two things JSON lacks: a number that is none is written as the string "nan", "inf" or "-inf", and the bytes of a picture
 (uint8, row by row, channels last) as base64.
 
-What changes the meaning of a field, or adds one, raises the version; a reader refuses versions it does not know.
+A change of the meaning of a field, or a new field, raises the version. All earlier versions are read: fields that they
+lack have their defaults. A version that is not known is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from funcnet.record import RunRecord
 
 __all__ = ["FORMAT", "VERSION", "read_run", "run_to_json", "write_run"]
 
-FORMAT, VERSION = "funcnet run", 1
+FORMAT, VERSION = "funcnet run", 2
 
 
 def _read_float(value: Any, _: type) -> float:
@@ -106,9 +107,9 @@ def read_run(path: Path | str) -> RunRecord:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f'{path}: expected the JSON of a run, {{"format": "{FORMAT}", ...}}, found something else')
     version = content.get("version")
-    if version != VERSION or not isinstance(version, int) or isinstance(version, bool):
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
         raise DataError(
-            f"{path}: expected a run of version {VERSION}, found version {version!r:.20}: it was "
+            f"{path}: expected a run of version 1 to {VERSION}, found version {version!r:.20}: it was "
             "written by another release of funcnet, which can read it"
         )
     if unknown := content.keys() - {"format", "version", "run"}:

@@ -61,7 +61,7 @@ def test_any_number_and_any_text(
 
 def test_the_file_says_what_it_is() -> None:
     content = json.loads(run_to_json(whole_run()))
-    assert (content["format"], content["version"]) == ("funcnet run", 1)
+    assert (content["format"], content["version"]) == ("funcnet run", 2)
     run = content["run"]
     assert list(run) == [field.name for field in attrs.fields(RunRecord)]
     assert run["history"][0]["train"]["penalties"][0] == {"path": "[1].weight", "name": "l2", "value": 2.0}
@@ -79,8 +79,10 @@ def test_what_is_not_a_number_is_text_in_the_file() -> None:
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
-    path = changed(tmp_path / "run.json", lambda content: content.update(version=2))
-    with pytest.raises(DataError, match=r"run\.json: expected a run of version 1, found version 2: it was written by"):
+    path = changed(tmp_path / "run.json", lambda content: content.update(version=3))
+    with pytest.raises(
+        DataError, match=r"run\.json: expected a run of version 1 to 2, found version 3: it was written by"
+    ):
         read_run(path)
 
 
@@ -88,8 +90,8 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda c: c.update(format="else"), 'expected the JSON of a run, {"format": "funcnet run", ...}'),
-        (lambda c: c.update(version=True), "expected a run of version 1, found version True"),
-        (lambda c: c.update(version=1.0), "expected a run of version 1, found version 1.0"),
+        (lambda c: c.update(version=True), "expected a run of version 1 to 2, found version True"),
+        (lambda c: c.update(version=1.0), "expected a run of version 1 to 2, found version 1.0"),
         (lambda c: c.update(else_="x"), "expected nothing but format, version and run, found else_"),
         (lambda c: c.pop("run"), "expected the run's fields under"),
         (lambda c: c.update(run=[1]), "expected the run's fields under"),
@@ -152,6 +154,21 @@ def test_what_is_wrong_with_a_file_is_said_with_its_place(change: Any, message: 
         read_run(path)
     assert str(error.value).startswith(f"{path}: ")
     assert message in str(error.value)
+
+
+def test_a_file_of_version_1() -> None:
+    """Written by the release that had it. What it does not say has its default."""
+    run = read_run(Path(__file__).parent / "run-version-1.json")
+    assert (run.dataset, run.epochs, run.seed) == ("glyphs", 2, 0)
+    assert (run.started, run.schedule_steps) == ("", None)
+    assert run.history[1].train.data_loss == 2.12759814453125
+    assert (run.history[1].steps, math.isnan(run.history[1].total_seconds)) == (0, True)
+    assert run.data is not None
+    assert (run.data.train_counts[:2], run.data.common_examples) == ((88, 103), None)
+    assert run.examination is not None
+    assert run.examination.answers is not None
+    assert run.examination.answers.unanswered == ()
+    assert len(run.examination.filters) == 4
 
 
 def test_a_field_that_is_there_twice(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def _make_donating_step(
             move_fixed(found, residuals)
             half_written.pop(id(params), None)
             found.step = state.step + 1
-        return TrainState(params, opt_state, state.key, state.step + 1), metrics
+        return TrainState(params, opt_state, state.key, state.step + 1, state.progress), metrics
 
     def update(found: _Traversal, now: Moment, residuals: Any, dprediction: Array) -> Tree:
         """Write over the arrays of params and opt_state. Return the optimizer's state."""
