@@ -32,6 +32,8 @@ from .losses import Loss as Loss
 from .losses import binary_cross_entropy as binary_cross_entropy
 from .losses import mean_squared_error as mean_squared_error
 from .losses import softmax_cross_entropy as softmax_cross_entropy
+from .nonfinite import DivergenceError as DivergenceError
+from .nonfinite import NonFiniteError as NonFiniteError
 from .optimizers import Optimizer as Optimizer
 from .optimizers import adagrad as adagrad
 from .optimizers import adam as adam
@@ -57,7 +59,7 @@ from .step import Evaluation as Evaluation
 from .step import TrainState as TrainState
 from .step import init_state as init_state
 from .step import make_grad as make_grad
-from .training import DivergenceError as DivergenceError
 from .training import EpochRecord as EpochRecord
+from .training import Training as Training
 from .training import train as train
 from .version import __version__ as __version__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -69,22 +70,27 @@ class DataFacts:
 def _one_run(run: RunRecord, attribute: attrs.Attribute[Any], history: tuple[EpochNumbers, ...]) -> None:
     """What every reader of a history relies on."""
     for place, epoch in enumerate(history, 1):
-        if epoch.epoch != place:
-            raise ValueError(f"expected the epochs of a run from 1 on, found {epoch.epoch} in place {place}")
-        measured = (
-            *epoch.gradient_norms, *epoch.data_gradient_norms, *epoch.parameter_norms, *epoch.update_ratios,
-            ("learning rate", epoch.learning_rate), ("time", epoch.seconds), ("speed", epoch.examples_per_second),
-        )  # fmt: skip
-        if below := [name for name, value in measured if value < 0]:
-            raise ValueError(f"expected norms, rates and times from 0 up, found a negative {below[0]} in epoch {place}")
-        for side in (epoch.train, epoch.test):
-            if [(p.path, p.name) for p in side.penalties] != [(p.path, p.name) for p in history[0].train.penalties]:
-                raise ValueError(f"expected the same penalties in every epoch, found others in epoch {place}")
-            if side.examples < 1 or not (math.isnan(side.accuracy) or 0 <= side.accuracy <= 1):
-                raise ValueError(
-                    f"expected an accuracy between 0 and 1 of one example or more, found {side.accuracy} of "
-                    f"{side.examples} in epoch {place}"
-                )
+        _expect_epoch(place, epoch, history[0])
+
+
+def _expect_epoch(place: int, epoch: EpochNumbers, first: EpochNumbers) -> None:
+    if epoch.epoch != place:
+        raise ValueError(f"expected the epochs of a run from 1 on, found {epoch.epoch} in place {place}")
+    measured = (
+        *epoch.gradient_norms, *epoch.data_gradient_norms, *epoch.parameter_norms, *epoch.update_ratios,
+        ("learning rate", epoch.learning_rate), ("time", epoch.seconds), ("speed", epoch.examples_per_second),
+        ("number of steps", epoch.steps), ("time with evaluations", epoch.total_seconds),
+    )  # fmt: skip
+    if below := [name for name, value in measured if value < 0]:
+        raise ValueError(f"expected norms, rates and times from 0 up, found a negative {below[0]} in epoch {place}")
+    for side in (epoch.train, epoch.test):
+        if [(p.path, p.name) for p in side.penalties] != [(p.path, p.name) for p in first.train.penalties]:
+            raise ValueError(f"expected the same penalties in every epoch, found others in epoch {place}")
+        if side.examples < 1 or not (math.isnan(side.accuracy) or 0 <= side.accuracy <= 1):
+            raise ValueError(
+                f"expected an accuracy between 0 and 1 of one example or more, found {side.accuracy} of "
+                f"{side.examples} in epoch {place}"
+            )
 
 
 def _texts(settings: Mapping[str, object] | Iterable[Sequence[object]]) -> tuple[tuple[str, str], ...]:
@@ -168,20 +174,25 @@ class RunRecord:
         """The run with one more epoch, and with what that was trained with, where ``settings`` do not say it already.
 
         Raises:
-            ValueError: where that epoch is not the next one.
+            ValueError: where that epoch is not the next one, or its numbers are none.
         """
         if record.epoch != self.epochs + 1:
             raise ValueError(f"a run of {self.epochs} epochs cannot go on with epoch {record.epoch}")
         named = dict(self.settings)
         settings = (*self.settings, *(pair for pair in record.settings if pair[0] not in named))
         numbers = EpochNumbers(**{field.name: getattr(record, field.name) for field in attrs.fields(EpochNumbers)})
-        return attrs.evolve(
+        _expect_epoch(record.epoch, numbers, (*self.history, numbers)[0])
+        longer = attrs.evolve(
             self,
             settings=settings,
             loss_name=record.loss_name,
-            history=(*self.history, numbers),
+            history=(),
             examination=record.examination,
+            schedule_steps=record.schedule_steps,
         )
+        # Without the validator, which would look at all epochs again: a record of many epochs would take long.
+        object.__setattr__(longer, "history", (*self.history, numbers))
+        return longer
 
     def _repr_markdown_(self) -> str:
         return to_markdown(_epochs_table(self))
@@ -221,6 +232,7 @@ def new_run(
         environment=environment(),
         data=data_facts(dataset),
         layers=describe(net, dataset.train.in_shape),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 

@@ -55,7 +55,7 @@ class Batch(tree.Record):
         return int(self.x.shape[0])
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class Progress(tree.Record):
     """How far a run of ``train`` has come, and what one of its epochs is.
 
@@ -65,10 +65,10 @@ class Progress(tree.Record):
         batch_size: the examples of a batch.
         examples: the training examples of an epoch.
         step: the step of the state that this is about. A state of another step was made by steps outside ``train``.
+        seconds: the time of the steps done of the next epoch.
         metrics: (batches, 2 + penalties) float64: the data loss, the accuracy and the penalties of each batch done of
             the next epoch.
         ratios: (samples, arrays) float64: the update ratios sampled so far in the next epoch, NaN where there is none.
-        seconds: the time of the steps done of the next epoch.
     """
 
     epoch: int
@@ -76,9 +76,9 @@ class Progress(tree.Record):
     batch_size: int
     examples: int
     step: int
-    metrics: Float[Array, "batches numbers"] = attrs.field(converter=tree.readonly_view, repr=False)
-    ratios: Float[Array, "samples arrays"] = attrs.field(converter=tree.readonly_view, repr=False)
-    seconds: float
+    seconds: float = attrs.field(eq=False)  # no two runs have the same
+    metrics: Float[Array, "batches numbers"] = tree.array_field(repr=False)
+    ratios: Float[Array, "samples arrays"] = tree.array_field(repr=False)
 
 
 @attrs.frozen

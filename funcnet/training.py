@@ -17,14 +17,26 @@ from funcnet.engines.running import evaluate, expect_engine, make_step
 from funcnet.examination import Examination, examine
 from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
-from funcnet.optimizers import Optimizer, expect_optimizer
+from funcnet.nonfinite import (
+    DivergenceError,
+    First,
+    NonFiniteError,
+    became_not_finite,
+    first_in_evaluation,
+    first_in_step,
+)
+from funcnet.optimizers import Optimizer, end_of_schedule, expect_optimizer
 from funcnet.penalties import Penalty
+from funcnet.random import Key
 from funcnet.shapes import Array, ShapeError, whole_number
 from funcnet.step import (
     Batch,
     Engine,
     Evaluation,
+    Grad,
     PenaltyValue,
+    Progress,
+    Step,
     TrainState,
     add_on_paths,
     checked,
@@ -36,7 +48,7 @@ from funcnet.step import (
 )
 from funcnet.tree import Tree
 
-__all__ = ["Callback", "DivergenceError", "EpochNumbers", "EpochRecord", "train"]
+__all__ = ["Callback", "EpochNumbers", "EpochRecord", "Training", "train"]
 
 # Large enough to keep the products busy, small enough to keep a batch's activations in the cache.
 _EVALUATION_BATCH = 1000
@@ -44,10 +56,6 @@ _EVALUATION_BATCH = 1000
 _SAMPLED_STEPS = 9
 # Penalties change slowly and take long to compute, so only every tenth step computes them.
 _PENALTY_STEPS = 10
-
-
-class DivergenceError(ArithmeticError):
-    """The loss is no longer a finite number: training cannot go on from here."""
 
 
 Numbers: TypeAlias = tuple[tuple[str, float], ...]
@@ -104,6 +112,8 @@ class EpochRecord(EpochNumbers):
     Attributes:
         loss_name: the name of the data loss.
         settings: what else it was trained with, as (name, value).
+        schedule_steps: after how many steps the schedule of the learning rate has come to its end; None for one that
+            has no end.
         examination: how the network at the epoch's end answers the testing set.
         state: the state at the epoch's end; training goes on from here.
         params: the parameters of the network trained: those of the state, or the average that the optimizer keeps.
@@ -111,6 +121,7 @@ class EpochRecord(EpochNumbers):
 
     loss_name: str
     settings: tuple[tuple[str, str], ...]
+    schedule_steps: int | None
     examination: Examination = attrs.field(repr=False)
     state: TrainState = attrs.field(repr=False)
     params: Tree = attrs.field(repr=False)
@@ -139,15 +150,20 @@ def train(
     batch_size: int,
     callback: Callback | None = None,
     engine: Engine | None = None,
-) -> Iterator[EpochRecord]:
-    """Train until ``epochs`` epochs have been made, yielding a record after each.
+) -> Training:
+    """Train until ``epochs`` epochs have been made: an iterator of a record after each.
 
     Each epoch meets every training example once, in an order drawn from ``state.key`` and the epoch's number. uint8
     images are normalised by the training set's statistics, batch by batch. All data are checked before the first
     update.
 
-    The generator can be dropped at any time, also by Ctrl-C. The state of the last record stays valid. Passed as
-    ``state``, it goes on from there, with the same bits as a run that was not interrupted.
+    The iterator can be dropped at any time, also by Ctrl-C. The state of the last record stays valid. Passed as
+    ``state``, it goes on from there, with the same bits as a run that was not interrupted. ``Training`` has the steps
+    between the records too, and a state from within an epoch: ``checkpointed`` keeps such states in files.
+
+    A state knows how many epochs it has made, and of what. Between epochs, it may go on with another batch size or
+    other data: the record's settings say so. Within an epoch, neither can change. A state that ``train`` did not make
+    begins with epoch 1, whatever steps were made with it.
 
     Args:
         net: the network.
@@ -163,11 +179,14 @@ def train(
         engine: how steps and evaluations are run: ``engines.numpy()`` unless another is given.
 
     Raises:
-        ValueError: for a number of epochs or a batch size below 1, no examples, or a state from within an epoch or of
-            another kind of optimizer.
+        ValueError: for a number of epochs or a batch size below 1; no examples; a state from within an epoch of other
+            batches or data; a state with which steps were made outside ``train`` since; a state of another kind of
+            optimizer.
         TypeError: if the state, data set, loss, optimizer or a penalty is not one.
-        DivergenceError: when the loss of a batch, or of the training set at an epoch's end, is not finite.
         ShapeError: where network, parameters and data do not fit, or data are not finite.
+        NonFiniteError: by the iterator, when an array of the state is not finite: with the step in which this began,
+            what was not finite first, and the state before that.
+        DivergenceError: by the iterator, when that is the loss of a batch, or of the training set at an epoch's end.
     """
     expect_optimizer(optimizer)
     runs = expect_engine(engine)
@@ -177,19 +196,51 @@ def train(
     epochs, batch_size = whole_number("the number of epochs", epochs, 1), whole_number("the batch size", batch_size, 1)
     if not (len(dataset.train) and len(dataset.test)):
         raise ValueError(f"{dataset.name} has {len(dataset.train)} training and {len(dataset.test)} testing examples")
-    steps = batch_count(dataset.train, batch_size)
-    done, within = divmod(state.step, steps)
-    if within:
-        raise ValueError(f"the state is {within} steps into an epoch of {steps}; training starts between epochs")
     expect_state_of(optimizer, state)
     made = checked(net, loss, penalties)
     expect_paths(made, dict(tree.named_leaves(tree.trained(state.params))))
+    progress, changes = _progress_of(state, len(made), len(dataset.train), batch_size)
     normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
     for part, split in (("training", dataset.train), ("testing", dataset.test)):
         _expect_split(f"the {part} part of {dataset.name}", net, state.params, loss, split, normalize)
-    return _epochs(
-        net, state, dataset, normalize, loss, optimizer, made, range(done, epochs), batch_size, callback, runs
+    settings = (*_settings(net, loss, optimizer, made, batch_size, runs), *changes)
+    return Training(
+        _Recipe(net, dataset, normalize, loss, optimizer, made, epochs, batch_size, callback, runs, settings),
+        attrs.evolve(state, progress=progress),
     )
+
+
+def _progress_of(
+    state: TrainState, penalties: int, examples: int, batch_size: int
+) -> tuple[Progress, tuple[tuple[str, str], ...]]:
+    """How far the state has come, in epochs of these batches, and what is different from its epochs so far."""
+    arrays = len(tree.leaves(tree.trained(state.params)))
+    nothing = np.empty((0, 2 + penalties)), np.empty((0, arrays))
+    progress = state.progress
+    if progress is None:
+        return Progress(0, 0, batch_size, examples, state.step, 0.0, *nothing), ()
+    if progress.step != state.step:
+        raise ValueError(
+            f"since epoch {progress.epoch} of train, {state.step - progress.step} steps were made with this state "
+            "outside train, so its place in an epoch is not known: attrs.evolve(state, progress=None) begins with "
+            "epoch 1"
+        )
+    given = f"{examples:,} examples in batches of {batch_size}"
+    before = f"{progress.examples:,} examples in batches of {progress.batch_size}"
+    if given != before and progress.batches:
+        raise ValueError(
+            f"the state is {progress.batches} batches into an epoch of {before}, which cannot go on with {given}: "
+            "go on with the same, or from a state between epochs"
+        )
+    if progress.batches and progress.metrics.shape[1] != 2 + penalties:
+        raise ValueError(
+            f"the state is {progress.batches} batches into an epoch with {progress.metrics.shape[1] - 2} penalties, "
+            f"which cannot go on with {penalties}: go on with the same, or from a state between epochs"
+        )
+    if progress.batches:
+        return progress, ()
+    changes = () if given == before else ((f"from epoch {progress.epoch + 1} on", f"{given}; before, {before}"),)
+    return Progress(progress.epoch, 0, batch_size, examples, state.step, 0.0, *nothing), changes
 
 
 def _expect_split(
@@ -219,80 +270,233 @@ def _first_not_finite(array: Array) -> int | None:
     return None
 
 
-def _epochs(
-    net: AnyLayer,
-    state: TrainState,
-    dataset: Dataset,
-    normalize: Normalization | None,
-    loss: Loss,
-    optimizer: Optimizer,
-    penalties: Mapping[str, Penalty],
-    epochs: range,
-    batch_size: int,
-    callback: Callback | None,
-    engine: Engine,
-) -> Iterator[EpochRecord]:
-    # The steps write over this copy of the state. Records get copies of their own, which nothing writes to.
-    state = engine.copy_state(state)
-    step = make_step(net, loss, optimizer, penalties, donate=True, engine=engine)
-    data_grad = make_grad(net, loss)
-    # Evenly spaced examples, not the first ones: a set may be sorted.
-    some = dataset.train.take(np.array(_evenly_spaced(_EVALUATION_BATCH, len(dataset.train))))
-    kernels = engine.kernels(net, loss, optimizer, penalties)
-    settings = _settings(optimizer, penalties, batch_size, engine, kernels)
-    sampled = _evenly_spaced(_SAMPLED_STEPS, batch_count(dataset.train, batch_size))
-    for epoch in epochs:
-        key = random.fold_in(state.key, epoch)
-        metrics: list[Evaluation] = []
-        ratios: list[dict[str, float]] = []
-        began = time.perf_counter()
-        for batch in batches(dataset.train, batch_size, normalize=normalize, key=key):
-            before = tree.map(np.copy, state.params) if len(metrics) in sampled else None
-            measured = len(metrics) % _PENALTY_STEPS == 0
-            state, met = step(state, batch, penalty_values=measured)
-            if not measured:
-                met = attrs.evolve(met, penalties=metrics[-1].penalties)
-            if before is not None:
-                ratios.append(_update_ratios(before, state.params))
-            if not math.isfinite(met.loss):
-                raise DivergenceError(_diverged(epoch, len(metrics) + 1, met, optimizer.rate(state.step - 1)))
-            metrics.append(met)
-            if callback is not None:
-                callback(len(metrics), met)
-        seconds = time.perf_counter() - began
-        params = optimizer.evaluated(state.params, state.opt_state)
-        training = evaluate(net, params, _evaluation_batches(dataset.train, normalize), loss, penalties, engine=engine)
+@attrs.frozen(eq=False)
+class _Recipe:
+    """What a run is made with: the checked arguments of ``train``."""
+
+    net: AnyLayer
+    dataset: Dataset
+    normalize: Normalization | None
+    loss: Loss
+    optimizer: Optimizer
+    penalties: Mapping[str, Penalty]
+    epochs: int
+    batch_size: int
+    callback: Callback | None
+    engine: Engine
+    settings: tuple[tuple[str, str], ...]
+
+    def batches(self, key: Key, start: int) -> Iterator[Batch]:
+        """The training batches of an epoch, from that one on."""
+        return batches(self.dataset.train, self.batch_size, normalize=self.normalize, key=key, start=start)
+
+    def step(self) -> Step:
+        """The step, which writes over the state that it is given."""
+        return make_step(self.net, self.loss, self.optimizer, self.penalties, donate=True, engine=self.engine)
+
+    def evaluated(self, state: TrainState) -> Tree:
+        """The parameters of the network: those of the state, or the average that the optimizer keeps."""
+        return self.optimizer.evaluated(state.params, state.opt_state)
+
+
+class Training(Iterator[EpochRecord]):
+    """A run of ``train``: an iterator of one record an epoch, with the steps between them.
+
+    ``steps`` goes through the same run step by step. ``state`` is the state now, also within an epoch.
+    """
+
+    def __init__(self, recipe: _Recipe, state: TrainState) -> None:
+        assert state.progress is not None
+        self._recipe = recipe
+        self._kept = state  # the last state that others see, which no step writes over
+        self._state = recipe.engine.copy_state(state)  # the steps write over this one
+        self._epoch, self._seconds = state.progress.epoch, state.progress.seconds
+        self._metrics = _evaluations(state.progress, recipe.penalties, len(recipe.dataset.train))
+        paths = [path for path, _ in tree.named_leaves(tree.trained(state.params))]
+        self._ratios = [
+            {path: ratio for path, ratio in zip(paths, sample.tolist(), strict=True) if not math.isnan(ratio)}
+            for sample in state.progress.ratios
+        ]
+        self._paths = paths
+        self._cut_off = False
+        self._moments = self._run()
+
+    def __next__(self) -> EpochRecord:
+        """The record of the next epoch."""
+        return next(moment for moment in self._moments if isinstance(moment, EpochRecord))
+
+    def steps(self) -> Iterator[Evaluation | EpochRecord]:
+        """The rest of the run, step by step: the metrics of each step, and after an epoch's last step its record."""
+        return self._moments
+
+    @property
+    def state(self) -> TrainState:
+        """The state after the last step, a copy. Passed to ``train``, it goes on with the next step.
+
+        Raises:
+            ValueError: where the last step was cut off, by Ctrl-C or an error: its arrays are half-written then.
+        """
+        if self._cut_off:
+            raise ValueError("the last step was cut off, and the state is half-written: go on from the last record")
+        ratios = [[sample.get(path, math.nan) for path in self._paths] for sample in self._ratios]
+        metrics = [[m.data_loss, m.accuracy, *(p.value for p in m.penalties)] for m in self._metrics]
+        progress = Progress(
+            self._epoch,
+            len(metrics),
+            self._recipe.batch_size,
+            len(self._recipe.dataset.train),
+            self._state.step,
+            self._seconds,
+            np.array(metrics, np.float64).reshape(len(metrics), 2 + len(self._recipe.penalties)),
+            np.array(ratios, np.float64).reshape(len(ratios), len(self._paths)),
+        )
+        return attrs.evolve(self._recipe.engine.copy_state(self._state), progress=progress)
+
+    def _run(self) -> Iterator[Evaluation | EpochRecord]:
+        recipe = self._recipe
+        step = recipe.step()
+        data_grad = make_grad(recipe.net, recipe.loss)
+        train = recipe.dataset.train
+        # Evenly spaced examples, not the first ones: a set may be sorted.
+        some = train.take(np.array(_evenly_spaced(_EVALUATION_BATCH, len(train))))
+        sampled = _evenly_spaced(_SAMPLED_STEPS, batch_count(train, recipe.batch_size))
+        while self._epoch < recipe.epochs:
+            key = random.fold_in(self._state.key, self._epoch)
+            began = time.perf_counter() - self._seconds
+            for batch in recipe.batches(key, len(self._metrics)):
+                self._step(step, batch, len(self._metrics) in sampled)
+                if recipe.callback is not None:
+                    recipe.callback(len(self._metrics), self._metrics[-1])
+                paused = time.perf_counter()
+                self._seconds = paused - began
+                yield self._metrics[-1]
+                began += time.perf_counter() - paused  # what is done between two steps is not theirs
+            yield self._end_of_epoch(data_grad, some, key, began)
+
+    def _step(self, step: Step, batch: Batch, sampled: bool) -> None:
+        metrics = self._metrics
+        before = tree.map(np.copy, self._state.params) if sampled else None
+        measured = len(metrics) % _PENALTY_STEPS == 0
+        self._cut_off = True
+        self._state, met = step(self._state, batch, penalty_values=measured)
+        if not measured:
+            met = attrs.evolve(met, penalties=metrics[-1].penalties)
+        if before is not None:
+            self._ratios.append(_update_ratios(before, self._state.params))
+        if not math.isfinite(met.loss):
+            raise self._not_finite(f"the loss became {met.loss}", len(metrics) + 1, met)
+        metrics.append(met)
+        self._cut_off = False
+
+    def _end_of_epoch(self, data_grad: Grad, some: Split, key: Key, began: float) -> EpochRecord:
+        recipe, state, metrics = self._recipe, self._state, self._metrics
+        if found := self._state_not_finite(self._kept, state):
+            raise self._not_finite(f"{found.what} became {found.became}", len(metrics), metrics[-1])
+        net, dataset = recipe.net, recipe.dataset
+
+        def evaluated(split: Split) -> Evaluation:
+            examples = _evaluation_batches(split, recipe.normalize)
+            return evaluate(net, params, examples, recipe.loss, recipe.penalties, engine=recipe.engine)
+
+        params = recipe.evaluated(state)
+        training = evaluated(dataset.train)
         if not math.isfinite(training.loss):
-            raise DivergenceError(_diverged(epoch, len(metrics), training, optimizer.rate(state.step - 1)))
-        _, data_grads = data_grad(params, next(_evaluation_batches(some, normalize)), key)
-        own_grads = penalty_grads(penalties, dict(tree.named_leaves(params)))
-        yield EpochRecord(
-            epoch=epoch + 1,
+            raise self._not_finite(f"the loss became {training.loss}", len(metrics), training)
+        _, data_grads = data_grad(params, next(_evaluation_batches(some, recipe.normalize)), key)
+        own_grads = penalty_grads(recipe.penalties, dict(tree.named_leaves(params)))
+        testing = evaluated(dataset.test)
+        running, ratios, seconds = _mean(metrics), _medians(self._ratios), self._seconds
+        self._cut_off = True
+        self._epoch += 1
+        self._metrics, self._ratios, self._seconds = [], [], 0.0
+        self._cut_off = False
+        self._kept = self.state
+        params = recipe.evaluated(self._kept)
+        classified = recipe.loss.accuracy is not None
+        return EpochRecord(
+            epoch=self._epoch,
             train=training,
-            test=evaluate(net, params, _evaluation_batches(dataset.test, normalize), loss, penalties, engine=engine),
-            running=_mean(metrics),
+            test=testing,
+            running=running,
             gradient_norms=_norms(add_on_paths(own_grads, data_grads)),
             data_gradient_norms=_norms(data_grads),
             parameter_norms=_norms(tree.trained(params)),
-            update_ratios=_medians(ratios),
-            learning_rate=optimizer.rate(state.step - 1),
+            update_ratios=ratios,
+            learning_rate=recipe.optimizer.rate(state.step - 1),
             seconds=seconds,
             examples_per_second=len(dataset.train) / seconds,
-            loss_name=loss.name,
-            settings=settings,
-            examination=examine(net, params, dataset.test, normalize, classified=loss.accuracy is not None),
-            state=(kept := engine.copy_state(state)),
-            params=optimizer.evaluated(kept.params, kept.opt_state),
+            steps=state.step,
+            total_seconds=time.perf_counter() - began,
+            loss_name=recipe.loss.name,
+            settings=recipe.settings,
+            schedule_steps=end_of_schedule(recipe.optimizer.learning_rate),
+            examination=examine(net, params, dataset.test, recipe.normalize, classified=classified),
+            state=self._kept,
+            params=params,
+        )
+
+    def _not_finite(self, said: str, seen: int, met: Evaluation) -> NonFiniteError:
+        """The error for what is not finite. The steps since the kept state are made again, to find the first of it.
+
+        ``said`` is what was seen at step ``seen``, and ``met`` the metrics then.
+        """
+        recipe, kept = self._recipe, self._kept
+        assert kept.progress is not None
+        state, step, number = recipe.engine.copy_state(kept), recipe.step(), kept.progress.batches
+        rate = recipe.optimizer.rate(self._state.step - 1)
+        for batch in recipe.batches(random.fold_in(kept.key, self._epoch), number):
+            before = recipe.engine.copy_state(state)
+            state, again = step(state, batch)
+            number += 1
+            if not math.isfinite(again.loss) or self._state_not_finite(before, state):
+                parts = (recipe.net, recipe.loss, recipe.optimizer, recipe.penalties)
+                first = first_in_step(*parts, before, batch) or self._state_not_finite(before, state)
+                break
+            if number == seen:
+                before = state
+                examples = _evaluation_batches(recipe.dataset.train, recipe.normalize)
+                first = first_in_evaluation(recipe.net, recipe.evaluated(state), examples, recipe.loss)
+                break
+        error = _error(said, seen, met, rate, first, self._epoch + 1, number)
+        error.epoch, error.step, error.what, error.state = (
+            self._epoch + 1,
+            number,
+            first.what if first else said,
+            before,
+        )
+        return error
+
+    @staticmethod
+    def _state_not_finite(before: TrainState, after: TrainState) -> First | None:
+        return became_not_finite("", before.params, after.params) or became_not_finite(
+            "the optimizer's state ", before.opt_state, after.opt_state
         )
 
 
+def _evaluations(progress: Progress, penalties: Mapping[str, Penalty], examples: int) -> list[Evaluation]:
+    """The metrics of the batches done of an epoch."""
+    return [
+        Evaluation(
+            data_loss,
+            tuple(
+                PenaltyValue(path, p.name, value) for (path, p), value in zip(penalties.items(), values, strict=True)
+            ),
+            accuracy,
+            min(progress.batch_size, examples - place * progress.batch_size),
+        )
+        for place, (data_loss, accuracy, *values) in enumerate(progress.metrics.tolist())
+    ]
+
+
 def _settings(
+    net: AnyLayer,
+    loss: Loss,
     optimizer: Optimizer,
     penalties: Mapping[str, Penalty],
     batch_size: int,
     engine: Engine,
-    kernels: tuple[tuple[str, str], ...],
 ) -> tuple[tuple[str, str], ...]:
+    kernels = engine.kernels(net, loss, optimizer, penalties)
     on = ", ".join(f"{penalty} on {path}" for path, penalty in penalties.items())
     plain = ", ".join(dict.fromkeys(part for part, kernel in kernels if not kernel))
     return (
@@ -339,10 +543,15 @@ def _mean(metrics: list[Evaluation]) -> Evaluation:
     return Evaluation(mean([m.data_loss for m in metrics]), penalties, mean([m.accuracy for m in metrics]), examples)
 
 
-def _diverged(epoch: int, step: int, met: Evaluation, rate: float) -> str:
-    parts = ", ".join(f"{p.name} of {p.path} {p.value:g}" for p in met.penalties)
-    return (
-        f"the loss became {met.loss} at step {step} of epoch {epoch + 1} (data loss {met.data_loss:g}"
-        f"{', ' + parts if parts else ''}) at a learning rate of {rate:g}: lower the rate, or look for values that are"
-        " not finite in the data"
+def _error(
+    said: str, seen: int, met: Evaluation, rate: float, first: First | None, epoch: int, step: int
+) -> NonFiniteError:
+    parts = "".join(f", {p.name} of {p.path} {p.value:g}" for p in met.penalties)
+    message = (
+        f"{said} at step {seen} of epoch {epoch} (data loss {met.data_loss:g}{parts}) at a learning rate of {rate:g}"
     )
+    if first is None:
+        return NonFiniteError(f"{message}; run again, the steps stay finite: a layer, loss or optimizer is not pure")
+    kind = DivergenceError if first.of_loss else NonFiniteError
+    when = f", at step {step}" if step != seen else ""
+    return kind(f"{message}; the first to become {first.became} was {first.what}{when}: {first.hint}")

@@ -16,8 +16,9 @@ import attrs
 
 from funcnet.data import Dataset, hold_out, load
 from funcnet.lab import RECIPES, Recipe, run_lab
+from funcnet.nonfinite import NonFiniteError
 from funcnet.random import make_key
-from funcnet.training import DivergenceError, EpochRecord
+from funcnet.training import EpochRecord
 
 EPOCHS = 20
 RATES = {"glyphs": (0.05, 0.1), "fashion-mnist": (0.05, 0.1), "cifar-10": (0.03, 0.05), "cifar-100": (0.03, 0.05)}
@@ -75,7 +76,7 @@ def row(dataset: Dataset, recipe: Recipe) -> tuple[float, str]:
     try:
         for record in run_lab(dataset, recipe, epochs=EPOCHS, seed=0):
             first = first or record
-    except DivergenceError:
+    except NonFiniteError:
         return 0.0, f"{settings} diverged | | | |"
     assert first is not None
     return record.test.accuracy, (

@@ -1,4 +1,5 @@
 import hashlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import attrs
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from runs import run_record
 
+from funcnet import record as record_module
 from funcnet.combinators import chain
 from funcnet.data.dataset import Dataset, Split
 from funcnet.data.glyphs import glyphs_dataset
@@ -16,14 +18,20 @@ from funcnet.optimizers import sgd
 from funcnet.random import make_key
 from funcnet.record import RunRecord, data_facts, new_run
 from funcnet.step import init_state
-from funcnet.training import EpochNumbers, train
+from funcnet.training import EpochNumbers, EpochRecord, train
+
+
+def trained(epochs: int) -> list[EpochRecord]:
+    net, optimizer, data = chain(flatten(), linear(10)), sgd(0.01), glyphs_dataset(make_key(0), 40, 20)
+    state = init_state(net.init(make_key(0), (28, 28))[0], optimizer, make_key(0))
+    return list(
+        train(net, state, data, loss=softmax_cross_entropy(), optimizer=optimizer, epochs=epochs, batch_size=10)
+    )
 
 
 def test_a_run_grows_by_epochs() -> None:
-    net, optimizer, data = chain(flatten(), linear(10)), sgd(0.01), glyphs_dataset(make_key(0), 40, 20)
-    state = init_state(net.init(make_key(0), (28, 28))[0], optimizer, make_key(0))
     run = empty = RunRecord("glyphs", seed=0)
-    records = list(train(net, state, data, loss=softmax_cross_entropy(), optimizer=optimizer, epochs=2, batch_size=10))
+    records = trained(2)
     for record in records:
         run = run.and_epoch(record)
     assert (empty.epochs, run.epochs) == (0, 2)
@@ -42,9 +50,7 @@ def test_a_run_grows_by_epochs() -> None:
 
 def test_a_run_holds_numbers_and_no_network() -> None:
     """So it can be kept for many runs, and written to a file."""
-    net, optimizer, data = chain(flatten(), linear(10)), sgd(0.01), glyphs_dataset(make_key(0), 20, 10)
-    state = init_state(net.init(make_key(0), (28, 28))[0], optimizer, make_key(0))
-    (record,) = train(net, state, data, loss=softmax_cross_entropy(), optimizer=optimizer, epochs=1, batch_size=10)
+    (record,) = trained(1)
     (numbers,) = RunRecord("glyphs", seed=0).and_epoch(record).history
     assert type(numbers) is EpochNumbers
     assert not any(isinstance(value, np.ndarray) for value in attrs.astuple(numbers))
@@ -146,3 +152,34 @@ def test_the_checksum_is_of_every_row() -> None:
         y = np.zeros(count, int)
         sums = {data_facts(Dataset("d", Split(a, y), Split(x, y), ())).train_sha256 for a in (x, changed)}
         assert len(sums) == 2
+
+
+def test_only_the_new_epoch_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that recording takes as long in the last epoch as in the first."""
+    looked_at = []
+    expect_epoch = record_module._expect_epoch
+
+    def watched(place: int, epoch: EpochNumbers, first: EpochNumbers) -> None:
+        looked_at.append(place)
+        expect_epoch(place, epoch, first)
+
+    monkeypatch.setattr(record_module, "_expect_epoch", watched)
+    run = RunRecord("glyphs", 0)
+    for record in trained(3):
+        run = run.and_epoch(record)
+    assert looked_at == [1, 2, 3]
+    assert run.history[0].train == run.train[0]
+    with pytest.raises(ValueError, match="expected the epochs of a run from 1 on"):
+        attrs.evolve(run, history=run.history[1:])
+
+
+def test_a_wrong_epoch_is_not_recorded() -> None:
+    run, (record,) = RunRecord("glyphs", 0), trained(1)
+    with pytest.raises(ValueError, match="found a negative time in epoch 1"):
+        run.and_epoch(attrs.evolve(record, seconds=-1.0))
+
+
+def test_a_run_says_when_it_began() -> None:
+    data = glyphs_dataset(make_key(0), 20, 10)
+    began = datetime.fromisoformat(new_run(chain(flatten(), linear(10)), data, seed=0).started)
+    assert abs(datetime.now(UTC) - began) < timedelta(minutes=5)

@@ -16,11 +16,12 @@ from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten
 from funcnet.losses import Loss, mean_squared_error, softmax_cross_entropy
-from funcnet.optimizers import momentum, sgd
+from funcnet.nonfinite import DivergenceError
+from funcnet.optimizers import momentum, one_cycle, sgd
 from funcnet.penalties import l2
 from funcnet.random import fold_in, make_key, normal
 from funcnet.step import Batch, TrainState, init_state, make_grad
-from funcnet.training import DivergenceError, EpochRecord, train
+from funcnet.training import EpochRecord, train
 
 NET = chain(flatten(), linear(32), relu(), linear(10))
 LOSS = softmax_cross_entropy()
@@ -41,7 +42,7 @@ def run(state: TrainState, epochs: int, **changes: object) -> list[EpochRecord]:
 
 def numbers(record: EpochRecord) -> EpochRecord:
     """The record without what no two runs share."""
-    return attrs.evolve(record, seconds=0.0, examples_per_second=0.0)
+    return attrs.evolve(record, seconds=0.0, examples_per_second=0.0, total_seconds=0.0)
 
 
 def test_a_record_states_the_whole_sets_at_the_epochs_end() -> None:
@@ -302,7 +303,6 @@ def test_divergence_at_the_last_step_is_no_finished_epoch() -> None:
         ({"batch_size": math.nan}, "batch size is a whole number from 1 up, got nan"),
         ({"epochs": 0}, "the number of epochs is a whole number from 1 up, got 0"),
         ({"batch_size": 0}, "the batch size is a whole number from 1 up, got 0"),
-        ({"state": attrs.evolve(begin(), step=3)}, "3 steps into an epoch of 11"),
     ],
 )
 def test_wrong_settings_are_refused_at_the_call(changes: dict[str, object], message: str) -> None:
@@ -349,3 +349,106 @@ def test_what_training_cannot_start_with_is_said_at_the_call() -> None:
             NET, init_state(begin().params, sgd(0.1), make_key(0)), DATA,
             loss=LOSS, optimizer=OPTIMIZER, epochs=1, batch_size=20,
         )  # fmt: skip
+
+
+def settings_of(**changes: object) -> dict[str, object]:
+    return {
+        "loss": LOSS, "optimizer": OPTIMIZER, "penalties": PENALTIES, "epochs": 2, "batch_size": 20, **changes
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [1, 7, 10, 11, 15])
+def test_training_goes_on_from_within_an_epoch_as_if_it_had_not_stopped(steps: int) -> None:
+    """Its record too: the running means, and the medians of the update ratios. Step 11 is the last of an epoch."""
+    whole = run(begin(), 2)
+    training = train(NET, begin(), DATA, **settings_of())
+    done = list(itertools.islice((m for m in training.steps() if not isinstance(m, EpochRecord)), steps))
+    state = training.state
+    assert (len(done), state.step) == (steps, steps)
+    rest = run(state, 2)
+    assert [numbers(r) for r in rest] == [numbers(r) for r in whole][2 - len(rest) :]
+
+
+def test_steps_and_records_are_of_one_run() -> None:
+    training = train(NET, begin(), DATA, **settings_of())
+    first = next(training)
+    rest = list(training.steps())
+    assert [isinstance(m, EpochRecord) for m in rest] == [False] * 11 + [True]
+    assert [numbers(r) for r in (first, rest[-1])] == [numbers(r) for r in run(begin(), 2)]
+    assert next(training, None) is None
+
+
+def test_the_state_of_a_training_is_a_copy() -> None:
+    training = train(NET, begin(), DATA, **settings_of())
+    moments = training.steps()
+    next(moments)
+    state = training.state
+    kept = copy_state(state)
+    next(moments)
+    assert tree.equal((state.params, state.opt_state), (kept.params, kept.opt_state))
+    assert not tree.equal(training.state.params, kept.params)
+
+
+def test_a_step_that_was_cut_off_leaves_no_state() -> None:
+    net = linear(10)
+    calls = itertools.count()
+
+    def vjp(*arguments: object, **options: object) -> object:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return net.vjp(*arguments, **options)
+
+    cut = chain(flatten(), attrs.evolve(net, vjp=vjp))
+    training = train(cut, begin(cut), DATA, **settings_of(penalties=None))
+    with pytest.raises(KeyboardInterrupt):
+        next(training)
+    with pytest.raises(ValueError, match="the last step was cut off, and the state is half-written"):
+        _ = training.state
+
+
+def test_epochs_are_counted_by_the_state_and_not_by_its_steps() -> None:
+    """4 epochs of 11 steps, then 2 of 7 with larger batches, then 1 of 4 with less data."""
+    (*_, last) = run(begin(), 4)
+    records = run(last.state, 6, batch_size=30)
+    assert [(r.epoch, r.steps) for r in records] == [(5, 51), (6, 58)]
+    said = ("from epoch 5 on", "205 examples in batches of 30; before, 205 examples in batches of 20")
+    assert records[0].settings[-1] == said
+    fewer = attrs.evolve(DATA, train=DATA.train.take(np.arange(100)))
+    (record,) = train(NET, records[-1].state, fewer, **settings_of(epochs=7, batch_size=30))
+    assert (record.epoch, record.steps, record.state.step) == (7, 62, 62)
+    assert record.settings[-1][0] == "from epoch 7 on"
+
+
+def test_within_an_epoch_nothing_of_it_can_change() -> None:
+    training = train(NET, begin(), DATA, **settings_of())
+    list(itertools.islice(training.steps(), 3))
+    state = training.state
+    before = "3 batches into an epoch of 205 examples in batches of 20, which cannot go on with"
+    with pytest.raises(ValueError, match=f"{before} 205 examples in batches of 30: go on with the same"):
+        run(state, 2, batch_size=30)
+    fewer = attrs.evolve(DATA, train=DATA.train.take(np.arange(100)))
+    with pytest.raises(ValueError, match=f"{before} 100 examples in batches of 20"):
+        train(NET, state, fewer, **settings_of())
+    with pytest.raises(ValueError, match="3 batches into an epoch with 2 penalties, which cannot go on with 0"):
+        run(state, 2, penalties=None)
+
+
+def test_steps_outside_train_are_noticed() -> None:
+    """Before train, they are part of no epoch. After it, the state's place in an epoch is not known any more."""
+    step = make_step(NET, LOSS, OPTIMIZER)
+    batch = next(batches(DATA.train, 20, normalize=normalization(DATA.train.x)))
+    state, _ = step(begin(), batch)
+    records = run(state, 1)
+    assert [(r.epoch, r.steps) for r in records] == [(1, 12)]
+    state, _ = step(records[0].state, batch)
+    with pytest.raises(ValueError, match="since epoch 1 of train, 1 steps were made with this state outside train"):
+        run(state, 2)
+    assert [r.epoch for r in run(attrs.evolve(state, progress=None), 1)] == [1]
+
+
+def test_a_record_says_where_the_schedule_ends() -> None:
+    for optimizer, end in ((OPTIMIZER, None), (sgd(one_cycle(0.1, 22)), 22)):
+        state = init_state(begin().params, optimizer, make_key(2))
+        (record,) = run(state, 1, optimizer=optimizer)
+        assert (record.schedule_steps, record.steps) == (end, 11)
+    assert record.total_seconds > record.seconds

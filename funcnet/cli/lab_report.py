@@ -18,9 +18,9 @@ from funcnet.data.dataset import Dataset
 from funcnet.data.registry import NAMES, load
 from funcnet.files import make_folder
 from funcnet.lab import RECIPES, lab_record, run_lab
+from funcnet.nonfinite import NonFiniteError
 from funcnet.record import RunRecord
 from funcnet.step import Evaluation
-from funcnet.training import DivergenceError
 
 __all__ = ["add_to"]
 
@@ -160,7 +160,7 @@ def _train(
         bar.clear()
         complain(f"Stopped by Ctrl-C after {run.epochs} of {epochs} epochs.")
         return attrs.evolve(run, ended="Stopped by Ctrl-C"), INTERRUPTED
-    except DivergenceError as error:
+    except NonFiniteError as error:
         bar.clear()
         complain(f"funcnet: error: {dataset.name}: {error}")
         return attrs.evolve(run, ended=f"Diverged: {error}"), 1

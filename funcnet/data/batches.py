@@ -85,38 +85,39 @@ def batch_count(split: Split, size: int) -> int:
 
 
 def batches(
-    split: Split, size: int, *, normalize: Normalization | None = None, key: Key | None = None
+    split: Split, size: int, *, normalize: Normalization | None = None, key: Key | None = None, start: int = 0
 ) -> Iterator[Batch]:
-    """The split as batches of ``size`` (the last may be smaller), each example once.
+    """The split as batches of ``size`` (the last may be smaller), each example once, from batch ``start`` on.
 
     In the split's own order, or shuffled by ``key``. ``normalize`` turns the gathered rows into float32; without it
     the rows are returned as they are. If shuffled examples lie in a mapped file, the system is asked for the rows of
     the next batch while a batch is in use.
 
     Raises:
-        ValueError: for a size below 1.
+        ValueError: for a size below 1, or a start below 0.
     """
-    return _batches(split, whole_number("the size of a batch", size, 1), normalize, key)  # checked before iteration
+    size = whole_number("the size of a batch", size, 1)
+    return _batches(split, size, normalize, key, size * whole_number("the first batch", start, 0))  # checked at once
 
 
-def _batches(split: Split, size: int, normalize: Normalization | None, key: Key | None) -> Iterator[Batch]:
+def _batches(split: Split, size: int, normalize: Normalization | None, key: Key | None, start: int) -> Iterator[Batch]:
     new = buffer_pool((min(size, len(split)), *split.in_shape), np.dtype(np.float32))
-    for x, y in _in_order(split, size) if key is None else _shuffled(split, size, key):
+    for x, y in _in_order(split, size, start) if key is None else _shuffled(split, size, key, start):
         yield Batch(x if normalize is None else normalize(x, new()[: len(x)]), y)
 
 
-def _in_order(split: Split, size: int) -> Iterator[tuple[Array, Array]]:
+def _in_order(split: Split, size: int, start: int) -> Iterator[tuple[Array, Array]]:
     read_in_order(split.x)
-    for begin in range(0, len(split), size):
+    for begin in range(start, len(split), size):
         yield split.x[begin : begin + size], split.y[begin : begin + size]
 
 
-def _shuffled(split: Split, size: int, key: Key) -> Iterator[tuple[Array, Array]]:
+def _shuffled(split: Split, size: int, key: Key, start: int) -> Iterator[tuple[Array, Array]]:
     order = random.permutation(key, len(split))
     with mapped_rows(split.x) as mapped:
         if mapped is not None:
-            mapped.ask(order[:size])
-        for begin in range(0, len(split), size):
+            mapped.ask(order[start : start + size])
+        for begin in range(start, len(split), size):
             rows = order[begin : begin + size]
             if mapped is not None:
                 mapped.ask(order[begin + size : begin + 2 * size])

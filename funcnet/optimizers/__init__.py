@@ -21,6 +21,7 @@ from funcnet.optimizers.optimizer import compose as compose
 from funcnet.optimizers.optimizer import expect_optimizer as expect_optimizer
 from funcnet.optimizers.schedules import constant as constant
 from funcnet.optimizers.schedules import cosine as cosine
+from funcnet.optimizers.schedules import end_of_schedule as end_of_schedule
 from funcnet.optimizers.schedules import exponential as exponential
 from funcnet.optimizers.schedules import joined as joined
 from funcnet.optimizers.schedules import linear_warmup as linear_warmup

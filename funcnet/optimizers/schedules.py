@@ -6,17 +6,18 @@ They are pure functions of Python numbers. They run outside ``jax.jit``: an upda
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from funcnet.optimizers.arguments import not_negative, positive, positive_rate
 from funcnet.optimizers.optimizer import Schedule
 from funcnet.shapes import whole_number
 
 __all__ = [
-    "constant", "cosine", "exponential", "joined", "linear_warmup", "one_cycle", "piecewise", "polynomial",
-    "step_decay",
+    "constant", "cosine", "end_of_schedule", "exponential", "joined", "linear_warmup", "one_cycle", "piecewise",
+    "polynomial", "step_decay",
 ]  # fmt: skip
 
 
@@ -179,3 +180,31 @@ def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule
 def _joined(schedules: tuple[Schedule, ...], starts: tuple[int, ...], step: int) -> float:
     current = sum(step >= start for start in starts) - 1
     return schedules[current](step - starts[current])
+
+
+def end_of_schedule(schedule: Schedule | None) -> int | None:
+    """The number of steps after which a rate of this module has come to its end; None for one that has no end.
+
+    A schedule has no end if it stays at a usual rate: a constant rate, a warm-up, a decay to a hundredth of its first
+    rate or more. A function of your own has none either.
+    """
+    if not isinstance(schedule, partial):
+        return None
+    if (of_kind := _ENDS.get(schedule.func)) is None:
+        return None
+    steps, end = of_kind(*schedule.args)
+    return steps if end < 0.01 else None
+
+
+def _end_of_joined(schedules: tuple[Schedule, ...], starts: tuple[int, ...]) -> tuple[int | None, float]:
+    last = end_of_schedule(schedules[-1])
+    return (None, 1.0) if last is None else (starts[-1] + last, 0.0)
+
+
+# For the arguments that are bound in a schedule: its number of steps, and its last rate over its first or highest one.
+_ENDS: dict[Any, Callable[..., tuple[int | None, float]]] = {
+    _polynomial: lambda rate, steps, end, power: (steps, end / rate),
+    _cosine: lambda rate, steps, end: (steps, end / rate),
+    _one_cycle: lambda peak, last, turn: (last + 1, 1 / 250_000),
+    _joined: _end_of_joined,
+}

@@ -63,6 +63,14 @@ def test_every_example_comes_once_with_its_target(count: int, size: int, key: Ke
     assert shuffled or rows == list(range(count))
 
 
+@given(st.integers(0, 30), st.integers(1, 10), st.integers(0, 31), keys(), st.booleans())
+def test_batches_from_a_place_on_are_the_same(count: int, size: int, start: int, key: Key, shuffled: bool) -> None:
+    split = Split(np.arange(count, dtype=np.float32).reshape(count, 1), np.arange(count))
+    chosen = key if shuffled else None
+    whole = [b.y.tolist() for b in batches(split, size, key=chosen)]
+    assert [b.y.tolist() for b in batches(split, size, key=chosen, start=start)] == whole[start:]
+
+
 @given(st.integers(1, 60), st.integers(1, 5), keys(), st.booleans())
 def test_batches_that_are_kept_stay_as_they_were(count: int, size: int, key: Key, shuffled: bool) -> None:
     """Though the memory of those that are not is used again: here a part of every other batch is kept."""
@@ -99,6 +107,8 @@ def test_the_order_is_the_keys() -> None:
 def test_batches_have_a_size() -> None:
     with pytest.raises(ValueError, match="the size of a batch is a whole number from 1 up, got 0"):
         batches(Split(np.zeros((5, 1)), np.zeros(5)), 0)
+    with pytest.raises(ValueError, match="the first batch is a whole number from 0 up, got -1"):
+        batches(Split(np.zeros((5, 1)), np.zeros(5)), 1, start=-1)
 
 
 def test_a_batch_cannot_be_written_through() -> None:

@@ -10,6 +10,7 @@ from funcnet.optimizers import (
     Schedule,
     constant,
     cosine,
+    end_of_schedule,
     exponential,
     joined,
     linear_warmup,
@@ -159,3 +160,31 @@ def test_other_settings_are_checked() -> None:
         joined([constant(1.0)] * 3, [5])
     with pytest.raises(ValueError, match="0 rates or schedules have one boundary fewer, got 0"):
         joined([], [])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "end"),
+    [
+        (one_cycle(0.1, 50), 50),
+        (one_cycle(0.1, 1), 1),
+        (cosine(0.1, 40), 40),
+        (cosine(0.1, 40, end=0.01), None),
+        (polynomial(0.1, 30), 30),
+        (polynomial(0.1, 30, end=0.0005, power=2), 30),
+        (joined([linear_warmup(0.1, 10), cosine(0.1, 40)], [10]), 50),
+        (joined([cosine(0.1, 40), constant(0.1)], [40]), None),
+        (constant(0.1), None),
+        (linear_warmup(0.1, 10), None),
+        (exponential(0.1, 10, 0.5), None),
+        (step_decay(0.1, 10), None),
+        (lambda step: 0.1, None),
+        (None, None),
+    ],
+)
+def test_the_end_of_a_schedule(schedule: Schedule | None, end: int | None) -> None:
+    """From its end on, the rate stays where it is, at less than a hundredth of what it was."""
+    assert end_of_schedule(schedule) == end
+    if schedule is not None and end is not None:
+        rates = [schedule(step) for step in range(end + 5)]
+        assert len(set(rates[end - 1 :])) == 1 or rates[end] < 0.01 * max(rates)
+        assert rates[end - 1] < 0.06 * max(rates) or end == 1
