@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import TypeAlias
 
 import attrs
@@ -270,7 +271,7 @@ def _first_not_finite(array: Array) -> int | None:
     return None
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class _Recipe:
     """What a run is made with: the checked arguments of ``train``."""
 
@@ -285,6 +286,11 @@ class _Recipe:
     callback: Callback | None
     engine: Engine
     settings: tuple[tuple[str, str], ...]
+
+    @cached_property
+    def sampled(self) -> list[int]:
+        """The steps of an epoch whose updates are measured."""
+        return _evenly_spaced(_SAMPLED_STEPS, batch_count(self.dataset.train, self.batch_size))
 
     def batches(self, key: Key, start: int) -> Iterator[Batch]:
         """The training batches of an epoch, from that one on."""
@@ -338,19 +344,25 @@ class Training(Iterator[EpochRecord]):
         """
         if self._cut_off:
             raise ValueError("the last step was cut off, and the state is half-written: go on from the last record")
-        ratios = [[sample.get(path, math.nan) for path in self._paths] for sample in self._ratios]
-        metrics = [[m.data_loss, m.accuracy, *(p.value for p in m.penalties)] for m in self._metrics]
+        return self._with_progress(self._state, len(self._metrics))
+
+    def _with_progress(self, state: TrainState, done: int) -> TrainState:
+        """A copy of the state after ``done`` batches of this epoch."""
+        recipe = self._recipe
+        sampled = sum(place < done for place in recipe.sampled)
+        ratios = [[sample.get(path, math.nan) for path in self._paths] for sample in self._ratios[:sampled]]
+        metrics = [[m.data_loss, m.accuracy, *(p.value for p in m.penalties)] for m in self._metrics[:done]]
         progress = Progress(
             self._epoch,
-            len(metrics),
-            self._recipe.batch_size,
-            len(self._recipe.dataset.train),
-            self._state.step,
+            done,
+            recipe.batch_size,
+            len(recipe.dataset.train),
+            state.step,
             self._seconds,
-            np.array(metrics, np.float64).reshape(len(metrics), 2 + len(self._recipe.penalties)),
+            np.array(metrics, np.float64).reshape(done, 2 + len(recipe.penalties)),
             np.array(ratios, np.float64).reshape(len(ratios), len(self._paths)),
         )
-        return attrs.evolve(self._recipe.engine.copy_state(self._state), progress=progress)
+        return attrs.evolve(recipe.engine.copy_state(state), progress=progress)
 
     def _run(self) -> Iterator[Evaluation | EpochRecord]:
         recipe = self._recipe
@@ -359,12 +371,11 @@ class Training(Iterator[EpochRecord]):
         train = recipe.dataset.train
         # Evenly spaced examples, not the first ones: a set may be sorted.
         some = train.take(np.array(_evenly_spaced(_EVALUATION_BATCH, len(train))))
-        sampled = _evenly_spaced(_SAMPLED_STEPS, batch_count(train, recipe.batch_size))
         while self._epoch < recipe.epochs:
             key = random.fold_in(self._state.key, self._epoch)
             began = time.perf_counter() - self._seconds
             for batch in recipe.batches(key, len(self._metrics)):
-                self._step(step, batch, len(self._metrics) in sampled)
+                self._step(step, batch)
                 if recipe.callback is not None:
                     recipe.callback(len(self._metrics), self._metrics[-1])
                 paused = time.perf_counter()
@@ -373,9 +384,9 @@ class Training(Iterator[EpochRecord]):
                 began += time.perf_counter() - paused  # what is done between two steps is not theirs
             yield self._end_of_epoch(data_grad, some, key, began)
 
-    def _step(self, step: Step, batch: Batch, sampled: bool) -> None:
+    def _step(self, step: Step, batch: Batch) -> None:
         metrics = self._metrics
-        before = tree.map(np.copy, self._state.params) if sampled else None
+        before = tree.map(np.copy, self._state.params) if len(metrics) in self._recipe.sampled else None
         measured = len(metrics) % _PENALTY_STEPS == 0
         self._cut_off = True
         self._state, met = step(self._state, batch, penalty_values=measured)
@@ -443,7 +454,7 @@ class Training(Iterator[EpochRecord]):
         recipe, kept = self._recipe, self._kept
         assert kept.progress is not None
         state, step, number = recipe.engine.copy_state(kept), recipe.step(), kept.progress.batches
-        rate = recipe.optimizer.rate(self._state.step - 1)
+        before, first = state, None
         for batch in recipe.batches(random.fold_in(kept.key, self._epoch), number):
             before = recipe.engine.copy_state(state)
             state, again = step(state, batch)
@@ -452,18 +463,18 @@ class Training(Iterator[EpochRecord]):
                 parts = (recipe.net, recipe.loss, recipe.optimizer, recipe.penalties)
                 first = first_in_step(*parts, before, batch) or self._state_not_finite(before, state)
                 break
+            before = state
             if number == seen:
-                before = state
-                examples = _evaluation_batches(recipe.dataset.train, recipe.normalize)
-                first = first_in_evaluation(recipe.net, recipe.evaluated(state), examples, recipe.loss)
                 break
+        if before is state:  # no step went wrong
+            examples = _evaluation_batches(recipe.dataset.train, recipe.normalize)
+            first = first_in_evaluation(recipe.net, recipe.evaluated(state), examples, recipe.loss)
+        rate = recipe.optimizer.rate(self._state.step - 1)
         error = _error(said, seen, met, rate, first, self._epoch + 1, number)
-        error.epoch, error.step, error.what, error.state = (
-            self._epoch + 1,
-            number,
-            first.what if first else said,
-            before,
-        )
+        error.epoch, error.step = self._epoch + 1, number
+        if first is not None:
+            error.what = first.what
+            error.state = self._with_progress(before, before.step - kept.step + kept.progress.batches)
         return error
 
     @staticmethod

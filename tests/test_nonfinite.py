@@ -1,5 +1,6 @@
 """What became non-finite first is found, wherever it begins. Everything after it is not finite either."""
 
+import itertools
 import math
 from typing import Any
 
@@ -15,7 +16,7 @@ from funcnet.layers.linear import linear
 from funcnet.layers.norm import batch_norm
 from funcnet.losses import Loss, mean_squared_error, softmax_cross_entropy
 from funcnet.nonfinite import DivergenceError, NonFiniteError
-from funcnet.optimizers import Moment, Optimizer, adam, average, momentum, sgd
+from funcnet.optimizers import Moment, Optimizer, adam, average, sgd
 from funcnet.penalties import Penalty, l2
 from funcnet.random import make_key, normal
 from funcnet.step import Engine, init_state
@@ -140,25 +141,38 @@ def test_an_advance_that_is_not_finite_is_named() -> None:
     assert "[1].mean became nan at step 6 of epoch 1" in str(error)
 
 
-def test_the_last_good_state_goes_on() -> None:
-    """In the second epoch: the first one's record is whole, and the state before the bad step is as it was."""
-    sudden = momentum(lambda step: 0.01 if step < 8 else 1e30)
-    error, records = failed(optimizer=sudden)
-    assert [r.epoch for r in records] == [1]
-    assert isinstance(error, DivergenceError)
-    assert (error.epoch, error.step) == (2, 4)  # the update of step 3 made them huge, and still finite
-    assert error.state is not None
-    assert all(np.isfinite(a).all() for a in tree.leaves(error.state.params))
-    assert error.state.step == 9
-    calm = momentum(0.01)
-    params, _ = NET.init(make_key(1), (4,))
-    plain = train(
-        NET, init_state(params, calm, make_key(2)), DATA, loss=softmax_cross_entropy(), optimizer=calm, epochs=2,
-        batch_size=10,
+def spoiled(step: int | None) -> Optimizer:
+    """Gradient descent, whose update in one step is infinite."""
+
+    def update(grads: Any, opt_state: Any, params: Any, now: Moment) -> Any:
+        rate = np.float32(np.inf if now.step == step else 0.01)
+        return tree.map(lambda g: -rate * g, grads), opt_state
+
+    return Optimizer("mine", lambda params: (), update, lambda step: 0.01)
+
+
+@pytest.mark.parametrize("step", [0, 3, 5, 8])
+def test_the_error_holds_the_state_before_that_step(step: int) -> None:
+    """Bit by bit, with its progress: a run with another optimizer goes on from it. An epoch has 6 steps."""
+    error, records = failed(optimizer=spoiled(step))
+    assert len(records) == step // 6
+    assert (error.epoch, error.step) == (step // 6 + 1, step % 6 + 1)
+    assert error.what.startswith("the update by mine of [0].weight")
+    calm = spoiled(None)
+    state = init_state(NET.init(make_key(1), (4,))[0], calm, make_key(2))
+    training = train(
+        NET, state, DATA, loss=softmax_cross_entropy(), optimizer=calm, epochs=3, batch_size=10
     )  # fmt: skip
-    moments = [m for _, m in zip(range(9), plain.steps(), strict=False)]  # 6 steps, a record, 2 steps
-    assert isinstance(moments[6], EpochRecord)
-    assert plain.state.step == 8
+    steps = (moment for moment in training.steps() if not isinstance(moment, EpochRecord))
+    seen = [state, *(training.state for _ in itertools.islice(steps, step))]
+    assert error.state is not None
+    assert tree.equal(error.state.params, seen[-1].params)
+    (*_, last) = train(
+        NET, error.state, DATA, loss=softmax_cross_entropy(), optimizer=calm, epochs=3, batch_size=10
+    )  # fmt: skip
+    (*_, whole) = training
+    assert last.running == whole.running
+    assert tree.equal(last.params, whole.params)
 
 
 def test_a_network_that_is_not_finite_in_evaluation_alone() -> None:
