@@ -7,7 +7,7 @@ trained with Nesterov momentum and a one-cycle learning rate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import attrs
 
@@ -20,14 +20,14 @@ from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten
 from funcnet.losses import softmax_cross_entropy
-from funcnet.optimizers import nesterov, one_cycle
+from funcnet.optimizers import Optimizer, nesterov, one_cycle
 from funcnet.penalties import l2
 from funcnet.random import make_key
 from funcnet.record import RunRecord, new_run
-from funcnet.step import init_state
-from funcnet.training import Callback, EpochRecord, train
+from funcnet.step import TrainState, init_state
+from funcnet.training import Callback, Training, train
 
-__all__ = ["RECIPES", "Recipe", "lab_network", "lab_record", "run_lab"]
+__all__ = ["RECIPES", "Recipe", "lab_network", "lab_record", "lab_state", "run_lab"]
 
 
 @attrs.frozen
@@ -65,20 +65,29 @@ def lab_network(hidden: int, classes: int) -> AnyLayer:
     return chain(flatten(), linear(hidden), relu(), linear(classes))
 
 
-def run_lab(
-    dataset: Dataset, recipe: Recipe, *, epochs: int, seed: int, callback: Callback | None = None
-) -> Iterator[EpochRecord]:
-    """Train the lab's network on a data set, yielding a record an epoch. See ``train`` for what it raises."""
+def lab_state(dataset: Dataset, recipe: Recipe, *, epochs: int, seed: int) -> TrainState:
+    """The state in which a run of the lab begins."""
     init_key, run_key = random.split(make_key(seed))
-    net = lab_network(recipe.hidden, len(dataset.classes))
-    params, _ = net.init(init_key, dataset.train.in_shape)
-    optimizer = nesterov(one_cycle(recipe.peak_rate, epochs * batch_count(dataset.train, recipe.batch_size)))
+    params, _ = _network_of(dataset, recipe).init(init_key, dataset.train.in_shape)
+    return init_state(params, _optimizer(dataset, recipe, epochs), run_key)
+
+
+def run_lab(
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    state: TrainState | None = None,
+    callback: Callback | None = None,
+) -> Training:
+    """Train the lab's network on a data set, from the beginning or from a later ``state`` of this run. See ``train``."""
     return train(
-        net,
-        init_state(params, optimizer, run_key),
+        _network_of(dataset, recipe),
+        state or lab_state(dataset, recipe, epochs=epochs, seed=seed),
         dataset,
         loss=softmax_cross_entropy(),
-        optimizer=optimizer,
+        optimizer=_optimizer(dataset, recipe, epochs),
         penalties={"[1].weight": l2(recipe.l2_hidden), "[3].weight": l2(recipe.l2_output)},
         epochs=epochs,
         batch_size=recipe.batch_size,
@@ -86,9 +95,17 @@ def run_lab(
     )
 
 
+def _network_of(dataset: Dataset, recipe: Recipe) -> AnyLayer:
+    return lab_network(recipe.hidden, len(dataset.classes))
+
+
+def _optimizer(dataset: Dataset, recipe: Recipe, epochs: int) -> Optimizer:
+    return nesterov(one_cycle(recipe.peak_rate, epochs * batch_count(dataset.train, recipe.batch_size)))
+
+
 def lab_record(dataset: Dataset, recipe: Recipe, *, seed: int, epochs: int, command: str = "") -> RunRecord:
     """The record of a run of ``run_lab``, before its first epoch; ``command`` is what makes it."""
-    net = lab_network(recipe.hidden, len(dataset.classes))
+    net = _network_of(dataset, recipe)
     return new_run(
         net,
         dataset,

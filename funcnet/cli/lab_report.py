@@ -24,6 +24,10 @@ from funcnet.step import Evaluation
 
 __all__ = ["add_to"]
 
+_EPOCHS, _SEED, _OUT = 20, 0, Path("lab-report")
+_CHECKPOINTS, _PLAN = "checkpoints", "plan.json"
+_MINUTES = 1.0  # between two checkpoints: what a killed run loses
+
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
@@ -32,34 +36,34 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="train the lab's network and write its report",
         description="Train the lab's network (one hidden layer, an L2 penalty on each weight matrix) on each data set "
         "and write its report (PDF, HTML, Markdown, figures, tables) and run-DATASET.json, from which `funcnet report` "
-        "makes it again. Ctrl-C stops after the current step and writes the report of the epochs done.",
+        "makes it again. Ctrl-C stops after the current step and writes the report of the epochs done; --resume goes on "
+        "from there.",
     )
     report.add_argument(
         "datasets",
         nargs="*",
         metavar="DATASET",
-        default=["glyphs"],
         type=_dataset,
         help=f"of {', '.join(NAMES)} (default: glyphs)",
     )
     report.add_argument(
-        "--data", type=Path, metavar="DIR",
+        "--data", metavar="DIR",
         help="the folder with the data sets (after it, $FUNCNET_DATA and the cache folder are looked in; what is "
         "nowhere is downloaded)",
     )  # fmt: skip
     report.add_argument(
-        "--epochs", type=whole_number(1), default=20, metavar="N",
-        help="how often the whole training set is gone through (default: %(default)s)",
+        "--epochs", type=whole_number(1), metavar="N",
+        help=f"how often the whole training set is gone through (default: {_EPOCHS})",
     )  # fmt: skip
     report.add_argument(
-        "--seed", type=whole_number(0, 2**64 - 1), default=0, metavar="N",
-        help="of all randomness (default: %(default)s)",
-    )  # fmt: skip
+        "--seed", type=whole_number(0, 2**64 - 1), metavar="N", help=f"of all randomness (default: {_SEED})"
+    )
+    report.add_argument("--out", type=Path, metavar="DIR", help=f"the folder for the report (default: {_OUT})")
     report.add_argument(
-        "--out", type=Path, default=Path("lab-report"), metavar="DIR",
-        help="the folder for the report (default: %(default)s)",
+        "--resume", type=Path, metavar="DIR",
+        help="go on with the runs in this folder, which were stopped or killed, as if they had not been",
     )  # fmt: skip
-    report.set_defaults(run=_run)
+    report.set_defaults(run=lambda options: _run(options, report))
 
 
 def _dataset(text: str) -> str:
@@ -68,70 +72,162 @@ def _dataset(text: str) -> str:
     return text
 
 
-def _run(options: argparse.Namespace) -> int:
-    names, out = list(dict.fromkeys(options.datasets)), options.out
-    epochs, seed = options.epochs, options.seed
+@attrs.frozen
+class _Plan:
+    """What the command was given, kept beside the checkpoints until all runs are finished."""
+
+    datasets: tuple[str, ...]
+    epochs: int
+    seed: int
+    data: str | None
+
+
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    data = None if options.data is None else str(Path(options.data).expanduser().absolute())
+    out = (options.resume or options.out or _OUT).expanduser()
+    if options.resume is None:
+        plan = _Plan(
+            tuple(dict.fromkeys(options.datasets)) or ("glyphs",),
+            _EPOCHS if options.epochs is None else options.epochs,
+            _SEED if options.seed is None else options.seed,
+            data,
+        )
+    else:
+        if options.datasets or (options.epochs, options.seed, options.out) != (None, None, None):
+            parser.error("--resume goes on with the runs as they were begun: it goes with --data alone")
+        plan = _begun(out)
+        plan = plan if data is None else attrs.evolve(plan, data=data)
     make_folder(out)  # before the training, not after it
-    datasets = [load(name, options.data) for name in names]
+    with lock_folder(out):
+        return _make(plan, out, resumed=options.resume is not None)
+
+
+def _begun(out: Path) -> _Plan:
+    """The plan of the runs in a folder.
+
+    Raises:
+        DataError: where there is none.
+    """
+    path = out / _CHECKPOINTS / _PLAN
+    if not path.exists():
+        raise DataError(f"{out}: there is no run to go on with: expected {path}, which is there until a run is finished")
+    return read_json(path, _Plan, "what a run was begun with")
+
+
+def _make(plan: _Plan, out: Path, *, resumed: bool) -> int:
+    checkpoints = out / _CHECKPOINTS
+    if not resumed and (checkpoints / _PLAN).exists():
+        raise DataError(
+            f"{out} holds a run that is not finished. `funcnet lab-report --resume {out}` goes on with it. To begin "
+            f"another, name another folder with --out, or remove {checkpoints}"
+        )
+    datasets = [load(name, plan.data) for name in plan.datasets]
     begun = [
         lab_record(
-            dataset, RECIPES[dataset.name], seed=seed, epochs=epochs,
-            command=f"funcnet lab-report {dataset.name} --epochs {epochs} --seed {seed}",
+            dataset, RECIPES[dataset.name], seed=plan.seed, epochs=plan.epochs,
+            command=f"funcnet lab-report {dataset.name} --epochs {plan.epochs} --seed {plan.seed}",
         )
         for dataset in datasets
     ]  # fmt: skip
     expect_room(begun, out)
-    from funcnet.report import read_run  # matplotlib, which --help can do without
-    from funcnet.report.files import run_file_name
-
+    make_folder(checkpoints)
+    write_whole(checkpoints / _PLAN, to_json(plan))
     runs: list[RunRecord] = []
     status = 0
     with interruptible() as interrupted:
         for dataset, run in zip(datasets, begun, strict=True):
-            path = out / run_file_name(dataset.name)
-            # The same run, made before: it stays until this one has got as far.
-            earlier = read_run(path) if path.exists() else run
-            # After each epoch: what is done is safe from what happens in the next one.
-            keep = functools.partial(_keep, path, earlier)
-            trained, status = _train(dataset, run, epochs, interrupted, keep)
-            if trained.epochs < earlier.epochs:
-                complain(f"{path} still holds the run of {earlier.epochs} epochs that was made before.")
-                trained = earlier
+            trained, status = _made(dataset, run, plan, out, interrupted, resumed=resumed)
             if trained.epochs:
                 runs.append(trained)
-                keep(trained)  # which knows by now why it ended
             if status:
                 break
+    if not status:
+        shutil.rmtree(checkpoints)
+    elif any(checkpoints.glob("*/*")):
+        complain(f"`funcnet lab-report --resume {out}` goes on from here.")
+    else:
+        shutil.rmtree(checkpoints)
     if not runs:
         complain(f"No epoch was finished, so there is nothing to report in {out}.")
         return status
     try:
         write_pages(runs, out, "Lab report")
     except KeyboardInterrupt:
-        complain(f"Stopped by Ctrl-C within the report. `funcnet report {out} --out {out}` makes it of the runs there.")
+        complain(f"Stopped within the report. `funcnet report {out} --out {out}` makes it of the runs there.")
         return INTERRUPTED
     return status
 
 
-def _keep(path: Path, earlier: RunRecord, run: RunRecord) -> None:
-    from funcnet.report import write_run  # matplotlib, which --help can do without
+def _made(
+    dataset: Dataset, begun: RunRecord, plan: _Plan, out: Path, interrupted: Callable[[], int], *, resumed: bool
+) -> tuple[RunRecord, int]:
+    """The run on a data set, made or found in the folder, and the exit status."""
+    path, folder, recipe = out / run_file_name(dataset.name), out / _CHECKPOINTS / dataset.name, RECIPES[dataset.name]
+    earlier = read_run(path) if path.exists() else begun
+    start = Checkpoint(lab_state(dataset, recipe, epochs=plan.epochs, seed=plan.seed), begun)
+    if resumed:
+        if earlier.epochs == plan.epochs and not folder.exists():
+            return earlier, 0  # finished before the command was stopped
+        start = resume(folder, start.state, begun)
+        for message in start.skipped:
+            complain(message)
+        assert start.run is not None
+        if start.run.data != begun.data:
+            raise DataError(f"{dataset.name}: the data are others than those that the run in {out} was begun with")
+        earlier = begun  # what the checkpoint holds, or what is made again
+    # After each epoch: what is done is safe from what happens in the next one.
+    keep = now_and_then(functools.partial(_keep, path, earlier))
+    trained, status = _train(dataset, start, plan, folder, interrupted, keep)
+    if trained.epochs < earlier.epochs:
+        complain(f"{path} still holds the run of {earlier.epochs} epochs that was made before.")
+        return earlier, status
+    if trained.epochs:
+        _keep(path, earlier, trained)  # which knows by now why it ended
+    if not status:
+        shutil.rmtree(folder, ignore_errors=True)
+    return trained, status
 
+
+def _keep(path: Path, earlier: RunRecord, run: RunRecord) -> None:
     if run.epochs >= earlier.epochs:
         write_run(run, path)
 
 
-def _train(
-    dataset: Dataset, run: RunRecord, epochs: int, interrupted: Callable[[], bool], keep: Callable[[RunRecord], None]
-) -> tuple[RunRecord, int]:
-    """Train, showing progress, until the last epoch, Ctrl-C or divergence; the record and the exit status.
+def _now_and_then(write: Callable[[RunRecord], None]) -> Callable[[RunRecord], None]:
+    """``write``, done only so often that it takes a twentieth of the time: a file grows with the number of epochs."""
+    due = -math.inf
 
-    ``keep`` is called with the record after every epoch.
+    def written(run: RunRecord) -> None:
+        nonlocal due
+        if (began := time.monotonic()) >= due:
+            write(run)
+            due = began + 20 * (time.monotonic() - began)
+
+    return written
+
+
+def _train(
+    dataset: Dataset,
+    start: Checkpoint,
+    plan: _Plan,
+    folder: Path,
+    interrupted: Callable[[], int],
+    keep: Callable[[RunRecord], None],
+) -> tuple[RunRecord, int]:
+    """Train, showing progress, until the last epoch, a signal or a number that is not finite.
+
+    ``keep`` is called with the record after every epoch. Returns the record and the exit status.
     """
-    recipe = RECIPES[dataset.name]
+    recipe, run, epochs = RECIPES[dataset.name], start.run, plan.epochs
+    assert run is not None
     say(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} testing images")
-    began = time.monotonic()
+    progress = start.state.progress
+    if progress is not None:
+        say(f"Going on after {progress.epoch} of {epochs} epochs and {progress.batches} steps of the next one.")
+    began, done = time.monotonic(), run.epochs
     bar = tqdm(
         total=batch_count(dataset.train, recipe.batch_size),
+        initial=0 if progress is None else progress.batches,
         unit="step",
         disable=None,  # where nobody watches, the lines below are enough
         leave=False,
@@ -146,11 +242,14 @@ def _train(
             raise KeyboardInterrupt
 
     try:
-        bar.set_description(f"epoch 1/{epochs}")
-        for record in run_lab(dataset, recipe, epochs=epochs, seed=run.seed, callback=watch):
+        bar.set_description(f"epoch {run.epochs + 1}/{epochs}")
+        training = run_lab(
+            dataset, recipe, epochs=epochs, seed=run.seed, state=start.state, callback=watch
+        )  # fmt: skip
+        for record in checkpointed(training, folder, run=run, minutes=_MINUTES):
             run = run.and_epoch(record)
             keep(run)
-            left = (time.monotonic() - began) / record.epoch * (epochs - record.epoch)
+            left = (time.monotonic() - began) / (record.epoch - done) * (epochs - record.epoch)
             bar.clear()
             say(record)
             if record.epoch < epochs:
@@ -158,12 +257,14 @@ def _train(
                 bar.set_description(f"epoch {record.epoch + 1}/{epochs}, {_duration(left)} left")
     except KeyboardInterrupt:
         bar.clear()
-        complain(f"Stopped by Ctrl-C after {run.epochs} of {epochs} epochs.")
-        return attrs.evolve(run, ended="Stopped by Ctrl-C"), INTERRUPTED
+        number = interrupted() or signal.SIGINT
+        why = "Stopped by Ctrl-C" if number == signal.SIGINT else f"Stopped by {signal.Signals(number).name}"
+        complain(f"{why} after {run.epochs} of {epochs} epochs.")
+        return attrs.evolve(run, ended=why), 128 + number
     except NonFiniteError as error:
         bar.clear()
         complain(f"funcnet: error: {dataset.name}: {error}")
-        return attrs.evolve(run, ended=f"Diverged: {error}"), 1
+        return attrs.evolve(run, ended=f"Stopped by a number that is not finite: {error}"), 1
     finally:
         bar.close()
     return run, 0

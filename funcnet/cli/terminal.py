@@ -34,21 +34,22 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within, the first Ctrl-C is only noted, for whoever asks; the second acts at once."""
-    noted = False
+def interruptible() -> Iterator[Callable[[], int]]:
+    """Within, the first Ctrl-C or SIGTERM is only noted, for whoever asks for its number; a second one acts at once."""
+    noted = 0
 
     def note(signal_number: int, frame: FrameType | None) -> None:
         nonlocal noted
         if noted:
             raise KeyboardInterrupt
-        noted = True
+        noted = signal_number
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def say(text: object) -> None:
