@@ -3,6 +3,11 @@ from . import engines as engines
 from . import optimizers as optimizers
 from . import random as random
 from . import tree as tree
+from .checkpoints import Checkpoint as Checkpoint
+from .checkpoints import checkpointed as checkpointed
+from .checkpoints import load_checkpoint as load_checkpoint
+from .checkpoints import resume as resume
+from .checkpoints import save_checkpoint as save_checkpoint
 from .combinators import chain as chain
 from .combinators import frozen as frozen
 from .combinators import parallel as parallel
@@ -32,6 +37,10 @@ from .losses import Loss as Loss
 from .losses import binary_cross_entropy as binary_cross_entropy
 from .losses import mean_squared_error as mean_squared_error
 from .losses import softmax_cross_entropy as softmax_cross_entropy
+from .model_file import Model as Model
+from .model_file import load_model as load_model
+from .model_file import make_model as make_model
+from .model_file import save_model as save_model
 from .nonfinite import DivergenceError as DivergenceError
 from .nonfinite import NonFiniteError as NonFiniteError
 from .optimizers import Optimizer as Optimizer

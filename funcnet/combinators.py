@@ -83,6 +83,7 @@ def chain(*layers: AnyLayer) -> Layer[tuple[Any, ...], tuple[Any, ...]]:
         kind="sequence",
         remake=_chain_of,
         frozen=_frozen_of(layers, _chain_of),
+        recipe=partial(chain, *layers),
     )
 
 
@@ -165,6 +166,7 @@ def parallel(*layers: AnyLayer, merge: Literal["sum", "concatenation"] = "sum") 
         kind=merge,
         remake=remake,
         frozen=_frozen_of(layers, remake),
+        recipe=partial(parallel, *layers, merge=merge),
     )
 
 
@@ -267,7 +269,8 @@ def residual(*layers: AnyLayer) -> AnyLayer:
     """
     _expect_layers("residual", layers)
     inner = layers[0] if len(layers) == 1 else chain(*layers)
-    return attrs.evolve(_residual_of((inner, identity())), name=f"residual({', '.join(map(str, layers))})")
+    name, recipe = f"residual({', '.join(map(str, layers))})", partial(residual, *layers)
+    return attrs.evolve(_residual_of((inner, identity())), name=name, recipe=recipe)
 
 
 def _residual_of(layers: tuple[AnyLayer, ...]) -> AnyLayer:
@@ -277,6 +280,7 @@ def _residual_of(layers: tuple[AnyLayer, ...]) -> AnyLayer:
         init=partial(residual_init, layers),
         remake=_residual_of,
         frozen=_frozen_of(layers, _residual_of),
+        recipe=partial(residual, layers[0]),
     )
 
 
@@ -336,7 +340,8 @@ def frozen(layer: AnyLayer) -> Layer[FrozenParams, Any]:
     """
     _expect_layers("frozen", (layer,))
     _expect_frozen_variant(layer)
-    return _frozen_around((layer.frozen or layer,), f"frozen({layer.name})")
+    made = _frozen_around((layer.frozen or layer,), f"frozen({layer.name})")
+    return attrs.evolve(made, recipe=partial(frozen, layer))
 
 
 def _expect_frozen_variant(layer: AnyLayer) -> None:

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from funcnet.penalties import Penalty
 
 __all__ = [
-    "accuracy", "advance", "base", "expect_fit", "expect_labels", "expect_targets", "forward", "loss", "penalty",
-    "predict", "vjp",
+    "accuracy", "advance", "base", "expect_fit", "expect_labels", "expect_targets", "forward", "loss", "params_record",
+    "penalty", "predict", "vjp",
 ]  # fmt: skip
 
 _OTHERS = "(the params of another network?)"
@@ -213,6 +213,11 @@ def _declared(function: Callable[..., Any]) -> dict[str, Any]:
         elif isinstance(annotation, str):
             declared[name] = getattr(function, "__globals__", {}).get(annotation)
     return declared
+
+
+def params_record(layer: AnyLayer) -> Any:
+    """The type of a layer's params, by the annotation of its forward; ``()`` for none, None where it is not known."""
+    return _declared(base(layer.pure_forward)).get("params")
 
 
 def base(function: Any) -> Any:

@@ -91,6 +91,8 @@ class Layer(Generic[P, R]):
         remake: ``remake(children) -> layer``: the same composition of other layers.
         frozen: the layer that takes this one's place when it is frozen: it computes what ``predict`` does, with the vjp
             of that. None stands for the layer itself.
+        recipe: ``recipe()`` makes the layer again: the function that made it, with its arguments bound. None where that
+            is not known. Files of models describe funcnet's own layers by it.
         rectifies: whether an output of 0 means a unit that is off, with slope 0, as in ReLU. Reports count units that
             are always off.
     """
@@ -109,6 +111,7 @@ class Layer(Generic[P, R]):
     remake: Callable[[tuple[Layer[Any, Any], ...]], Layer[Any, Any]] | None = attrs.field(default=None, kw_only=True)
     frozen: Layer[Any, Any] | None = attrs.field(default=None, kw_only=True)
     rectifies: bool = attrs.field(default=False, kw_only=True)
+    recipe: Callable[[], Layer[Any, Any]] | None = attrs.field(default=None, kw_only=True)
 
     def forward(
         self, params: P, x: Float[Array, "batch ..."], key: Key | None = None

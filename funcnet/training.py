@@ -336,6 +336,11 @@ class Training(Iterator[EpochRecord]):
         return self._moments
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the last step was finished. One that was cut off leaves no state."""
+        return not self._cut_off
+
+    @property
     def state(self) -> TrainState:
         """The state after the last step, a copy. Passed to ``train``, it goes on with the next step.
 

@@ -34,6 +34,7 @@ __all__ = [
     "Tree",
     "array_field",
     "combine",
+    "describe_array",
     "equal",
     "expect_own",
     "freeze",
@@ -45,6 +46,7 @@ __all__ = [
     "readonly",
     "readonly_view",
     "static_field",
+    "structure",
     "trained",
     "writable",
 ]
@@ -335,6 +337,26 @@ def _find_leaves(node: Tree, found: list[Array]) -> None:
             found.append(child)
         elif child is not None:
             _find_leaves(child, found)
+
+
+def structure(tree: Tree, name: str = "") -> dict[str, str]:
+    """What is on each path, in words: ``float32 of shape (784, 10)``, ``nothing``, or a whole number or a text.
+
+    With ``name``, paths begin with it.
+    """
+    if is_array(tree):
+        return {name: describe_array(tree)}
+    if tree is None or isinstance(tree, int | str):
+        return {name: "nothing" if tree is None else repr(tree)}
+    found: dict[str, str] = {}
+    for path, child in _children(tree, name):
+        found |= structure(child, path)
+    return found
+
+
+def describe_array(array: Array) -> str:
+    """The dtype and the shape in words, the same for every namespace: ``float32 of shape (784, 10)``."""
+    return f"{str(array.dtype).rpartition('.')[2]} of shape {tuple(array.shape)}"
 
 
 def equal(a: Tree, b: Tree) -> bool:

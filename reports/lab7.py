@@ -25,9 +25,9 @@ from funcnet.record import RunRecord
 from funcnet.report.document import Block, Document, Heading, Paragraph, Plot
 from funcnet.report.findings import findings, verdict
 from funcnet.report.pages import to_markdown_page, to_pdf
-from funcnet.report.run_file import read_run, write_run
 from funcnet.report.style import BLUE, PALETTE, finish, legend, new_figure
 from funcnet.report.tables import environment_table, number, settings_table
+from funcnet.run_file import read_run, write_run
 from funcnet.step import Evaluation
 from funcnet.table import Table
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
+import math
+import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +17,17 @@ from tqdm import tqdm
 
 from funcnet.cli.pages import expect_room, write_pages
 from funcnet.cli.terminal import INTERRUPTED, complain, interruptible, say, whole_number
+from funcnet.checkpoints import Checkpoint, checkpointed, resume
 from funcnet.data.batches import batch_count
-from funcnet.data.dataset import Dataset
+from funcnet.data.dataset import DataError, Dataset
 from funcnet.data.registry import NAMES, load
-from funcnet.files import make_folder
-from funcnet.lab import RECIPES, lab_record, run_lab
+from funcnet.files import lock_folder, make_folder, write_whole
+from funcnet.json_records import from_json, parse, to_json
+from funcnet.lab import RECIPES, lab_network, lab_record, lab_state, run_lab
+from funcnet.model_file import make_model, save_model
 from funcnet.nonfinite import NonFiniteError
 from funcnet.record import RunRecord
+from funcnet.run_file import read_run, run_file_name, write_run
 from funcnet.step import Evaluation
 
 __all__ = ["add_to"]
@@ -111,7 +119,10 @@ def _begun(out: Path) -> _Plan:
     path = out / _CHECKPOINTS / _PLAN
     if not path.exists():
         raise DataError(f"{out}: there is no run to go on with: expected {path}, which is there until a run is finished")
-    return read_json(path, _Plan, "what a run was begun with")
+    try:
+        return from_json(parse(path.read_text(encoding="utf-8")), _Plan, "plan")
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _make(plan: _Plan, out: Path, *, resumed: bool) -> int:
@@ -131,7 +142,7 @@ def _make(plan: _Plan, out: Path, *, resumed: bool) -> int:
     ]  # fmt: skip
     expect_room(begun, out)
     make_folder(checkpoints)
-    write_whole(checkpoints / _PLAN, to_json(plan))
+    write_whole(checkpoints / _PLAN, json.dumps(to_json(plan)) + "\n")
     runs: list[RunRecord] = []
     status = 0
     with interruptible() as interrupted:
@@ -171,12 +182,9 @@ def _made(
         start = resume(folder, start.state, begun)
         for message in start.skipped:
             complain(message)
-        assert start.run is not None
-        if start.run.data != begun.data:
-            raise DataError(f"{dataset.name}: the data are others than those that the run in {out} was begun with")
         earlier = begun  # what the checkpoint holds, or what is made again
     # After each epoch: what is done is safe from what happens in the next one.
-    keep = now_and_then(functools.partial(_keep, path, earlier))
+    keep = _now_and_then(functools.partial(_keep, path, earlier))
     trained, status = _train(dataset, start, plan, folder, interrupted, keep)
     if trained.epochs < earlier.epochs:
         complain(f"{path} still holds the run of {earlier.epochs} epochs that was made before.")

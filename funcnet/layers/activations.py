@@ -34,7 +34,7 @@ def relu() -> Layer[tuple[()], ActivationResiduals]:
 
     Nair & Hinton, "Rectified linear units improve restricted Boltzmann machines" (ICML 2010).
     """
-    return attrs.evolve(_of_output("relu", relu_of, relu_slope), rectifies=True)
+    return attrs.evolve(_of_output("relu", relu_of, relu_slope, relu), rectifies=True)
 
 
 def relu_of(x: Array) -> Array:
@@ -58,10 +58,11 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResid
     if not 0 <= negative_slope < 1:
         raise ValueError(f"the negative slope of a leaky ReLU lies in [0, 1), got {negative_slope}")
     negative_slope = float(negative_slope)  # a NumPy float64 would turn float32 into float64
-    name = f"leaky_relu({negative_slope:g})"
+    name, recipe = f"leaky_relu({negative_slope:g})", partial(leaky_relu, negative_slope)
     if not negative_slope:
-        return attrs.evolve(relu(), name=name)  # 0 times infinity would be NaN
-    return _of_output(name, partial(leaky_relu_of, negative_slope), partial(leaky_relu_slope, negative_slope))
+        return attrs.evolve(relu(), name=name, recipe=recipe)  # 0 times infinity would be NaN
+    f, slope = partial(leaky_relu_of, negative_slope), partial(leaky_relu_slope, negative_slope)
+    return _of_output(name, f, slope, recipe)
 
 
 def leaky_relu_of(negative_slope: float, x: Array) -> Array:
@@ -77,7 +78,7 @@ def leaky_relu_slope(negative_slope: float, y: Array) -> Array:
 
 def tanh() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = tanh x, f' = 1 - y^2."""
-    return _of_output("tanh", tanh_of, tanh_slope)
+    return _of_output("tanh", tanh_of, tanh_slope, tanh)
 
 
 def tanh_of(x: Array) -> Array:
@@ -95,7 +96,7 @@ def sigmoid() -> Layer[tuple[()], ActivationResiduals]:
 
     Computed with e = exp(-|x|), which cannot overflow: f = max([x > 0], e) / (1 + e).
     """
-    return _of_output("sigmoid", sigmoid_of, sigmoid_slope)
+    return _of_output("sigmoid", sigmoid_of, sigmoid_slope, sigmoid)
 
 
 def sigmoid_of(x: Array) -> Array:
@@ -123,7 +124,7 @@ def softplus() -> Layer[tuple[()], ActivationResiduals]:
 
     Dugas et al., "Incorporating second-order functional knowledge for better option pricing" (NIPS 2000).
     """
-    return _of_input("softplus", softplus_of, sigmoid_of)
+    return _of_input("softplus", softplus_of, sigmoid_of, softplus)
 
 
 def softplus_of(x: Array) -> Array:
@@ -141,7 +142,7 @@ def gelu() -> Layer[tuple[()], ActivationResiduals]:
 
     Hendrycks & Gimpel, "Gaussian error linear units (GELUs)" (2016), section 2.
     """
-    return _of_input("gelu", gelu_of, gelu_slope)
+    return _of_input("gelu", gelu_of, gelu_slope, gelu)
 
 
 GELU_SCALE, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
@@ -164,17 +165,27 @@ def gelu_slope(x: Array) -> Array:
 
 
 def _of_output(
-    name: str, f: Callable[[Array], Array], slope: Callable[[Array], Num[Array, "..."]]
+    name: str,
+    f: Callable[[Array], Array],
+    slope: Callable[[Array], Num[Array, "..."]],
+    recipe: Callable[[], Layer[tuple[()], ActivationResiduals]],
 ) -> Layer[tuple[()], ActivationResiduals]:
     """The layer of f, whose slope is computed from the output."""
-    return Layer(name, activation_init, partial(forward_keeping_output, f), partial(activation_vjp, slope))
+    return Layer(
+        name, activation_init, partial(forward_keeping_output, f), partial(activation_vjp, slope), recipe=recipe
+    )
 
 
 def _of_input(
-    name: str, f: Callable[[Array], Array], slope: Callable[[Array], Num[Array, "..."]]
+    name: str,
+    f: Callable[[Array], Array],
+    slope: Callable[[Array], Num[Array, "..."]],
+    recipe: Callable[[], Layer[tuple[()], ActivationResiduals]],
 ) -> Layer[tuple[()], ActivationResiduals]:
     """The layer of f, whose slope is computed from the input."""
-    return Layer(name, activation_init, partial(forward_keeping_input, f), partial(activation_vjp, slope))
+    return Layer(
+        name, activation_init, partial(forward_keeping_input, f), partial(activation_vjp, slope), recipe=recipe
+    )
 
 
 def activation_init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:

@@ -48,6 +48,7 @@ def dropout(rate: float = 0.5) -> Layer[tuple[()], DropoutResiduals]:
         predict=dropout_predict,
         draws=True,
         frozen=identity(),
+        recipe=partial(dropout, rate),
     )
 
 

@@ -47,7 +47,15 @@ def linear(width: int, *, bias: bool = True, init: Initializer = he) -> Layer[Li
     width = whole_number("the width of a linear layer", width, 1)
     known = {"out": width, "bias": width if bias else None}
     start = partial(linear_init, width, bias, init)
-    return Layer(f"linear({width})", start, linear_forward, linear_vjp, linear_multiply_adds, known=known)
+    return Layer(
+        f"linear({width})",
+        start,
+        linear_forward,
+        linear_vjp,
+        linear_multiply_adds,
+        known=known,
+        recipe=partial(linear, width, bias=bias, init=init),
+    )
 
 
 def linear_init(width: int, bias: bool, init: Initializer, key: Key, in_shape: Shape) -> tuple[LinearParams, Shape]:

@@ -74,6 +74,7 @@ def batch_norm(*, keep: float = 0.9, epsilon: float = 1e-5) -> Layer[BatchNormPa
         predict=partial(batch_norm_predict, epsilon),
         advance=partial(batch_norm_advance, keep),
         frozen=running,
+        recipe=partial(batch_norm, keep=keep, epsilon=epsilon),
     )
 
 

@@ -27,7 +27,7 @@ class FlattenResiduals(Record):
 
 def flatten() -> Layer[tuple[()], FlattenResiduals]:
     """Joins all axes but the batch into one: (batch, height, width, ...) to (batch, height * width * ...)."""
-    return Layer("flatten", flatten_init, flatten_forward, flatten_vjp)
+    return Layer("flatten", flatten_init, flatten_forward, flatten_vjp, recipe=flatten)
 
 
 def flatten_init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
@@ -52,7 +52,7 @@ def flatten_vjp(
 
 def identity() -> Layer[tuple[()], tuple[()]]:
     """y = x: the neutral element of chain."""
-    return Layer("identity", identity_init, identity_forward, identity_vjp)
+    return Layer("identity", identity_init, identity_forward, identity_vjp, recipe=identity)
 
 
 def identity_init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:

@@ -24,8 +24,6 @@ from funcnet.report.pages import to_markdown_page as to_markdown_page
 from funcnet.report.pages import to_pdf as to_pdf
 from funcnet.report.pictures import filters_figure as filters_figure
 from funcnet.report.pictures import mistakes_figure as mistakes_figure
-from funcnet.report.run_file import read_run as read_run
-from funcnet.report.run_file import write_run as write_run
 from funcnet.report.tables import class_table as class_table
 from funcnet.report.tables import confusions_table as confusions_table
 from funcnet.report.tables import data_table as data_table
@@ -35,6 +33,8 @@ from funcnet.report.tables import model_table as model_table
 from funcnet.report.tables import runs_table as runs_table
 from funcnet.report.tables import settings_table as settings_table
 from funcnet.report.tables import summary_table as summary_table
+from funcnet.run_file import read_run as read_run
+from funcnet.run_file import write_run as write_run
 from funcnet.table import Table as Table
 from funcnet.table import to_csv as to_csv
 from funcnet.table import to_html as to_html

@@ -19,8 +19,8 @@ from funcnet.record import RunRecord
 from funcnet.report.curves import overview_figure
 from funcnet.report.document import Document, Plot, document, file_names
 from funcnet.report.pages import to_html_page, to_markdown_page, to_pdf
-from funcnet.report.run_file import run_to_json
 from funcnet.report.tables import history_table, loss_label, summary_table
+from funcnet.run_file import run_to_json
 from funcnet.step import Evaluation
 from funcnet.table import Table, to_csv, to_latex, to_markdown
 

@@ -17,7 +17,7 @@ from funcnet.data.registry import load
 from funcnet.lab import RECIPES
 from funcnet.record import RunRecord
 from funcnet.report.findings import findings
-from funcnet.report.run_file import read_run
+from funcnet.run_file import read_run
 
 
 def summary_of(out: Path) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ from funcnet.cli import report as report_command
 from funcnet.record import RunRecord
 from funcnet.report.document import file_names
 from funcnet.report.files import run_file_name
-from funcnet.report.run_file import read_run, write_run
+from funcnet.run_file import read_run, write_run
 
 
 def report(*arguments: object) -> int:

@@ -10,7 +10,7 @@ from runs import run_record, whole_run, with_end
 
 from funcnet.record import RunRecord
 from funcnet.report.files import summary, write_report
-from funcnet.report.run_file import read_run
+from funcnet.run_file import read_run
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from runs import run_record
 
 from funcnet.report.document import Heading, Plot
 from funcnet.report.pages import to_markdown_page
-from funcnet.report.run_file import read_run
+from funcnet.run_file import read_run
 from funcnet.table import Table
 
 REPORTS = Path(__file__).parents[2] / "reports"

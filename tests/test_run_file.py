@@ -14,7 +14,7 @@ from runs import run_record, whole_run, with_end
 
 from funcnet.data.dataset import DataError
 from funcnet.record import RunRecord
-from funcnet.report.run_file import read_run, run_to_json, write_run
+from funcnet.run_file import read_run, run_to_json, write_run
 from funcnet.step import PenaltyValue
 
 
