@@ -81,7 +81,7 @@ def run_lab(
     state: TrainState | None = None,
     callback: Callback | None = None,
 ) -> Training:
-    """Train the lab's network on a data set, from the beginning or from a later ``state`` of this run. See ``train``."""
+    """Train the lab's network on a data set, from its beginning or a later state of the same run. See ``train``."""
     return train(
         _network_of(dataset, recipe),
         state or lab_state(dataset, recipe, epochs=epochs, seed=seed),

@@ -21,7 +21,7 @@ from funcnet.files import write_whole
 from funcnet.json_records import from_json, parse, to_json
 from funcnet.record import RunRecord
 
-__all__ = ["FORMAT", "VERSION", "read_run", "run_of_json", "run_to_json", "write_run"]
+__all__ = ["FORMAT", "VERSION", "read_run", "run_file_name", "run_of_json", "run_to_json", "write_run"]
 
 FORMAT, VERSION = "funcnet run", 2
 
@@ -39,6 +39,11 @@ def run_to_json(run: RunRecord) -> str:
     """The content of the run's file."""
     content = {"format": FORMAT, "version": VERSION, "run": to_json(run)}
     return json.dumps(content, allow_nan=False, indent=1) + "\n"
+
+
+def run_file_name(name: str) -> str:
+    """How a report calls the file of the run on the data set ``name`` (one of ``file_names``)."""
+    return f"run-{name}.json"
 
 
 def read_run(path: Path | str) -> RunRecord:

@@ -209,7 +209,7 @@ def test_a_killed_run_can_be_reported(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("epoch   2:"):
+            if line.startswith("epoch   9:"):
                 break
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL

@@ -109,7 +109,7 @@ class _Outcome:
 
 
 def _prove(
-    subject: Subject, number: int, options: argparse.Namespace, bar: tqdm[Any], interrupted: Callable[[], bool]
+    subject: Subject, number: int, options: argparse.Namespace, bar: tqdm[Any], interrupted: Callable[[], int]
 ) -> _Outcome:
     outcome = _Outcome(subject.name)
     bar.set_description(f"{subject.name:.30}")

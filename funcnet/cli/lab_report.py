@@ -15,9 +15,9 @@ from pathlib import Path
 import attrs
 from tqdm import tqdm
 
+from funcnet.checkpoints import Checkpoint, checkpointed, resume
 from funcnet.cli.pages import expect_room, write_pages
 from funcnet.cli.terminal import INTERRUPTED, complain, interruptible, say, whole_number
-from funcnet.checkpoints import Checkpoint, checkpointed, resume
 from funcnet.data.batches import batch_count
 from funcnet.data.dataset import DataError, Dataset
 from funcnet.data.registry import NAMES, load
@@ -29,6 +29,7 @@ from funcnet.nonfinite import NonFiniteError
 from funcnet.record import RunRecord
 from funcnet.run_file import read_run, run_file_name, write_run
 from funcnet.step import Evaluation
+from funcnet.tree import Tree
 
 __all__ = ["add_to"]
 
@@ -44,8 +45,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="train the lab's network and write its report",
         description="Train the lab's network (one hidden layer, an L2 penalty on each weight matrix) on each data set "
         "and write its report (PDF, HTML, Markdown, figures, tables) and run-DATASET.json, from which `funcnet report` "
-        "makes it again. Ctrl-C stops after the current step and writes the report of the epochs done; --resume goes on "
-        "from there.",
+        "makes it again. Ctrl-C stops after the current step and writes the report of the epochs done. --resume "
+        "goes on with it.",
     )
     report.add_argument(
         "datasets",
@@ -118,7 +119,9 @@ def _begun(out: Path) -> _Plan:
     """
     path = out / _CHECKPOINTS / _PLAN
     if not path.exists():
-        raise DataError(f"{out}: there is no run to go on with: expected {path}, which is there until a run is finished")
+        raise DataError(
+            f"{out}: there is no run to go on with: expected {path}, which is there until a run is finished"
+        )
     try:
         return from_json(parse(path.read_text(encoding="utf-8")), _Plan, "plan")
     except ValueError as error:
@@ -152,11 +155,9 @@ def _make(plan: _Plan, out: Path, *, resumed: bool) -> int:
                 runs.append(trained)
             if status:
                 break
-    if not status:
-        shutil.rmtree(checkpoints)
-    elif any(checkpoints.glob("*/*")):
+    if any(checkpoints.glob("*/*")):
         complain(f"`funcnet lab-report --resume {out}` goes on from here.")
-    else:
+    elif status:
         shutil.rmtree(checkpoints)
     if not runs:
         complain(f"No epoch was finished, so there is nothing to report in {out}.")
@@ -166,6 +167,8 @@ def _make(plan: _Plan, out: Path, *, resumed: bool) -> int:
     except KeyboardInterrupt:
         complain(f"Stopped within the report. `funcnet report {out} --out {out}` makes it of the runs there.")
         return INTERRUPTED
+    if not status:
+        shutil.rmtree(checkpoints)  # after the report: one that was killed before has something to go on with
     return status
 
 
@@ -182,17 +185,18 @@ def _made(
         start = resume(folder, start.state, begun)
         for message in start.skipped:
             complain(message)
-        earlier = begun  # what the checkpoint holds, or what is made again
     # After each epoch: what is done is safe from what happens in the next one.
     keep = _now_and_then(functools.partial(_keep, path, earlier))
-    trained, status = _train(dataset, start, plan, folder, interrupted, keep)
+    trained, params, status = _train(dataset, start, plan, folder, interrupted, keep)
     if trained.epochs < earlier.epochs:
         complain(f"{path} still holds the run of {earlier.epochs} epochs that was made before.")
         return earlier, status
     if trained.epochs:
         _keep(path, earlier, trained)  # which knows by now why it ended
     if not status:
-        shutil.rmtree(folder, ignore_errors=True)
+        net = lab_network(recipe.hidden, len(dataset.classes))
+        save_model(out / f"model-{dataset.name}.safetensors", make_model(net, params, dataset, trained))
+        shutil.rmtree(folder)
     return trained, status
 
 
@@ -221,13 +225,14 @@ def _train(
     folder: Path,
     interrupted: Callable[[], int],
     keep: Callable[[RunRecord], None],
-) -> tuple[RunRecord, int]:
+) -> tuple[RunRecord, Tree, int]:
     """Train, showing progress, until the last epoch, a signal or a number that is not finite.
 
-    ``keep`` is called with the record after every epoch. Returns the record and the exit status.
+    ``keep`` is called with the record after every epoch. Returns the record, the parameters and the exit status.
     """
     recipe, run, epochs = RECIPES[dataset.name], start.run, plan.epochs
     assert run is not None
+    params = start.state.params
     say(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} testing images")
     progress = start.state.progress
     if progress is not None:
@@ -255,7 +260,7 @@ def _train(
             dataset, recipe, epochs=epochs, seed=run.seed, state=start.state, callback=watch
         )  # fmt: skip
         for record in checkpointed(training, folder, run=run, minutes=_MINUTES):
-            run = run.and_epoch(record)
+            run, params = run.and_epoch(record), record.params
             keep(run)
             left = (time.monotonic() - began) / (record.epoch - done) * (epochs - record.epoch)
             bar.clear()
@@ -268,14 +273,14 @@ def _train(
         number = interrupted() or signal.SIGINT
         why = "Stopped by Ctrl-C" if number == signal.SIGINT else f"Stopped by {signal.Signals(number).name}"
         complain(f"{why} after {run.epochs} of {epochs} epochs.")
-        return attrs.evolve(run, ended=why), 128 + number
+        return attrs.evolve(run, ended=why), params, 128 + number
     except NonFiniteError as error:
         bar.clear()
         complain(f"funcnet: error: {dataset.name}: {error}")
-        return attrs.evolve(run, ended=f"Stopped by a number that is not finite: {error}"), 1
+        return attrs.evolve(run, ended=f"A number was not finite: {error}"), params, 1
     finally:
         bar.close()
-    return run, 0
+    return run, params, 0
 
 
 def _duration(seconds: float) -> str:

@@ -22,7 +22,7 @@ def expect_room(runs: Sequence[RunRecord], out: Path) -> None:
     """
     from funcnet.report import read_run  # matplotlib
     from funcnet.report.document import file_names
-    from funcnet.report.files import run_file_name
+    from funcnet.run_file import run_file_name
 
     for name, run in zip(file_names(runs), runs, strict=True):
         if (path := out / run_file_name(name)).exists() and _origin(there := read_run(path)) != _origin(run):

@@ -20,11 +20,11 @@ from funcnet.report.curves import overview_figure
 from funcnet.report.document import Document, Plot, document, file_names
 from funcnet.report.pages import to_html_page, to_markdown_page, to_pdf
 from funcnet.report.tables import history_table, loss_label, summary_table
-from funcnet.run_file import run_to_json
+from funcnet.run_file import run_file_name, run_to_json
 from funcnet.step import Evaluation
 from funcnet.table import Table, to_csv, to_latex, to_markdown
 
-__all__ = ["run_file_name", "summary", "write_report"]
+__all__ = ["summary", "write_report"]
 
 _RESOLUTION = 200  # dots an inch
 _TEX = "% Needs the packages booktabs and longtable; for names in other scripts than Latin, XeLaTeX or LuaLaTeX.\n"
@@ -55,11 +55,6 @@ def write_report(
         if watch is not None:
             watch(path)
     return tuple(written)
-
-
-def run_file_name(name: str) -> str:
-    """How a report calls the file of the run on the data set ``name`` (one of ``file_names``)."""
-    return f"run-{name}.json"
 
 
 def _contents(runs: Sequence[RunRecord], content: Document) -> Iterator[tuple[str, Callable[[], bytes | str]]]:

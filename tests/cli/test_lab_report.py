@@ -12,9 +12,11 @@ import attrs
 import pytest
 from runs import timeless
 
+from funcnet import tree
 from funcnet.cli import lab_report, main
 from funcnet.data.registry import load
 from funcnet.lab import RECIPES
+from funcnet.model_file import load_model
 from funcnet.record import RunRecord
 from funcnet.report.findings import findings
 from funcnet.run_file import read_run
@@ -28,8 +30,8 @@ def test_lab_report_on_glyphs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     out = tmp_path / "out"
     assert main(["lab-report", "--epochs", "3", "--out", str(out)]) == 0
     files = [
-        "history-glyphs.csv", "loss-glyphs.png", "report.html", "report.md", "report.pdf", "run-glyphs.json",
-        "summary.json", "summary.md", "tables.tex",
+        "history-glyphs.csv", "loss-glyphs.png", "model-glyphs.safetensors", "report.html", "report.md", "report.pdf",
+        "run-glyphs.json", "summary.json", "summary.md", "tables.tex",
     ]  # fmt: skip
     assert sorted(p.name for p in out.iterdir()) == sorted([*files, "figures"])
     (summary,) = summary_of(out)
@@ -45,6 +47,8 @@ def test_lab_report_on_glyphs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert run.command == "funcnet lab-report glyphs --epochs 3 --seed 0"
     assert dict(run.environment)["NumPy"]
     assert findings(run) == ()
+    model, test = load_model(out / "model-glyphs.safetensors"), load("glyphs").test
+    assert (model.predict(test.x).argmax(axis=1) == test.y).mean() == pytest.approx(run.test[-1].accuracy)
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +106,7 @@ def test_divergence_is_an_error(
     error = capsys.readouterr().err
     assert "funcnet: error: glyphs: the loss became" in error
     assert "No epoch was finished" in error
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]  # the state before it diverged
 
 
 def test_a_run_that_was_stopped_replaces_none_that_got_further(
@@ -111,13 +115,13 @@ def test_a_run_that_was_stopped_replaces_none_that_got_further(
     command = ["lab-report", "--epochs", "2", "--out", str(tmp_path)]
     assert main(command) == 0
     whole = read_run(tmp_path / "run-glyphs.json")
-    run_lab = lab_report.run_lab
+    checkpointed = lab_report.checkpointed
 
     def stopped(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield next(run_lab(*arguments, **options))
+        yield next(checkpointed(*arguments, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lab_report, "run_lab", stopped)
+    monkeypatch.setattr(lab_report, "checkpointed", stopped)
     assert main(command) == 130
     assert read_run(tmp_path / "run-glyphs.json") == whole
     assert summary_of(tmp_path)[0]["epochs"] == 2
@@ -148,7 +152,7 @@ def test_ctrl_c_writes_the_report_of_the_epochs_done(tmp_path: Path) -> None:
             if line.startswith("epoch   2:"):
                 process.send_signal(signal.SIGINT)
                 break
-        output, error = process.communicate(timeout=60)
+        output, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Stopped by Ctrl-C after " in error
     assert "Traceback" not in error
@@ -174,7 +178,8 @@ def test_ctrl_c_within_the_first_epoch_reports_nothing(
     captured = capsys.readouterr()
     assert "Stopped by Ctrl-C after 0 of 20 epochs." in captured.err
     assert "mnist" not in captured.out
-    assert list(tmp_path.iterdir()) == []
+    assert f"`funcnet lab-report --resume {tmp_path}` goes on from here." in captured.err
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 
 
 def test_help_and_version_do_not_wait_for_matplotlib() -> None:
@@ -247,3 +252,103 @@ def test_ctrl_c_while_the_report_is_written_says_how_to_make_it(
     assert f"`funcnet report {tmp_path} --out {tmp_path}` makes it" in capsys.readouterr().err
     run = read_run(tmp_path / "run-glyphs.json")
     assert (run.epochs, run.ended) == (1, "Stopped by Ctrl-C")
+
+
+def lab_report_process(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "funcnet", "lab-report", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "error"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two sets' worth of epochs that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    with lab_report_process("--epochs", 4, "--out", folder) as process:
+        assert process.wait(300) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("signals", "status", "message"),
+    [
+        ([signal.SIGINT], 130, "Stopped by Ctrl-C after "),
+        ([signal.SIGTERM], 143, "Stopped by SIGTERM after "),
+        ([signal.SIGINT, signal.SIGINT], 130, ""),
+    ],
+)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
+    signals: list[signal.Signals], status: int, message: str, tmp_path: Path, whole_run: Path
+) -> None:
+    """Real signals to a real process. After two Ctrl-C, it stops at once, in the middle of what it does."""
+    with lab_report_process("--epochs", 4, "--out", tmp_path) as process:
+        for line in process.stdout:
+            if line.startswith("epoch   2:"):
+                for number in signals:
+                    process.send_signal(number)
+                break
+        _, error = process.communicate(timeout=300)
+    assert process.returncode == status
+    assert message in error
+    assert "Traceback" not in error
+    with lab_report_process("--resume", tmp_path) as process:
+        output, error = process.communicate(timeout=300)
+    assert (process.returncode, error) == (0, "")
+    assert "Going on after " in output
+    assert timeless(read_run(tmp_path / "run-glyphs.json")) == timeless(read_run(whole_run / "run-glyphs.json"))
+    assert (tmp_path / "history-glyphs.csv").exists()
+    models = [load_model(folder / "model-glyphs.safetensors") for folder in (tmp_path, whole_run)]
+    assert tree.equal(models[0].params, models[1].params)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_an_unfinished_run_is_not_begun_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "plan.json").write_text("{}")
+    assert main(["lab-report", "--out", str(tmp_path)]) == 1
+    assert f"{tmp_path} holds a run that is not finished. `funcnet lab-report --resume" in capsys.readouterr().err
+    assert main(["lab-report", "--resume", str(tmp_path)]) == 1
+    assert "plan.json: " in capsys.readouterr().err
+
+
+def test_there_is_nothing_to_go_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab-report", "--resume", str(tmp_path)]) == 1
+    assert "there is no run to go on with" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["lab-report", "--resume", str(tmp_path), "--epochs", "7"])
+    assert "it goes with --data alone" in capsys.readouterr().err
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lab_report_process("--epochs", 100000, "--out", tmp_path) as process:
+        process.stdout.readline()
+        status = main(["lab-report", "--epochs", "1", "--out", str(tmp_path)])
+        process.kill()
+    assert status == 1
+    assert f"{tmp_path}: process {process.pid} writes to this folder" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_data_sets_that_were_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first is finished and the third not begun when the second is stopped."""
+    monkeypatch.setattr(lab_report, "load", lambda name, folder: attrs.evolve(load("glyphs"), name=name))
+    checkpointed, calls = lab_report.checkpointed, iter(range(9))
+
+    def stopped(*arguments: Any, **options: Any) -> Iterator[Any]:
+        place = next(calls)
+        for record in checkpointed(*arguments, **options):
+            if place == 1:
+                raise KeyboardInterrupt
+            yield record
+
+    monkeypatch.setattr(lab_report, "checkpointed", stopped)
+    assert main(["lab-report", "glyphs", "mnist", "fashion-mnist", "--epochs", "1", "--out", str(tmp_path)]) == 130
+    capsys.readouterr()
+    assert main(["lab-report", "--resume", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "\nglyphs: 10,000 training" not in "\n" + output
+    assert "mnist: 10,000 training" in output
+    assert [entry["dataset"] for entry in summary_of(tmp_path)] == ["glyphs", "mnist", "fashion-mnist"]
+    assert {(run["epochs"]) for run in summary_of(tmp_path)} == {1}

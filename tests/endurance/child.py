@@ -69,7 +69,9 @@ def script(folder: Path, marks: Marks) -> None:
     params, _ = net.init(fn.make_key(1), data.train.in_shape)
     penalties = {"[1].weight": fn.l2(1e-4)}
     start = fn.resume(
-        folder / "checkpoints", fn.init_state(params, optimizer, fn.make_key(2)), fn.new_run(net, data, seed=0, epochs=6)
+        folder / "checkpoints",
+        fn.init_state(params, optimizer, fn.make_key(2)),
+        fn.new_run(net, data, seed=0, epochs=6),
     )
     training = fn.train(
         net, start.state, data, loss=fn.softmax_cross_entropy(), optimizer=optimizer, penalties=penalties, epochs=6,

@@ -23,9 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from endurance.child import PHASES
 from runs import timeless
 
-from endurance.child import PHASES
 from funcnet.report import read_run, write_report
 from funcnet.version import __version__
 
