@@ -150,7 +150,7 @@ def fill(path: Path, node: Any, arrays: Mapping[str, Array], constants: Mapping[
     for place in (*here, *sorted(there.keys() - here.keys())):
         found, wanted = there.get(place, "nothing"), here.get(place, "nothing")
         if found != wanted:
-            owner = "network" if place.startswith("params") else "optimizer"
+            owner = "optimizer" if place.startswith("opt_state") else "network"
             raise DataError(
                 f"{path}: {place}: the file has {found}, the {owner} {wanted}. A file is loaded into what it was saved "
                 "from."
