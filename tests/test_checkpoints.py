@@ -3,6 +3,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,39 @@ def test_a_failed_write_leaves_the_others(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match=r"checkpoint-0000000004\.safetensors"):
         save_checkpoint(tmp_path, at_step(4))
     assert names(tmp_path) == [1, 2, 3]
+
+
+WRITER = """
+import itertools, sys
+import attrs
+import funcnet as fn
+net = fn.chain(fn.linear(64), fn.relu(), fn.linear(3))
+state = fn.init_state(net.init(fn.make_key(0), (300,))[0], fn.adam(1e-3), fn.make_key(0))
+for step in itertools.count(1):
+    print(step, flush=True)
+    fn.save_checkpoint(sys.argv[1], fn.Checkpoint(attrs.evolve(state, step=step)))
+"""
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_writer_may_be_killed_at_any_moment(tmp_path: Path) -> None:
+    """It spends all its time writing, so every moment is within a checkpoint. The one before is there and good."""
+    net = fn.chain(fn.linear(64), fn.relu(), fn.linear(3))
+    like = fn.init_state(net.init(KEY, (300,))[0], fn.adam(1e-3), KEY)
+    for kill in range(4):
+        folder = tmp_path / str(kill)
+        with subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                begun = int(line)
+                if begun == 5 + kill:
+                    time.sleep(0.001 * kill)
+                    process.kill()
+        found = load_checkpoint(folder, like)
+        assert found.skipped == ()
+        assert begun - 1 <= found.state.step <= begun
+        save_checkpoint(folder, Checkpoint(attrs.evolve(like, step=1000)), keep=1)
+        assert [path.name for path in folder.iterdir()] == ["checkpoint-0000001000.safetensors"]
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:

@@ -80,4 +80,6 @@ def test_reading_runs_nothing(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, check=True, capture_output=True, text=True)
     events = set(said.stdout.split())
     assert "open" in events
-    assert not {event for event in events if event.startswith(("compile", "exec", "import", "marshal", "pickle", "sub"))}
+    assert not {
+        event for event in events if event.startswith(("compile", "exec", "import", "marshal", "pickle", "sub"))
+    }
