@@ -228,6 +228,10 @@ def test_one_of_an_earlier_step_than_those_there_is_refused(tmp_path: Path) -> N
     with pytest.raises(DataError, match=rf"^{later}: this checkpoint is of a later step than 5, the one to be saved"):
         save_checkpoint(tmp_path, at_step(5))
     assert names(tmp_path) == [10]
+    with pytest.raises(
+        DataError, match=r"0010\.safetensors: this checkpoint is made with another key, and so of another"
+    ):
+        save_checkpoint(tmp_path, at_step(10, key=fn.make_key(1)))
     later.write_bytes(b"damaged")  # as after a power cut: the run went on from one before it
     save_checkpoint(tmp_path, at_step(5))
     assert names(tmp_path) == [5, 10]
