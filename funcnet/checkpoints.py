@@ -88,7 +88,7 @@ def save_checkpoint(folder: Path | str, checkpoint: Checkpoint, keep: int = 3) -
 
     Raises:
         OSError: where the file cannot be written, naming it. The earlier checkpoints are then as they were.
-        DataError: where the folder holds a good checkpoint of a later step: it is that of another run.
+        DataError: where the folder holds a good checkpoint of another run: one of a later step, or with another key.
         TypeError: for an array of a dtype that the file cannot hold, naming it.
         ValueError: for ``keep`` below 1.
     """
@@ -98,20 +98,26 @@ def save_checkpoint(folder: Path | str, checkpoint: Checkpoint, keep: int = 3) -
     make_folder(folder)
     remove_unfinished(folder)
     path = folder / f"checkpoint-{step:010d}.safetensors"
-    others = [other for other in _checkpoints(folder) if other != path]
-    earlier = [other for other in others if _step_of(other) < step]
-    if later := next(filter(_is_good, others[: len(others) - len(earlier)]), None):
-        raise DataError(
-            f"{later}: this checkpoint is of a later step than {step}, the one to be saved, and so of another run. "
-            "Resume from it, remove it, or name another folder."
-        )
+    there = _checkpoints(folder)
+    good = [path]
+    for other in there:
+        if len(good) == max(keep, 2):
+            break
+        if (facts := _facts_of(other)) is None:
+            continue
+        if facts.step > step or facts.key != checkpoint.state.key:
+            what = f"of a later step than {step}, the one to be saved" if facts.step > step else "made with another key"
+            raise DataError(
+                f"{other}: this checkpoint is {what}, and so of another run. Resume from it, remove it, or name "
+                "another folder."
+            )
+        if other != path:
+            good.append(other)
     _write(path, checkpoint)
-    good = 1
-    for other in earlier:
-        if good == keep:
-            other.unlink(missing_ok=True)
-        elif _is_good(other):
-            good += 1
+    if len(good) >= keep:
+        for other in there:
+            if _step_of(other) < _step_of(good[keep - 1]):
+                other.unlink(missing_ok=True)
     return path
 
 
@@ -124,12 +130,12 @@ def _step_of(path: Path) -> int:
     return int(path.stem.partition("-")[2])
 
 
-def _is_good(path: Path) -> bool:
+def _facts_of(path: Path) -> _Facts | None:
+    """The facts of a good checkpoint; None for a damaged one."""
     try:
-        read_tensors(path, _FORM, _VERSION)
-    except (DataError, OSError):
-        return False
-    return True
+        return from_json(read_tensors(path, _FORM, _VERSION)[0], _Facts, "facts")
+    except (DataError, OSError, ValueError):
+        return None
 
 
 def _write(path: Path, checkpoint: Checkpoint) -> None:

@@ -190,15 +190,16 @@ def load_model(path: Path | str, net: AnyLayer | None = None) -> Model:
     content, arrays = read_tensors(path, _FORM, _VERSION)
     try:
         return _model_of(path, from_json(content, _Facts, "model"), arrays, net)
-    except (ShapeError, ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:
+    except (ShapeError, ArithmeticError, KeyError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise DataError(f"{path}: {error}") from error
 
 
 def _model_of(path: Path, facts: _Facts, arrays: dict[str, Array], net: AnyLayer | None) -> Model:
     if math.prod(facts.in_shape) > _LARGEST_EXAMPLE or min(facts.in_shape, default=0) < 0:
         raise ValueError(f"expected the shape of an example, found {facts.in_shape}")
-    scale, shift = (arrays.pop(f"normalize.{name}", None) for name in ("scale", "shift"))
-    normalize = None if scale is None or shift is None else Normalization(scale, shift)
+    normalize = None
+    if "normalize.scale" in arrays:
+        normalize = Normalization(arrays.pop("normalize.scale"), arrays.pop("normalize.shift"))
     if net is not None:
         like, _ = net.init(make_key(0), facts.in_shape)
     elif isinstance(facts.network, str):

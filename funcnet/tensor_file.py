@@ -1,10 +1,10 @@
 """Files of arrays with facts about them: safetensors, written whole, with a version and a checksum.
 
-A file is read by whatever reads safetensors, each array by its name. The file's metadata are two texts:
+A file is read by whatever reads safetensors, each array by its name. The file's metadata has one text, "funcnet":
 
-    "funcnet"   JSON: {"format": "funcnet checkpoint", "version": 1, "column_major": [names], "facts": {...}}
-    "sha256"    the checksum of the whole file, in which these 64 digits are 0
+    {"sha256": "...", "format": "funcnet checkpoint", "version": 1, "column_major": [names], "facts": {...}}
 
+``sha256`` is the checksum of the whole file with 0 in place of these 64 digits. The same content makes the same file.
 ``column_major`` names the arrays that lay in Fortran order. In the file all lie row by row. They come back in the order
 that they had, since some products are faster, or round otherwise, in one than in the other.
 
@@ -35,12 +35,13 @@ _DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
     "complex64",
 )  # fmt: skip
-_SUM = b'"sha256":"'  # quotes within a text are escaped, so this stands nowhere else in the header
+_SUM = rb'"{\"sha256\": \"'  # as it stands in the file, where the JSON is a text in other JSON
 _NO_SUM = b"0" * 64
 
 
 @attrs.frozen
 class _Header:
+    sha256: str
     format: str
     version: int
     column_major: tuple[str, ...]
@@ -60,8 +61,10 @@ def write_tensors(path: Path, form: str, version: int, facts: Mapping[str, Any],
 
     stored = {name: _row_major(name, array) for name, array in arrays.items()}
     column_major = tuple(name for name, array in arrays.items() if _is_column_major(array))
-    text = json.dumps(attrs.asdict(_Header(form, version, column_major, dict(facts))), allow_nan=False)
-    content = save(stored, {"funcnet": text, "sha256": _NO_SUM.decode()})
+    text = json.dumps(
+        attrs.asdict(_Header(_NO_SUM.decode(), form, version, column_major, dict(facts))), allow_nan=False
+    )
+    content = save(stored, {"funcnet": text})
     begin = content.index(_SUM) + len(_SUM)
     digest = hashlib.sha256(content).hexdigest().encode()
     write_whole(path, content[:begin] + digest + content[begin + len(digest) :])
@@ -147,7 +150,7 @@ def fill(path: Path, node: Any, arrays: Mapping[str, Array], constants: Mapping[
     for place in (*here, *sorted(there.keys() - here.keys())):
         found, wanted = there.get(place, "nothing"), here.get(place, "nothing")
         if found != wanted:
-            owner = "network" if place.startswith("params") else "optimizer"
+            owner = "optimizer" if place.startswith("opt_state") else "network"
             raise DataError(
                 f"{path}: {place}: the file has {found}, the {owner} {wanted}. A file is loaded into what it was saved "
                 "from."

@@ -1,9 +1,15 @@
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from funcnet.files import make_folder, write_whole
+from funcnet.files import FolderInUseError, lock_folder, make_folder, remove_unfinished, write_whole
 
 
 def test_text_and_bytes(tmp_path: Path) -> None:
@@ -75,3 +81,144 @@ def test_a_file_that_cannot_be_written_is_called_by_its_own_name(tmp_path: Path)
     with pytest.raises(OSError, match="no/such") as error:
         write_whole(tmp_path / "no" / "such", "text")
     assert error.value.filename == str(tmp_path / "no" / "such")
+
+
+def test_the_name_is_brought_to_the_disk_after_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+
+    def note(file: int) -> None:
+        synced.append((os.fstat(file).st_ino, (tmp_path / "a").exists()))
+
+    monkeypatch.setattr("os.fsync", note)
+    write_whole(tmp_path / "a", "x")
+    assert synced == [((tmp_path / "a").stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_file_system_whose_folders_cannot_be_synced(
+    number: int, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def fail_for_folders(file: int) -> None:
+        if os.path.samestat(os.fstat(file), tmp_path.stat()):
+            raise OSError(number, os.strerror(number))
+        sync(file)
+
+    monkeypatch.setattr("os.fsync", fail_for_folders)
+    if passes:
+        write_whole(tmp_path / "a", "x")
+    else:
+        with pytest.raises(OSError, match=str(tmp_path / "a")):
+            write_whole(tmp_path / "a", "x")
+
+
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    dead = ended_process()
+    kept = [f".{os.getpid()}-5-run.json", f"{dead}-5-run.json", f".{dead}-run.json", f".{dead}-5-", ".hidden", "a"]
+    for name in (*kept, f".{dead}-140000000-run.json", f".{10**30}-5-x"):
+        (tmp_path / name).write_text("")
+    remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+def test_a_writer_that_was_killed_leaves_what_the_next_one_removes(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from funcnet.files import write_whole;"
+        "os.fsync = lambda file: os.kill(os.getpid(), 9); write_whole(sys.argv[1], 'new')"
+    )
+    write_whole(tmp_path / "a", "old")
+    killed = subprocess.run([sys.executable, "-c", script, tmp_path / "a"], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    with lock_folder(tmp_path):
+        pass
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
+
+
+# --- locks
+
+HOLD = """
+import pathlib, sys
+from funcnet.files import lock_folder
+with lock_folder(pathlib.Path(sys.argv[1])):
+    print("locked", flush=True)
+    input()
+"""
+
+
+def held(folder: Path) -> "subprocess.Popen[str]":
+    """A process that has locked the folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    return process
+
+
+def test_a_folder_that_another_process_writes_to_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    with held(folder) as process:
+        for _ in range(2):
+            with pytest.raises(FolderInUseError) as error, lock_folder(folder):
+                pytest.fail("the folder was locked twice")
+            assert str(error.value) == (
+                f"{folder}: process {process.pid} writes to this folder. Wait for it to end, or name another folder."
+            )
+        with lock_folder(tmp_path):  # another folder
+            pass
+        process.communicate("\n")
+    with lock_folder(folder):
+        pass
+    assert list(folder.iterdir()) == []
+
+
+def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path) -> None:
+    with held(tmp_path) as process:
+        process.kill()
+    assert [path.name for path in tmp_path.iterdir()] == [".funcnet-lock"]
+    with lock_folder(tmp_path), pytest.raises(FolderInUseError, match=f"process {os.getpid()} "), lock_folder(tmp_path):
+        pytest.fail("the folder was locked twice")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_ends_with_an_error(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), lock_folder(tmp_path):
+            raise KeyboardInterrupt
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="file"), lock_folder(tmp_path / "file"):
+        pass
+
+
+def _count_alone(folder: Path, rounds: int) -> int:
+    """Adds 1 to the number in a file, in two steps that another process must not come between; how often it could."""
+    done = 0
+    for _ in range(rounds):
+        try:
+            with lock_folder(folder):
+                count = int((folder / "count").read_text())
+                (folder / "count").write_text(str(count + 1))
+                done += 1
+        except FolderInUseError:
+            pass
+    return done
+
+
+def test_no_two_processes_are_within_at_once(tmp_path: Path) -> None:
+    """Also where one lets go and removes the file while another waits for it."""
+    (tmp_path / "count").write_text("0")
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        done = pool.starmap(_count_alone, [(tmp_path, 200)] * 3)
+    assert min(done) > 0
+    assert int((tmp_path / "count").read_text()) == sum(done)
