@@ -2,6 +2,7 @@
 
 from funcnet.report.classes import class_figure as class_figure
 from funcnet.report.classes import confusion_figure as confusion_figure
+from funcnet.report.classes import recall_figure as recall_figure
 from funcnet.report.classes import reliability_figure as reliability_figure
 from funcnet.report.comparison import comparison_figure as comparison_figure
 from funcnet.report.comparison import settings_differences as settings_differences
@@ -35,6 +36,7 @@ from funcnet.report.tables import model_table as model_table
 from funcnet.report.tables import runs_table as runs_table
 from funcnet.report.tables import settings_table as settings_table
 from funcnet.report.tables import summary_table as summary_table
+from funcnet.report.tables import units_table as units_table
 from funcnet.table import Table as Table
 from funcnet.table import to_csv as to_csv
 from funcnet.table import to_html as to_html
