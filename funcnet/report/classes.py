@@ -51,15 +51,14 @@ def confusion_figure(answers: Answers, names: tuple[str, ...], width: float = PA
     counts, size = np.array(answers.confusion), group_size(len(answers.confusion))
     shares = _by_groups(counts, size) / np.maximum(_by_groups(np.array([class_sizes(answers)]).T, size)[:, :1], 1)
     classes, few = len(counts), len(counts) <= FEW
-    figure = new_figure(height=width * (0.94 if few else 0.9), width=width)
+    figure = new_figure(_side_height(width, 0.94 if few else 0.9), width)
     axes = figure.subplots()
     mesh = axes.pcolormesh(shares, cmap=SHARES, vmin=0, vmax=1, rasterized=not few)
-    title = "Confusion Matrix" if size == 1 else f"Confusion Matrix, in Groups of {size} Classes"
-    finish(axes, title, "Predicted", "True")
+    finish(axes, "Confusion Matrix", "Predicted", "True")
     axes.grid(visible=False)
     axes.invert_yaxis()
     axes.set_aspect("equal")
-    ticks = range(0, classes, 1 if few else _tick_step(classes))
+    ticks = range(0, classes, 1 if few else _tick_step(classes, 10 if width == PAGE else 5))
     shown = [plain(names[k], 16) if few else str(k) for k in ticks]
     axes.set_xticks(
         [(k + 0.5) / size for k in ticks], shown, rotation=45 if few else 0, ha="right" if few else "center"
@@ -90,14 +89,19 @@ def _by_groups(counts: Integer[Array, "rows columns"], size: int) -> Integer[Arr
     return counts
 
 
-def _tick_step(classes: int) -> int:
-    """The smallest of 5, 10, 20, 50, ... by which there are ten ticks or fewer."""
-    return next(s * 10**k for k in range(20) for s in (5, 10, 20) if classes <= 10 * s * 10**k)
+def _side_height(width: float, share: float) -> float:
+    """The height of a figure: the same for those that may stand side by side."""
+    return share * width if width == PAGE else 3.6
+
+
+def _tick_step(classes: int, most: int) -> int:
+    """The smallest of 5, 10, 20, 50, ... by which there are ``most`` ticks or fewer."""
+    return next(s * 10**k for k in range(20) for s in (5, 10, 20) if classes <= most * s * 10**k)
 
 
 def recall_figure(answers: Answers, width: float = PAGE) -> Figure:
     """How many classes have which recall: the classes with examples, in ten bins."""
-    figure = new_figure(3.0, width)
+    figure = new_figure(_side_height(width, 0.5), width)
     axes = figure.subplots()
     recalls = [score.recall for score in class_scores(answers) if score.examples]
     axes.hist(recalls, bins=10, range=(0, 1), color=BLUE, rwidth=0.92)
@@ -117,7 +121,8 @@ def class_figure(answers: Answers, names: tuple[str, ...], width: float = PAGE) 
     order = sorted(met, key=lambda k: -scores[k].f1)
     few = len(order) <= FEW
     chosen = order if few else [*order[:_ENDS], *order[-_ENDS:]]
-    figure = new_figure(1.3 + (0.24 if len(chosen) <= 12 else 0.19) * len(chosen), width)
+    height = 1.3 + (0.24 if len(chosen) <= 12 else 0.19) * len(chosen)
+    figure = new_figure(height if width == PAGE else max(height, _side_height(width, 1)), width)
     axes = figure.subplots()
     places = range(len(chosen))
     for marker, colour, label, column in (
@@ -129,7 +134,8 @@ def class_figure(answers: Answers, names: tuple[str, ...], width: float = PAGE) 
             column, places, marker, color=colour, label=label, markersize=6 if marker == "o" else 5, clip_on=False
         )
     title = "Precision, Recall and F1, Class by Class" if few else f"The {_ENDS} Best and the {_ENDS} Worst Classes"
-    finish(axes, title, "Share", "")
+    figure.suptitle(title, fontsize=11 if width == PAGE else 10, color=INK)  # the axes may leave too little room for it
+    finish(axes, "", "Share", "")
     axes.set_yticks(places, [f"{plain(names[k], 20)} ({scores[k].examples:,})" for k in chosen])
     axes.set_ylim(len(chosen) - 0.5, -0.5)
     lowest = min((share for k in chosen for share in _scores(scores[k]) if not math.isnan(share)), default=0.0)
@@ -152,7 +158,7 @@ def reliability_figure(answers: Answers, width: float = PAGE) -> Figure:
     it, how many answers were given with that confidence. A dot stands at the mean confidence of a bin, with the 95%
     interval of its accuracy. A bin is the paler the fewer answers it has.
     """
-    figure = new_figure(3.5 if width == PAGE else 3.9, width)
+    figure = new_figure(3.2 if width == PAGE else 3.9, width)
     upper, lower = figure.subplots(2, 1, height_ratios=(2.6, 1), sharex=True)
     bins, step = answers.bins, 1 / len(answers.bins)
     met = [(k, b) for k, b in enumerate(bins) if b.count]

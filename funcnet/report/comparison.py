@@ -129,7 +129,7 @@ def comparison_figure(runs: Sequence[RunRecord], width: float = PAGE) -> Figure:
     groups = recipes(runs)
     count = len(groups)
     lines = count if count <= _NAMED else -(-count // _ABREAST)
-    figure = new_figure(2.5 * len(shown) + 0.4 + 0.2 * lines, width)
+    figure = new_figure(1.95 * len(shown) + 0.4 + 0.2 * lines, width)
     panels = list(figure.subplots(len(shown), 1, squeeze=False).flat)
     for axes, (title, value) in zip(panels, shown, strict=True):
         _draw(axes, groups, value)

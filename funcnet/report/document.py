@@ -189,9 +189,11 @@ def _classes(run: RunRecord, name: str) -> Iterator[Block]:
     names = class_names(run)
     yield Heading("Results by class", 2)
     yield from _said(sentences.about_unanswered(answers))
-    yield from _class_plots(run, name)
+    plots = list(_class_plots(run, name))
+    yield from plots[:2]
     if (confusions := confusions_table(run)).rows:
         yield confusions
+    yield from plots[2:]
     yield class_table(run, whole=False)
     yield Plot(
         f"{name}-reliability",

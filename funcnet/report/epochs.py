@@ -70,7 +70,7 @@ def set_epochs(axes: Axes, epochs: int, most: int) -> None:
         ticks = [1, *(t for t in decades if 1 < t < epochs / 2), epochs]
     else:
         step = next(s for s in _steps() if epochs / s <= most - 1)
-        ticks = [t for t in range(step, epochs, step) if epochs - t > 0.6 * step]
+        ticks = [t for t in range(step, epochs, step) if epochs - t >= 0.5 * step]
         ticks = [*([1] if not ticks or ticks[0] > 1.6 else []), *ticks, epochs]
     axes.xaxis.set_major_locator(FixedLocator(sorted(set(ticks))))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jinja2
 import typst
@@ -23,8 +23,11 @@ from funcnet.table import Table, markdown_text, to_markdown
 __all__ = ["to_html_page", "to_markdown_page", "to_pdf"]
 
 _RESOLUTION = 200  # of pictures within vector graphics, in dots an inch
-_STACKED = 6  # rows of a table that a telephone shows one below the other; of more, it scrolls
+_STACKED = 6  # rows of numbers that a telephone shows one below the other; a table of more scrolls
 _HEADING = 32  # letters of a word, for which a line has room in the largest type
+
+
+_Part: TypeAlias = Heading | Paragraph | Finding | Table | tuple[Plot, ...]
 
 
 def to_pdf(document: Document) -> bytes:
@@ -39,7 +42,7 @@ def to_pdf(document: Document) -> bytes:
     return pdf
 
 
-def _paired(blocks: Sequence[Block]) -> Iterator[Block | tuple[Plot, ...]]:
+def _paired(blocks: Sequence[Block]) -> Iterator[_Part]:
     """The blocks, with figures in rows: two that need only a column stand side by side, any other by itself."""
     rest = list(blocks)
     while rest:
@@ -48,11 +51,11 @@ def _paired(blocks: Sequence[Block]) -> Iterator[Block | tuple[Plot, ...]]:
                 yield one, other
             case [Plot() as one, *rest]:
                 yield (one,)
-            case [block, *rest]:
+            case [Heading() | Paragraph() | Finding() | Table() as block, *rest]:
                 yield block
 
 
-def _for_paper(block: Block | tuple[Plot, ...], place: int, folder: Path) -> dict[str, Any]:
+def _for_paper(block: _Part, place: int, folder: Path) -> dict[str, Any]:
     match block:
         case Heading(text, level, new_page):
             return {"kind": "heading", "level": level, "new_page": new_page, "text": _breakable(text, _HEADING)}
@@ -94,7 +97,7 @@ def to_html_page(document: Document) -> str:
     return template.render(title=document.title, blocks=blocks, headings=headings) + "\n"
 
 
-def _for_screen(block: Block | tuple[Plot, ...], place: int) -> dict[str, Any]:
+def _for_screen(block: _Part, place: int) -> dict[str, Any]:
     match block:
         case Heading(text, level, new_page):
             return {
@@ -107,7 +110,7 @@ def _for_screen(block: Block | tuple[Plot, ...], place: int) -> dict[str, Any]:
         case Table(title, columns, rows, text):
             return {
                 "kind": "table", "title": title, "columns": columns, "rows": rows, "text": text,
-                "headed": any(columns), "stacked": len(rows) <= _STACKED or not any(columns), "id": f"table-{place}",
+                "headed": any(columns), "stacked": len(rows) <= _STACKED or text > 1, "id": f"table-{place}",
             }  # fmt: skip
         case _:
             # A figure by itself is there twice, for a page and for a telephone: one of the two is shown.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 from funcnet.examination import Answers
 from funcnet.record import RunRecord
 from funcnet.report.classes import FEW, group_size
