@@ -64,6 +64,8 @@ def confusion_figure(answers: Answers, names: tuple[str, ...], width: float = PA
         [(k + 0.5) / size for k in ticks], shown, rotation=45 if few else 0, ha="right" if few else "center"
     )
     axes.set_yticks([(k + 0.5) / size for k in ticks], shown)
+    if width < PAGE and 12 < classes <= FEW:
+        axes.tick_params(labelsize=6)
     if classes <= (FEW if width == PAGE else 12):
         for (row, column), count in np.ndenumerate(counts):
             if count:

@@ -59,7 +59,7 @@ def new_figure(height: float, width: float = PAGE) -> Figure:
 def is_narrow(axes: Axes) -> bool:
     """Whether the axes are those of a figure as wide as a column."""
     figure = axes.get_figure(root=True)
-    return figure is not None and figure.get_figwidth() < (COLUMN + PAGE) / 2
+    return figure is not None and bool(figure.get_figwidth() < (COLUMN + PAGE) / 2)
 
 
 def finish(axes: Axes, title: str, x: str, y: str) -> None:
