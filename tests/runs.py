@@ -59,6 +59,24 @@ def with_end(run: RunRecord, **changes: Evaluation) -> RunRecord:
     return attrs.evolve(run, history=(*run.history[:-1], attrs.evolve(run.history[-1], **changes)))
 
 
+def dated_run(dataset: str = "cifar-10") -> RunRecord:
+    """A whole run that also knows its time, its steps and its data's origin, and has examples without an answer."""
+    run = whole_run(dataset)
+    history = tuple(attrs.evolve(e, steps=40 * e.epoch, total_seconds=0.5) for e in run.history)
+    data = attrs.evolve(facts(), description="tiny pictures", origin="made by hand", common_examples=2)
+    examined = examination()
+    answers = attrs.evolve(examined.answers, unanswered=(2, 0, 1))
+    layer = attrs.evolve(examined.activity[0], not_finite=3)
+    return attrs.evolve(
+        run,
+        history=history,
+        data=data,
+        examination=attrs.evolve(examined, answers=answers, activity=(layer,)),
+        started="2026-11-28T10:15:30+01:00",
+        schedule_steps=120,
+    )
+
+
 def healthy_run(epochs: int = 8) -> RunRecord:
     """A run in which no rule finds anything: all losses fall, testing is a little behind training."""
     history = tuple(

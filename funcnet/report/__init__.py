@@ -2,6 +2,7 @@
 
 from funcnet.report.classes import class_figure as class_figure
 from funcnet.report.classes import confusion_figure as confusion_figure
+from funcnet.report.classes import recall_figure as recall_figure
 from funcnet.report.classes import reliability_figure as reliability_figure
 from funcnet.report.comparison import comparison_figure as comparison_figure
 from funcnet.report.comparison import settings_differences as settings_differences
@@ -33,6 +34,7 @@ from funcnet.report.tables import model_table as model_table
 from funcnet.report.tables import runs_table as runs_table
 from funcnet.report.tables import settings_table as settings_table
 from funcnet.report.tables import summary_table as summary_table
+from funcnet.report.tables import units_table as units_table
 from funcnet.run_file import read_run as read_run
 from funcnet.run_file import write_run as write_run
 from funcnet.table import Table as Table

@@ -9,7 +9,21 @@ from matplotlib.figure import Figure
 
 from funcnet.record import RunRecord
 from funcnet.report.curves import has_accuracy
-from funcnet.report.style import DASHED, DOTTED, PALETTE, SOLID, curve, finish, legend, new_figure, plain
+from funcnet.report.epochs import draw_band, grouped, places, set_epochs
+from funcnet.report.style import (
+    DASHED,
+    DOTTED,
+    PAGE,
+    PALETTE,
+    SOLID,
+    curve,
+    finish,
+    is_narrow,
+    legend,
+    new_figure,
+    plain,
+    share_axis,
+)
 from funcnet.step import Evaluation, PenaltyValue
 from funcnet.table import Table
 from funcnet.training import EpochNumbers
@@ -18,7 +32,7 @@ __all__ = ["comparison_figure", "recipes", "settings_differences"]
 
 _COLUMNS = 4  # of settings, for which a page has room side by side
 _NAMED, _ABREAST = 5, 3  # recipes whose names a legend has room for; of more, how many numbers stand in a line
-_UNKNOWN = "no difference that is recorded"
+_UNKNOWN = "no recorded difference"
 
 
 def recipes(runs: Sequence[RunRecord]) -> tuple[tuple[str, tuple[RunRecord, ...]], ...]:
@@ -83,7 +97,7 @@ def settings_differences(runs: Sequence[RunRecord]) -> Table:
     groups = recipes(runs)
     first = [group[0] for _, group in groups]
     names = dict.fromkeys(name for run in first for name, _ in _apart(run, first))
-    columns = tuple(names) if len(names) <= _COLUMNS else ("What sets it apart",)
+    columns = tuple(names) if len(names) <= _COLUMNS else ("Differences",)
 
     def cells(run: RunRecord) -> tuple[str, ...]:
         if len(names) <= _COLUMNS:
@@ -101,7 +115,7 @@ def settings_differences(runs: Sequence[RunRecord]) -> Table:
     return Table("Recipes", ("", "Seeds", *columns), rows, text=len(columns) + 2)
 
 
-def comparison_figure(runs: Sequence[RunRecord]) -> Figure:
+def comparison_figure(runs: Sequence[RunRecord], width: float = PAGE) -> Figure:
     """Testing loss, data loss and accuracy of every recipe: the mean over its runs, and the band they lie in.
 
     Many recipes go by their numbers in ``settings_differences``.
@@ -115,12 +129,17 @@ def comparison_figure(runs: Sequence[RunRecord]) -> Figure:
     groups = recipes(runs)
     count = len(groups)
     lines = count if count <= _NAMED else -(-count // _ABREAST)
-    figure = new_figure(height=2.5 * len(shown) + 0.4 + 0.2 * lines)
-    places = list(figure.subplots(len(shown), 1, squeeze=False).flat)
-    for axes, (title, value) in zip(places, shown, strict=True):
+    figure = new_figure(1.95 * len(shown) + 0.4 + 0.2 * lines, width)
+    panels = list(figure.subplots(len(shown), 1, squeeze=False).flat)
+    for axes, (title, value) in zip(panels, shown, strict=True):
         _draw(axes, groups, value)
         finish(axes, title, "Epochs", title.split()[1].strip(","))
-    legend(places[0], columns=1 if count <= _NAMED else _ABREAST)
+        set_epochs(axes, max(run.epochs for run in runs), most=5 if is_narrow(axes) else 8)
+        if "Accuracy" in title:
+            share_axis(axes)
+        elif axes.get_ylim()[0] > 0:
+            axes.set_ylim(bottom=0)
+    legend(panels[0], columns=1 if count <= _NAMED else _ABREAST)
     return figure
 
 
@@ -133,11 +152,10 @@ def _draw(
         curves = [[value(evaluation) for evaluation in run.test] for run in group]
         # As far as all of them got: a mean over fewer would move for no other reason.
         there = list(zip(*curves, strict=False))
-        epochs = range(1, len(there) + 1)
         count = f" ({len(group)} runs)" if len(group) > 1 else ""
         axes.plot(
-            epochs, [sum(v) / len(v) for v in there], color=colour, label=f"{plain(name, 70)}{count}",
-            **curve(len(there), style),
+            places(len(there)), grouped([sum(v) / len(v) for v in there]), color=colour,
+            label=f"{plain(name, 45 if is_narrow(axes) else 70)}{count}", clip_on=False, **curve(len(there), style),
         )  # fmt: skip
         if len(group) > 1:
-            axes.fill_between(epochs, [min(v) for v in there], [max(v) for v in there], color=colour, alpha=0.2, lw=0)
+            draw_band(axes, list(map(min, there)), list(map(max, there)), colour)

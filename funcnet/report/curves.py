@@ -1,17 +1,36 @@
-"""Figures of how a run went, epoch by epoch."""
+"""Figures of how a run went, epoch by epoch.
+
+Each is drawn for the width of a page, or with ``width=COLUMN`` for that of a column or a telephone.
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from funcnet.record import RunRecord
-from funcnet.report.style import BLUE, DASHED, DOTTED, INK, PALETTE, SOLID, curve, finish, legend, new_figure, plain
+from funcnet.report.epochs import draw_curve, grouped, places, set_epochs
+from funcnet.report.style import (
+    BLUE,
+    DASHED,
+    DOTTED,
+    INK,
+    PAGE,
+    PALETTE,
+    SOLID,
+    curve,
+    finish,
+    is_narrow,
+    legend,
+    new_figure,
+    plain,
+    share_axis,
+)
 from funcnet.report.tables import loss_label
 from funcnet.training import EpochNumbers, Numbers
 
@@ -39,16 +58,16 @@ def overview_figure(run: RunRecord) -> Figure:
     return figure
 
 
-def loss_figure(run: RunRecord) -> Figure:
+def loss_figure(run: RunRecord, width: float = PAGE) -> Figure:
     """The total loss and what it is the sum of, in training and testing, after each epoch."""
-    figure = new_figure(height=4.2)
+    figure = new_figure(3.8 if width == PAGE else 3.4, width)
     _draw_loss(figure.subplots(), run)
     return figure
 
 
-def accuracy_figure(run: RunRecord) -> Figure:
+def accuracy_figure(run: RunRecord, width: float = PAGE) -> Figure:
     """The share of right answers in training and testing."""
-    figure = new_figure(height=2.9)
+    figure = new_figure(2.6, width)
     _draw_accuracy(figure.subplots(), run)
     return figure
 
@@ -58,66 +77,76 @@ def has_accuracy(run: RunRecord) -> bool:
     return not all(math.isnan(e.accuracy) for e in (*run.train, *run.test))
 
 
-def parts_figure(run: RunRecord) -> Figure:
+def parts_figure(run: RunRecord, width: float = PAGE) -> Figure:
     """The training loss as the stack of its parts: what it is made of, and which part moves."""
-    figure = new_figure(height=3.7)
+    figure = new_figure(3.8 if width == PAGE else 3.4, width)
     axes = figure.subplots()
     penalties = _penalty_curves(run)
     labels = [loss_label(run), *(label for label, _ in penalties)]
     stack = [[e.data_loss for e in run.train], *(values for _, values in penalties)]
     colours = [_DATA, *_PENALTIES[: len(penalties)]]
-    epochs = _epochs(run)
     if run.epochs == 1:  # an area needs two ends
         base = 0.0
         for (value,), colour, label in zip(stack, colours, labels, strict=True):
-            axes.bar(epochs, [value], bottom=base, color=colour, width=0.4, label=plain(label))
+            axes.bar([1], [value], bottom=base, color=colour, width=0.4, label=plain(label))
             base += value
     else:
-        axes.stackplot(epochs, stack, colors=colours, alpha=0.85, labels=list(map(plain, labels)))
-    axes.plot(epochs, [e.loss for e in run.test], color=INK, label="total, testing", **curve(run.epochs, DASHED))
-    finish(axes, "What the Training Loss Is Made Of", "Epochs", "Loss")
+        # Means of groups, since medians do not add up.
+        parts = [grouped(values, statistics.fmean) for values in stack]
+        axes.stackplot(places(run.epochs), parts, colors=colours, alpha=0.85, labels=list(map(plain, labels)))
+    axes.plot(
+        places(run.epochs), grouped([e.loss for e in run.test], statistics.fmean), color=INK, label="total, testing",
+        **curve(run.epochs, DASHED),
+    )  # fmt: skip
+    _finish(axes, "Parts of the Training Loss", "Loss", run)
     _from_zero(axes, run)
     legend(axes)
     return figure
 
 
-def rate_figure(run: RunRecord) -> Figure:
+def rate_figure(run: RunRecord, width: float = PAGE) -> Figure:
     """The learning rate of each epoch's last step."""
-    figure = new_figure(height=2.0)
+    figure = new_figure(2.0 if width == PAGE else 2.6, width)
     axes = figure.subplots()
-    axes.plot(_epochs(run), [e.learning_rate for e in run.history], color=BLUE, **curve(run.epochs))
-    finish(axes, "Learning Rate at Each Epoch's End", "Epochs", "Learning rate")
+    draw_curve(axes, [e.learning_rate for e in run.history], BLUE, "learning rate")
+    _finish(axes, "Learning Rate at Each Epoch's End", "Learning rate", run)
     axes.set_ylim(bottom=0)
     return figure
 
 
-def norms_figure(run: RunRecord) -> Figure:
+def norms_figure(run: RunRecord, width: float = PAGE) -> Figure:
     """The norm of the total loss's gradient, and of the parameters, array by array."""
-    figure = new_figure(height=5.4)
-    upper, lower = figure.subplots(2, 1)
-    _draw_numbers(upper, run, lambda epoch: epoch.gradient_norms)
-    finish(upper, "Gradient Norms", "Epochs", "Norm")
-    _draw_numbers(lower, run, lambda epoch: epoch.parameter_norms)
-    finish(lower, "Parameter Norms", "Epochs", "Norm")
-    legend(lower)
+    beside = width == PAGE
+    figure = new_figure(2.8 if beside else 5.2, width)
+    first, second = figure.subplots(1, 2) if beside else figure.subplots(2, 1)
+    _draw_numbers(first, run, lambda epoch: epoch.gradient_norms)
+    _finish(first, "Gradient Norms", "Norm", run, ticks=5)
+    _draw_numbers(second, run, lambda epoch: epoch.parameter_norms)
+    _finish(second, "Parameter Norms", "Norm", run, ticks=5)
+    legend(second, columns=4 if beside else 2)
     return figure
 
 
-def updates_figure(run: RunRecord) -> Figure:
+def updates_figure(run: RunRecord, width: float = PAGE) -> Figure:
     """How much a step changes each array, relative to its size."""
-    figure = new_figure(height=3.4)
+    figure = new_figure(2.6, width)
     axes = figure.subplots()
     _draw_numbers(axes, run, lambda epoch: epoch.update_ratios)
-    finish(axes, "Update-to-Weight Ratio of a Step", "Epochs", "Update / weight")
-    legend(axes)
+    _finish(axes, "Update-to-Weight Ratio of a Step", "Update / weight", run)
+    legend(axes, columns=4 if width == PAGE else 2)
     return figure
+
+
+def _finish(axes: Axes, title: str, y: str, run: RunRecord, ticks: int = 8) -> None:
+    finish(axes, title, "Epochs", y)
+    set_epochs(axes, run.epochs, most=min(ticks, 5) if is_narrow(axes) else ticks)
 
 
 def _draw_loss(axes: Axes, run: RunRecord) -> None:
     data_loss = loss_label(run)
 
-    def line(values: Sequence[float], colour: str, style: Any, label: str) -> None:
-        axes.plot(_epochs(run), values, color=colour, label=plain(label), **curve(run.epochs, style))
+    def line(values: Sequence[float], colour: str, style: object, label: str) -> None:
+        draw_curve(axes, values, colour, plain(label), style)
 
     if any(e.penalties for e in run.train):  # else the total is the data loss
         line([e.loss for e in run.train], _TOTAL, SOLID, "total, training")
@@ -126,7 +155,7 @@ def _draw_loss(axes: Axes, run: RunRecord) -> None:
     line([e.data_loss for e in run.test], _DATA, DASHED, f"{data_loss}, testing")
     for (label, values), colour in zip(_penalty_curves(run), _PENALTIES, strict=False):
         line(values, colour, DOTTED, label)
-    finish(axes, "Loss After Each Epoch", "Epochs", "Loss")
+    _finish(axes, "Loss After Each Epoch", "Loss", run)
     _from_zero(axes, run)
     legend(axes)
 
@@ -151,8 +180,9 @@ def _from_zero(axes: Axes, run: RunRecord) -> None:
 
 def _draw_accuracy(axes: Axes, run: RunRecord) -> None:
     for split, style, label in ((run.train, SOLID, "training"), (run.test, DASHED, "testing")):
-        axes.plot(_epochs(run), [e.accuracy for e in split], color=BLUE, label=label, **curve(run.epochs, style))
-    finish(axes, "Accuracy After Each Epoch", "Epochs", "Accuracy")
+        draw_curve(axes, [e.accuracy for e in split], BLUE, label, style, clip=False)
+    _finish(axes, "Accuracy After Each Epoch", "Accuracy", run)
+    share_axis(axes)
     legend(axes)
 
 
@@ -167,10 +197,6 @@ def _draw_numbers(axes: Axes, run: RunRecord, numbers: Callable[[EpochNumbers], 
         # Of many, the colour goes by depth, from what is seen on a dark page to what is seen on a light one, and the
         # first, the middle and the last are named.
         colour = colormaps["viridis"](0.3 + 0.45 * i / (len(paths) - 1)) if many else PALETTE[i]
-        axes.plot(_epochs(run), values, color=colour, label=plain(path) if i in named else "_", **curve(run.epochs))
+        draw_curve(axes, values, colour, plain(path) if i in named else "_")
     if any(value > 0 for epoch in run.history for _, value in numbers(epoch)):
         axes.set_yscale("log")
-
-
-def _epochs(run: RunRecord) -> range:
-    return range(1, run.epochs + 1)

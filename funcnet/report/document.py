@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import attrs
 from matplotlib.figure import Figure
 
 from funcnet.record import RunRecord
-from funcnet.report.classes import class_figure, confusion_figure, reliability_figure
+from funcnet.report import sentences
+from funcnet.report.classes import FEW, class_figure, confusion_figure, recall_figure, reliability_figure
 from funcnet.report.comparison import comparison_figure, settings_differences
 from funcnet.report.curves import (
     accuracy_figure,
@@ -34,6 +36,7 @@ from funcnet.report.tables import (
     runs_table,
     settings_table,
     summary_table,
+    units_table,
 )
 from funcnet.table import Table
 
@@ -62,13 +65,17 @@ class Plot:
 
     Attributes:
         name: the name of its file, without an ending.
-        caption: what it shows.
-        draw: makes the figure.
+        alt: what kind of figure it is, for readers who cannot see it.
+        caption: what can be seen in it, and how to read it.
+        draw: makes the figure; ``draw(width=COLUMN)`` makes it for a column or a telephone.
+        wide: whether it needs the width of the page, also where two figures could stand side by side.
     """
 
     name: str
+    alt: str
     caption: str
-    draw: Callable[[], Figure] = attrs.field(repr=False)
+    draw: Callable[..., Figure] = attrs.field(repr=False)
+    wide: bool = False
 
 
 Block: TypeAlias = Heading | Paragraph | Finding | Table | Plot
@@ -82,16 +89,10 @@ class Document:
     blocks: tuple[Block, ...]
 
 
-_HOW_MEASURED = (
-    "Loss and accuracy are those over the whole training and testing sets, with the parameters at the end of an epoch. "
-    "The loss is the data loss plus the penalties on the weights."
-)
-
-
 def document(runs: Sequence[RunRecord], title: str) -> Document:
     """The report on ``runs``, each with at least one epoch.
 
-    A data set's only run is shown in full; several on one data set are compared, and shown in brief.
+    A data set's only run is shown in full; several on one data set are compared.
 
     Raises:
         ValueError: for no runs, or a run without epochs.
@@ -101,7 +102,7 @@ def document(runs: Sequence[RunRecord], title: str) -> Document:
         raise TypeError("a report is on a list of runs: [run]")
     if not runs or not all(run.epochs for run in runs):
         raise ValueError("a report needs at least one run, each with at least one epoch")
-    blocks: list[Block] = [Paragraph(_HOW_MEASURED)]
+    blocks: list[Block] = [Paragraph(sentences.HOW_MEASURED)]
     if len(runs) > 1:
         blocks.append(runs_table(tuple(runs)))
     names = file_names(runs)
@@ -112,7 +113,7 @@ def document(runs: Sequence[RunRecord], title: str) -> Document:
         if len(places) == 1:
             section = _whole_run(runs[places[0]], names[places[0]])
         else:
-            section = _comparison(dataset, [(place + 1, runs[place]) for place in places], names[places[0]])
+            section = _comparison({place + 1: runs[place] for place in places}, [names[place] for place in places])
         heading = f"{dataset}: {len(places)} runs" if len(places) > 1 else dataset
         blocks += [Heading(heading, new_page=places[0] > 0), *section]
     return Document(title, tuple(blocks))
@@ -130,45 +131,55 @@ def file_names(runs: Sequence[RunRecord]) -> tuple[str, ...]:
 
 
 def _whole_run(run: RunRecord, name: str) -> Iterator[Block]:
+    yield Paragraph(sentences.about_run(run))
+    yield from _said(sentences.about_data(run))
     yield from _what_happened(run)
     yield Heading("Curves", 2)
-    yield Plot(f"{name}-loss", "The loss and its parts, in training and testing.", lambda: loss_figure(run))
-    yield Plot(
-        f"{name}-parts", "The training loss as the sum of its parts: which of them moves it.", lambda: parts_figure(run)
-    )
-    if has_accuracy(run):
-        yield Plot(f"{name}-accuracy", "The share of right answers.", lambda: accuracy_figure(run))
-    yield Plot(f"{name}-rate", "The learning rate.", lambda: rate_figure(run))
-    yield Plot(
-        f"{name}-norms",
-        "Norms of the total loss's gradient (over up to 1,000 training examples, at each epoch's end) and of the "
-        "parameters.",
-        lambda: norms_figure(run),
-    )
-    yield Plot(
-        f"{name}-updates",
-        "How much a step changes each array, relative to its norm: the median of some of the epoch's steps.",
-        lambda: updates_figure(run),
-    )
+    yield from _said(sentences.about_long_runs(run))
+    yield from _curves(run, name)
     yield from _classes(run, name)
     examination = run.examination
     if examination and examination.filters:
         yield Heading("Weights of the first layer", 2)
+        yield Paragraph(sentences.about_weights(len(examination.filters)))
         yield Plot(
             f"{name}-weights",
-            f"The weights of {len(examination.filters)} units of the first layer, those of largest norm, each on "
-            "its own scale.",
-            lambda: filters_figure(examination.filters),
+            "Gallery of the first layer's weights as pictures",
+            f"The {len(examination.filters)} units of the first layer with the largest weights.",
+            partial(filters_figure, examination.filters),
+            wide=True,
         )
-    yield Heading("How it was made", 2)
-    yield from _tables(run)
+    yield Heading("Setup", 2)
+    yield settings_table(run)
+    yield from _facts({1: run})
+
+
+def _said(text: str) -> Iterator[Paragraph]:
+    if text:
+        yield Paragraph(text)
 
 
 def _what_happened(run: RunRecord) -> Iterator[Block]:
-    yield summary_table(run)
+    yield attrs.evolve(summary_table(run), title=f"Results after {run.epochs:,} epoch{'' if run.epochs == 1 else 's'}")
     yield Heading("Findings", 2)
     yield Paragraph(verdict(run))
     yield from findings(run)
+
+
+def _curves(run: RunRecord, name: str) -> Iterator[Plot]:
+    def plot(key: str, alt: str, caption: str, draw: Callable[..., Figure], *, wide: bool = False) -> Plot:
+        return Plot(f"{name}-{key}", alt, caption, partial(draw, run), wide)
+
+    yield plot("loss", "Line chart of the loss and its parts by epoch", sentences.about_loss(run), loss_figure)
+    yield plot(
+        "parts", "Area chart of the parts of the training loss by epoch", sentences.about_parts(run), parts_figure
+    )
+    if has_accuracy(run):
+        yield plot("accuracy", "Line chart of the accuracy by epoch", sentences.about_accuracy(run), accuracy_figure)
+    yield plot("rate", "Line chart of the learning rate by epoch", sentences.about_rate(run), rate_figure)
+    norms, updates = sentences.about_norms(run), sentences.about_updates(run)
+    yield plot("norms", "Line charts of the norms of gradients and parameters by epoch", norms, norms_figure, wide=True)
+    yield plot("updates", "Line chart of the size of updates by epoch", updates, updates_figure, wide=True)
 
 
 def _classes(run: RunRecord, name: str) -> Iterator[Block]:
@@ -176,54 +187,107 @@ def _classes(run: RunRecord, name: str) -> Iterator[Block]:
     if answers is None:
         return
     names = class_names(run)
-    yield Heading("Answers, class by class", 2)
-    yield Plot(
-        f"{name}-confusion",
-        "The testing examples of each class (rows) by what they were taken for (columns).",
-        lambda: confusion_figure(answers, names),
-    )
+    yield Heading("Results by class", 2)
+    yield from _said(sentences.about_unanswered(answers))
+    plots = list(_class_plots(run, name))
+    yield from plots[:2]
     if (confusions := confusions_table(run)).rows:
         yield confusions
-    yield Plot(
-        f"{name}-classes",
-        "How each class was recognised in testing, with its number of examples.",
-        lambda: class_figure(answers, names),
-    )
-    yield class_table(run)
+    yield from plots[2:]
+    yield class_table(run, whole=False)
     yield Plot(
         f"{name}-reliability",
-        "How often answers given with a certain confidence are right, and how many there are.",
-        lambda: reliability_figure(answers),
+        "Reliability diagram: accuracy by confidence",
+        sentences.about_reliability(answers),
+        partial(reliability_figure, answers),
     )
     if any(mistake.picture for mistake in answers.mistakes):
+        yield Paragraph(sentences.about_mistakes(answers))
         yield Plot(
             f"{name}-mistakes",
-            "The mistakes made with the most confidence: what was predicted, and what it is.",
-            lambda: mistakes_figure(answers, names),
+            "Gallery of wrongly classified pictures",
+            "The mistakes made with the highest confidence.",
+            partial(mistakes_figure, answers, names),
+            wide=True,
         )
 
 
-def _tables(run: RunRecord) -> Iterator[Block]:
-    yield settings_table(run)
-    if run.layers:
-        yield model_table(run)
-    if run.data:
-        yield data_table(run)
-    if run.environment:
-        yield environment_table(run)
-
-
-def _comparison(dataset: str, runs: list[tuple[int, RunRecord]], name: str) -> Iterator[Block]:
-    alone = tuple(run for _, run in runs)
+def _class_plots(run: RunRecord, name: str) -> Iterator[Plot]:
+    """Which classes are confused, and how well each is recognised."""
+    answers = run.examination.answers if run.examination else None
+    if answers is None:
+        return
+    names = class_names(run)
     yield Plot(
-        f"{name}-comparison",
-        "Each recipe's mean over its runs, with the band from the lowest to the highest, as far as all of them got.",
-        lambda: comparison_figure(alone),
+        f"{name}-confusion",
+        "Confusion matrix of true and predicted classes",
+        sentences.about_confusion(answers, names),
+        partial(confusion_figure, answers, names),
+        wide=12 < len(names) <= FEW,
+    )
+    if len(names) > FEW:
+        yield Plot(
+            f"{name}-recall",
+            "Histogram of recall over the classes",
+            sentences.about_recall(answers),
+            partial(recall_figure, answers),
+        )
+    yield Plot(
+        f"{name}-classes",
+        "Dot chart of precision, recall and F1 by class",
+        sentences.about_classes(answers, names),
+        partial(class_figure, answers, names),
+        wide=len(names) > 12,
+    )
+
+
+def _facts(runs: dict[int, RunRecord]) -> Iterator[Table]:
+    """Network, data and environment of the numbered runs, each told once for all runs that have it."""
+    for make in (_network, _units, _data, _environment):
+        told: dict[Table, list[int]] = {}
+        for number, run in runs.items():
+            if table := make(run):
+                told.setdefault(table, []).append(number)
+        for table, numbers in told.items():
+            of = f" (run{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))})"
+            yield attrs.evolve(table, title=f"{table.title}{of if len(runs) > 1 else ''}")
+
+
+def _network(run: RunRecord) -> Table | None:
+    return model_table(run) if run.layers else None
+
+
+def _units(run: RunRecord) -> Table | None:
+    return units_table(run) if run.examination and run.examination.activity else None
+
+
+def _data(run: RunRecord) -> Table | None:
+    return data_table(run) if run.data else None
+
+
+def _environment(run: RunRecord) -> Table | None:
+    return environment_table(run) if run.environment else None
+
+
+def _comparison(runs: dict[int, RunRecord], names: list[str]) -> Iterator[Block]:
+    alone = tuple(runs.values())
+    yield from _said(sentences.about_data(alone[0]))
+    yield from _said(sentences.about_long_runs(max(alone, key=lambda run: run.epochs)))
+    yield Plot(
+        f"{names[0]}-comparison",
+        "Line charts of testing loss and accuracy of every recipe by epoch",
+        sentences.about_comparison(alone),
+        partial(comparison_figure, alone),
+        wide=True,
     )
     yield settings_differences(alone)
-    for number, run in runs:
-        yield Heading(f"Run {number}: {dataset}, seed {run.seed}", 2)
-        yield summary_table(run)
+    for (number, run), name in zip(runs.items(), names, strict=True):
+        yield Heading(f"Run {number}: {run.dataset}, seed {run.seed}", 2)
+        yield Paragraph(sentences.about_run(run))
+        yield attrs.evolve(summary_table(run), title=f"Results of run {number} after {run.epochs:,} epochs")
         yield Paragraph(verdict(run))
         yield from findings(run)
-        yield settings_table(run)
+        yield from _class_plots(run, name)
+        yield attrs.evolve(settings_table(run), title=f"Settings of run {number}")
+    yield Heading("Network, data and environment", 2)
+    yield from _facts(runs)

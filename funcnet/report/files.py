@@ -19,7 +19,8 @@ from funcnet.record import RunRecord
 from funcnet.report.curves import overview_figure
 from funcnet.report.document import Document, Plot, document, file_names
 from funcnet.report.pages import to_html_page, to_markdown_page, to_pdf
-from funcnet.report.tables import history_table, loss_label, summary_table
+from funcnet.report.style import PAGE
+from funcnet.report.tables import class_table, history_table, loss_label, summary_table
 from funcnet.run_file import run_file_name, run_to_json
 from funcnet.step import Evaluation
 from funcnet.table import Table, to_csv, to_latex, to_markdown
@@ -71,20 +72,22 @@ def _contents(runs: Sequence[RunRecord], content: Document) -> Iterator[tuple[st
     yield "summary.json", lambda: json.dumps(summary(runs), indent=1) + "\n"
     for block in content.blocks:
         if isinstance(block, Plot):
-            yield f"figures/{block.name}.png", functools.partial(_png, block.draw)
+            yield f"figures/{block.name}.png", functools.partial(_png, block.draw, width=PAGE)
     yield "tables.tex", lambda: "\n".join((_TEX, *(to_latex(b) for b in content.blocks if isinstance(b, Table))))
     for name, run in zip(names, runs, strict=True):
-        yield f"history-{name}.csv", functools.partial(_history_csv, run)
+        yield f"history-{name}.csv", functools.partial(_csv, history_table, run)
+        if run.examination and run.examination.answers:
+            yield f"classes-{name}.csv", functools.partial(_csv, class_table, run)
 
 
-def _png(draw: Callable[..., Figure], *arguments: Any) -> bytes:
+def _png(draw: Callable[..., Figure], *arguments: Any, **options: Any) -> bytes:
     content = io.BytesIO()
-    draw(*arguments).savefig(content, dpi=_RESOLUTION, format="png")
+    draw(*arguments, **options).savefig(content, dpi=_RESOLUTION, format="png")
     return content.getvalue()
 
 
-def _history_csv(run: RunRecord) -> str:
-    return to_csv(history_table(run))
+def _csv(table: Callable[[RunRecord], Table], run: RunRecord) -> str:
+    return to_csv(table(run))
 
 
 def summary(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:

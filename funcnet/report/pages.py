@@ -6,9 +6,10 @@ import io
 import json
 import re
 import tempfile
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jinja2
 import typst
@@ -16,19 +17,23 @@ from matplotlib.figure import Figure
 
 from funcnet.report.document import Block, Document, Heading, Paragraph, Plot
 from funcnet.report.findings import Finding
-from funcnet.report.style import BLUE, GREY, INK
-from funcnet.table import Table, markdown_text, to_html, to_markdown
+from funcnet.report.style import BLUE, COLUMN, GREY, INK, PAGE
+from funcnet.table import Table, markdown_text, to_markdown
 
 __all__ = ["to_html_page", "to_markdown_page", "to_pdf"]
 
 _RESOLUTION = 200  # of pictures within vector graphics, in dots an inch
+_STACKED = 6  # rows of numbers that a telephone shows one below the other; a table of more scrolls
 _HEADING = 32  # letters of a word, for which a line has room in the largest type
+
+
+_Part: TypeAlias = Heading | Paragraph | Finding | Table | tuple[Plot, ...]
 
 
 def to_pdf(document: Document) -> bytes:
     """The document on A4 pages: text, rules and curves as vectors, figures and tables numbered."""
     with tempfile.TemporaryDirectory() as folder:
-        blocks = [_for_paper(block, place, Path(folder)) for place, block in enumerate(document.blocks)]
+        blocks = [_for_paper(block, place, Path(folder)) for place, block in enumerate(_paired(document.blocks))]
         content = {"title": _breakable(document.title, _HEADING), "blocks": blocks}
         Path(folder, "document.json").write_text(json.dumps(content), encoding="utf-8")
         Path(folder, "report.typ").write_bytes(_template("report.typ"))
@@ -37,7 +42,20 @@ def to_pdf(document: Document) -> bytes:
     return pdf
 
 
-def _for_paper(block: Block, place: int, folder: Path) -> dict[str, Any]:
+def _paired(blocks: Sequence[Block]) -> Iterator[_Part]:
+    """The blocks, with figures in rows: two that need only a column stand side by side, any other by itself."""
+    rest = list(blocks)
+    while rest:
+        match rest:
+            case [Plot(wide=False) as one, Plot(wide=False) as other, *rest]:
+                yield one, other
+            case [Plot() as one, *rest]:
+                yield (one,)
+            case [Heading() | Paragraph() | Finding() | Table() as block, *rest]:
+                yield block
+
+
+def _for_paper(block: _Part, place: int, folder: Path) -> dict[str, Any]:
     match block:
         case Heading(text, level, new_page):
             return {"kind": "heading", "level": level, "new_page": new_page, "text": _breakable(text, _HEADING)}
@@ -51,11 +69,16 @@ def _for_paper(block: Block, place: int, folder: Path) -> dict[str, Any]:
         case Table(title, columns, rows, text):
             cells = [[_breakable(cell) for cell in row] for row in rows]
             return {"kind": "table", "title": _breakable(title), "columns": columns, "rows": cells, "text": text}
-        case Plot(_, caption, draw):
-            file = f"figure-{place}.pdf"
-            figure = draw()
-            figure.savefig(folder / file, format="pdf", dpi=_RESOLUTION, metadata={"CreationDate": None})
-            return {"kind": "plot", "file": file, "caption": caption}
+        case _:
+            files = [f"{place}-{number}.pdf" for number in range(len(block))]
+            for plot, file in zip(block, files, strict=True):
+                figure = plot.draw(width=PAGE if len(block) == 1 else COLUMN)
+                figure.savefig(folder / file, format="pdf", dpi=_RESOLUTION, metadata={"CreationDate": None})
+            plots = [
+                {"file": file, "alt": plot.alt, "caption": _breakable(plot.caption)}
+                for plot, file in zip(block, files, strict=True)
+            ]
+            return {"kind": "plots", "plots": plots}
 
 
 def _breakable(text: str, room: int = 64) -> str:
@@ -68,13 +91,13 @@ def _breakable(text: str, room: int = 64) -> str:
 
 def to_html_page(document: Document) -> str:
     """The document as one HTML file, figures inline: it works offline, light and dark, on paper and on a telephone."""
-    blocks = [_for_screen(block, place) for place, block in enumerate(document.blocks)]
-    sections = [(block["id"], block["text"]) for block in blocks if block.get("level") == 1]
+    blocks = [_for_screen(block, place) for place, block in enumerate(_paired(document.blocks))]
+    headings = [block for block in blocks if block["kind"] == "heading"]
     template = jinja2.Environment(autoescape=True).from_string(_template("report.html.jinja").decode())
-    return template.render(title=document.title, blocks=blocks, sections=sections) + "\n"
+    return template.render(title=document.title, blocks=blocks, headings=headings) + "\n"
 
 
-def _for_screen(block: Block, place: int) -> dict[str, Any]:
+def _for_screen(block: _Part, place: int) -> dict[str, Any]:
     match block:
         case Heading(text, level, new_page):
             return {
@@ -84,10 +107,26 @@ def _for_screen(block: Block, place: int) -> dict[str, Any]:
             return {"kind": "paragraph", "text": text}
         case Finding(_, title, text, threshold):
             return {"kind": "finding", "title": title, "text": text, "threshold": threshold}
-        case Table():
-            return {"kind": "table", "html": to_html(block)}
-        case Plot(_, caption, draw):
-            return {"kind": "plot", "svg": _inline_svg(draw(), f"f{place}-"), "caption": caption}
+        case Table(title, columns, rows, text):
+            return {
+                "kind": "table", "title": title, "columns": columns, "rows": rows, "text": text,
+                "headed": any(columns), "stacked": len(rows) <= _STACKED or text > 1, "id": f"table-{place}",
+            }  # fmt: skip
+        case _:
+            # A figure by itself is there twice, for a page and for a telephone: one of the two is shown.
+            widths = {"page": PAGE, "column": COLUMN} if len(block) == 1 else {"column": COLUMN}
+            plots = [
+                {
+                    "alt": plot.alt,
+                    "caption": plot.caption,
+                    "drawn": {
+                        name: _inline_svg(plot.draw(width=width), f"{name[0]}{place}-{number}-")
+                        for name, width in widths.items()
+                    },
+                }
+                for number, plot in enumerate(block)
+            ]
+            return {"kind": "plots", "plots": plots}
 
 
 def _inline_svg(figure: Figure, prefix: str) -> str:
@@ -124,8 +163,8 @@ def _in_markdown(block: Block, figures: str) -> str:
             return f"**{markdown_text(title)}.** {markdown_text(text)}\n\n_Rule: {markdown_text(threshold)}._\n"
         case Table():
             return f"{to_markdown(block, level=4)}"
-        case Plot(name, caption, _):
-            return f"![{markdown_text(caption)}]({figures}/{name}.png)\n\n_{markdown_text(caption)}_\n"
+        case Plot(name, alt, caption):
+            return f"![{markdown_text(alt)}]({figures}/{name}.png)\n\n_{markdown_text(caption)}_\n"
 
 
 def _template(name: str) -> bytes:

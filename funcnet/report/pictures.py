@@ -10,37 +10,35 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from funcnet.examination import Answers, Picture
-from funcnet.report.style import GREY, INK, new_figure, plain
+from funcnet.report.style import GREY, INK, PAGE, SIGNED, new_figure, plain
 
 __all__ = ["filters_figure", "mistakes_figure"]
 
-_MISTAKES_A_ROW, _FILTERS_A_ROW = 6, 9
 
-
-def mistakes_figure(answers: Answers, names: tuple[str, ...]) -> Figure:
+def mistakes_figure(answers: Answers, names: tuple[str, ...], width: float = PAGE) -> Figure:
     """The wrong answers given with the most confidence: the picture, what was predicted, and what it is."""
     shown = [mistake for mistake in answers.mistakes if mistake.picture is not None]
-    figure, places = _grid(len(shown), _MISTAKES_A_ROW, row_height=1.5)
+    figure, places = _grid(len(shown), 6, row_height=1.25) if width == PAGE else _grid(len(shown), 3, 1.55, width)
     for axes, mistake in zip(places, shown, strict=True):
         _show(axes, mistake.picture, cmap="gray")
         axes.set_title(
-            f"{plain(names[mistake.predicted], 15)}\nis {plain(names[mistake.true], 15)}\n{mistake.confidence:.0%}",
-            fontsize=6.5, color=INK, pad=3,
+            f"{plain(names[mistake.predicted], 15)}\n({plain(names[mistake.true], 15)})\n{mistake.confidence:.0%}",
+            fontsize=6.5 if width == PAGE else 7.5, color=INK, pad=3,
         )  # fmt: skip
     return figure
 
 
-def filters_figure(filters: tuple[Picture, ...]) -> Figure:
+def filters_figure(filters: tuple[Picture, ...], width: float = PAGE) -> Figure:
     """The first layer's weights as pictures, each on its own scale: red above 0 and blue below, or in their colours."""
-    figure, places = _grid(len(filters), _FILTERS_A_ROW, row_height=0.67)
+    figure, places = _grid(len(filters), 9, row_height=0.67) if width == PAGE else _grid(len(filters), 6, 0.6, width)
     for axes, picture in zip(places, filters, strict=True):
-        _show(axes, picture, cmap="RdBu_r")
+        _show(axes, picture, cmap=SIGNED)
     return figure
 
 
-def _grid(count: int, a_row: int, row_height: float) -> tuple[Figure, list[Axes]]:
+def _grid(count: int, a_row: int, row_height: float, width: float = PAGE) -> tuple[Figure, list[Axes]]:
     rows = max(1, math.ceil(count / a_row))
-    figure = new_figure(height=row_height * rows)
+    figure = new_figure(row_height * rows, width)
     figure.get_layout_engine().set(wspace=0.02, hspace=0.02)  # type: ignore[union-attr, call-arg]
     places = list(figure.subplots(rows, a_row, squeeze=False).flat)
     for axes in places:

@@ -8,7 +8,7 @@ import attrs
 
 from funcnet.examination import Answers, Bin
 
-__all__ = ["ClassScore", "calibration_error", "class_scores", "two_proportion_z", "wilson_interval"]
+__all__ = ["ClassScore", "calibration_error", "class_scores", "class_sizes", "two_proportion_z", "wilson_interval"]
 
 _Z95 = 1.959963984540054  # the normal distribution's 97.5% point
 
@@ -45,7 +45,7 @@ class ClassScore:
     """How a class was recognised.
 
     Attributes:
-        examples: how many examples the class has.
+        examples: how many examples the class has, those without an answer among them.
         predicted: how many examples were taken for it.
         precision: the share of these that are of the class; not a number for none.
         recall: the share of the class's examples that were recognised; not a number for none.
@@ -61,7 +61,7 @@ class ClassScore:
 
 def class_scores(answers: Answers) -> tuple[ClassScore, ...]:
     """The scores of every class: van Rijsbergen, Information Retrieval (2nd ed., 1979), chapter 7."""
-    rows = [sum(row) for row in answers.confusion]
+    rows = class_sizes(answers)
     columns = [sum(column) for column in zip(*answers.confusion, strict=True)]
     return tuple(
         ClassScore(
@@ -69,6 +69,12 @@ def class_scores(answers: Answers) -> tuple[ClassScore, ...]:
         )
         for row, column, right in zip(rows, columns, (answers.confusion[k][k] for k in range(len(rows))), strict=True)
     )  # fmt: skip
+
+
+def class_sizes(answers: Answers) -> tuple[int, ...]:
+    """How many examples each class has, those without an answer among them."""
+    answered = [sum(row) for row in answers.confusion]
+    return tuple(map(sum, zip(answered, answers.unanswered or (0,) * len(answered), strict=True)))
 
 
 def _share(part: int, whole: int) -> float:

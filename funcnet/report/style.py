@@ -9,23 +9,29 @@ import functools
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
-from matplotlib.ticker import MaxNLocator
 
 __all__ = [
     "BLUE",
+    "COLUMN",
     "DASHED",
     "DOTTED",
     "GREY",
     "INK",
+    "PAGE",
     "PALETTE",
+    "SHARES",
+    "SIGNED",
     "SOLID",
     "curve",
     "finish",
+    "is_narrow",
     "legend",
     "new_figure",
     "plain",
+    "share_axis",
 ]
 
 # Okabe & Ito, "Color universal design" (2008): told apart by every kind of colour vision, and in print by the dashes.
@@ -35,26 +41,44 @@ PALETTE = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31
 INK, GREY = "#1b1f24", "#8a939c"
 SOLID, DASHED, DOTTED = "-", (0, (4, 2)), (0, (1, 1.5))
 
-_WIDTH = 6.0  # inches: most of the text's width on paper, and still legible on the width of a telephone
+# Widths in inches: of a page's text, and of one of its two columns. The latter is also that of a telephone.
+PAGE, COLUMN = 6.0, 3.6
+
+# Colours that begin with nothing at all, so that they can be seen on a light ground and on a dark one: of shares from 0
+# to 1, and of numbers from below 0 (blue) to above 0 (red).
+_SHADE, _RED = to_rgb("#1a6fae"), to_rgb("#d6402f")
+SHARES = ListedColormap([(*_SHADE, k / 255) for k in range(256)])
+SIGNED = ListedColormap([(*(_RED if k > 127.5 else _SHADE), abs(k - 127.5) / 127.5) for k in range(256)])
 
 
-def new_figure(height: float, width: float = _WIDTH) -> Figure:
+def new_figure(height: float, width: float = PAGE) -> Figure:
     """An empty figure, its sizes in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def is_narrow(axes: Axes) -> bool:
+    """Whether the axes are those of a figure as wide as a column."""
+    figure = axes.get_figure(root=True)
+    return figure is not None and bool(figure.get_figwidth() < (COLUMN + PAGE) / 2)
+
+
 def finish(axes: Axes, title: str, x: str, y: str) -> None:
     """Titles, a quiet grid, and no frame that is not an axis."""
-    axes.set_title(title, fontsize=11, color=INK)
-    axes.set_xlabel(x, fontsize=9.5, color=INK)
-    axes.set_ylabel(y, fontsize=9.5, color=INK)
-    axes.tick_params(which="both", labelsize=9, color=GREY, labelcolor=INK)
+    narrow = is_narrow(axes)
+    axes.set_title(title, fontsize=10 if narrow else 11, color=INK)
+    axes.set_xlabel(x, fontsize=9 if narrow else 9.5, color=INK)
+    axes.set_ylabel(y, fontsize=9 if narrow else 9.5, color=INK)
+    axes.tick_params(which="both", labelsize=8.5 if narrow else 9, color=GREY, labelcolor=INK)
     axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
-    if x == "Epochs":
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def share_axis(axes: Axes) -> None:
+    """Keep the vertical axis within 0 and 1, beyond which there are no shares."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, 1))
 
 
 def curve(epochs: int, style: Any = SOLID) -> dict[str, Any]:
@@ -70,11 +94,13 @@ def curve(epochs: int, style: Any = SOLID) -> dict[str, Any]:
 def legend(axes: Axes, columns: int = 2) -> None:
     """What the axes show, named below all axes of their figure, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
-    figure = axes.get_figure(root=False)
+    figure, narrow = axes.get_figure(root=False), is_narrow(axes)
+    if narrow:  # as many columns as the names leave room for
+        columns = min(columns, max(1, 46 // (max(map(len, labels), default=1) + 7)))
     if figure is not None:
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False, handlelength=2.8,
-            labelcolor=INK,
+            handles, labels, loc="outside lower center", ncols=columns, fontsize=8 if narrow else 8.5, frameon=False,
+            handlelength=2.0 if narrow else 2.8, labelcolor=INK,
         )  # fmt: skip
 
 

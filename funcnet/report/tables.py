@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
+from datetime import datetime
 
 from funcnet.examination import Answers
 from funcnet.record import RunRecord
-from funcnet.report.statistics import class_scores, wilson_interval
+from funcnet.report.statistics import class_scores, class_sizes, wilson_interval
 from funcnet.step import Evaluation, PenaltyValue
 from funcnet.table import Table
 
@@ -16,17 +18,23 @@ __all__ = [
     "class_table",
     "confusions_table",
     "data_table",
+    "date",
+    "duration",
+    "durations",
     "environment_table",
     "history_table",
     "loss_label",
     "model_table",
     "number",
+    "numbers",
     "runs_table",
     "settings_table",
     "summary_table",
+    "units_table",
 ]
 
 _CONFUSIONS = 12
+_LISTED, _WORST = 100, 20  # classes that a page lists; of more, how many
 
 
 def summary_table(run: RunRecord) -> Table:
@@ -37,19 +45,16 @@ def summary_table(run: RunRecord) -> Table:
     """
     if not run.epochs:
         raise ValueError(f"the run on {run.dataset} has no epochs to summarise")
-    rows = tuple(
-        (
-            name,
-            number(end.loss),
-            number(end.accuracy),
-            interval(run, end) or "-",
-            number(end.data_loss),
-            number(end.penalty),
-        )
-        for name, end in (("Training", run.train[-1]), ("Testing", run.test[-1]))
-    )
-    columns = ("", "Final Loss", "Accuracy", "95% interval", loss_label(run).capitalize(), "Penalty")
-    return Table(run.dataset, columns, rows)
+    ends = run.train[-1], run.test[-1]
+    columns = {
+        "Final Loss": numbers([e.loss for e in ends]),
+        loss_label(run).capitalize(): numbers([e.data_loss for e in ends]),
+        "Penalty": numbers([e.penalty for e in ends]),
+        "Accuracy": tuple(_share(e.accuracy) for e in ends),
+        # The training examples are no sample that tells of new ones.
+        "95% interval": ("", interval(run, run.test[-1]) or "-"),
+    }
+    return Table(run.dataset, ("", *columns), tuple(zip(("Training", "Testing"), *columns.values(), strict=True)))
 
 
 def loss_label(run: RunRecord) -> str:
@@ -59,15 +64,50 @@ def loss_label(run: RunRecord) -> str:
 
 
 def settings_table(run: RunRecord) -> Table:
-    """The recipe: what the run was made with."""
-    planned = f" of {run.planned_epochs}" if (run.planned_epochs or 0) > run.epochs else ""
-    rows = [("epochs", f"{run.epochs}{planned}"), ("seed", str(run.seed)), *run.settings]
+    """The recipe: what the run was made with, when, and how long it took."""
+    planned = f" of {run.planned_epochs:,}" if (run.planned_epochs or 0) > run.epochs else ""
+    rows = [("epochs", f"{run.epochs:,}{planned}"), ("seed", str(run.seed)), *run.settings]
+    if run.schedule_steps is not None:
+        rows.append(("learning-rate schedule", f"ends after {_count(run.schedule_steps, 'step')}"))
+    if run.started:
+        rows.append(("started", date(run)))
     if run.epochs:
+        if run.history[-1].steps:
+            rows.append(("steps", f"{run.history[-1].steps:,}"))
+        rows.append(("duration", durations(run)))
         speed = statistics.median(epoch.examples_per_second for epoch in run.history)
-        rows.append(("training examples a second", f"{speed:,.0f} (median over the epochs)"))
+        rows.append(("training speed", f"{speed:,.0f} examples per second (median over the epochs)"))
     if run.command:
-        rows.append(("made again by", run.command))
+        rows.append(("command", run.command))
     return Table("Settings", ("", ""), tuple(rows), text=2)
+
+
+def date(run: RunRecord) -> str:
+    """When the run began, to the minute and with its time zone; as it is recorded if that is no date."""
+    try:
+        began = datetime.fromisoformat(run.started)
+    except ValueError:
+        return run.started
+    return began.strftime("%Y-%m-%d, %H:%M") + (f" ({began.tzname()})" if began.tzinfo else "")
+
+
+def durations(run: RunRecord) -> str:
+    """How long the epochs of a run took: in all if that is known, and their training steps."""
+    steps = duration(math.fsum(epoch.seconds for epoch in run.history))
+    whole = math.fsum(epoch.total_seconds for epoch in run.history)
+    return f"{steps} of training steps" if math.isnan(whole) else f"{duration(whole)}, of which {steps} training steps"
+
+
+def duration(seconds: float) -> str:
+    """A time with its units: ``0.25 s``, ``7.5 s``, ``3 min 12 s``, ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def environment_table(run: RunRecord) -> Table:
@@ -84,15 +124,18 @@ def data_table(run: RunRecord) -> Table:
     if run.data is None:
         raise ValueError(f"the run on {run.dataset} says nothing about its data (new_run begins one that does)")
     data = run.data
-    rows = (
+    rows = [
+        ("content", data.description),
+        ("origin", data.origin),
         ("training examples", f"{data.train_examples:,}"),
         ("testing examples", f"{data.test_examples:,}"),
-        ("an example", f"{data.dtype} of shape {_shape(data.in_shape)}"),
-        ("classes", f"{len(data.classes)}"),
+        ("in both sets", "" if data.common_examples is None else _count(data.common_examples, "testing example")),
+        ("one example", f"{data.dtype} of shape {_shape(data.in_shape)}"),
+        ("classes", f"{len(data.classes):,}"),
         ("SHA-256 of the training set", data.train_sha256),
         ("SHA-256 of the testing set", data.test_sha256),
-    )
-    return Table("Data", ("", ""), rows, text=2)
+    ]
+    return Table("Data", ("", ""), tuple(row for row in rows if row[1]), text=2)
 
 
 def model_table(run: RunRecord) -> Table:
@@ -110,45 +153,76 @@ def model_table(run: RunRecord) -> Table:
     totals = (
         sum(getattr(layer, cost) for layer in run.layers) for cost in ("parameters", "multiply_adds", "residual_bytes")
     )
-    rows.append(("all", "", *(f"{total:,}" for total in totals)))
-    columns = ("Layer", "Output shape", "Parameters", "Multiply-adds", "Residual bytes")
+    rows.append(("total", "", *(f"{total:,}" for total in totals)))
+    columns = ("Layer", "Output shape", "Parameters", "Multiply-adds", "Bytes for the backward pass")
     return Table("Network, for one example", columns, tuple(rows))
 
 
-def class_table(run: RunRecord) -> Table:
-    """How each class was recognised in testing.
+def units_table(run: RunRecord) -> Table:
+    """The layers that rectify, such as ReLU: how many of their units were 0 for every testing example.
+
+    Raises:
+        ValueError: for a run that was not examined.
+    """
+    if run.examination is None:
+        raise ValueError(f"the run on {run.dataset} was not examined")
+    layers = run.examination.activity
+    columns, rows = ["Layer", "Units", "Always 0"], [[f"{a.path} {a.name}", a.units, a.never_active] for a in layers]
+    if any(a.not_finite for a in layers):
+        columns.append("Not finite")
+        rows = [[*row, a.not_finite] for row, a in zip(rows, layers, strict=True)]
+    cells = tuple((str(name), *(f"{count:,}" for count in counts)) for name, *counts in rows)
+    return Table("Units of rectifying layers, in testing", tuple(columns), cells)
+
+
+def class_table(run: RunRecord, *, whole: bool = True) -> Table:
+    """How each class was recognised in testing; ``whole=False`` lists the worst of more than 100 classes.
 
     Raises:
         ValueError: for a run that has no answers.
     """
-    answers = _answers(run)
+    answers, names = _answers(run), class_names(run)
+    scores, unanswered = class_scores(answers), answers.unanswered
+    order, title = list(range(len(names))), "Classes, in testing"
+    if not whole and len(order) > _LISTED:
+        met = [k for k in order if not math.isnan(scores[k].f1)]
+        order = sorted(met, key=lambda k: scores[k].f1)[:_WORST]
+        title = f"The {len(order)} classes of lowest F1 among {len(names):,}, in testing"
     rows = tuple(
-        (name, f"{s.examples:,}", f"{s.predicted:,}", *map(number, (s.precision, s.recall, s.f1)))
-        for name, s in zip(class_names(run), class_scores(answers), strict=True)
+        (
+            names[k],
+            *map(_share, (scores[k].f1, scores[k].recall, scores[k].precision)),
+            *(f"{count:,}" for count in (scores[k].examples, scores[k].predicted)),
+            *((f"{unanswered[k]:,}",) if unanswered else ()),
+        )
+        for k in order
     )
-    columns = ("Class", "Examples", "Predicted", "Precision", "Recall", "F1")
-    return Table("Classes, in testing", columns, rows)
+    columns = ("Class", "F1", "Recall", "Precision", "Examples", "Predicted", *(("No answer",) if unanswered else ()))
+    return Table(title, columns, rows)
 
 
 def confusions_table(run: RunRecord) -> Table:
-    """The classes most often taken for one another.
+    """The classes most often predicted in place of others.
 
     Raises:
         ValueError: for a run that has no answers.
     """
-    names, confusion = class_names(run), _answers(run).confusion
+    names, answers = class_names(run), _answers(run)
+    sizes = class_sizes(answers)
     pairs = [
         (count, true, predicted)
-        for true, row in enumerate(confusion)
+        for true, row in enumerate(answers.confusion)
         for predicted, count in enumerate(row)
         if count and true != predicted
     ]
     pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
     rows = tuple(
-        (f"{names[true]} for {names[predicted]}", f"{count:,}", f"{count / sum(confusion[true]):.1%}")
+        (names[true], names[predicted], f"{count:,}", f"{count / sizes[true]:.1%}")
         for count, true, predicted in pairs[:_CONFUSIONS]
     )
-    return Table("Most frequent mistakes", ("Took", "Times", "Of the class"), rows)
+    return Table(
+        "Most frequent mistakes", ("True class", "Predicted", "Times", "Share of the true class"), rows, text=2
+    )
 
 
 def class_names(run: RunRecord) -> tuple[str, ...]:
@@ -193,21 +267,20 @@ def runs_table(runs: tuple[RunRecord, ...]) -> Table:
     Raises:
         ValueError: for a run without epochs.
     """
-    rows: list[tuple[str, ...]] = []
     for place, run in enumerate(runs, 1):
         if not run.epochs:
             raise ValueError(f"run {place}, on {run.dataset}, has no epochs to summarise")
-        train, test = run.train[-1], run.test[-1]
-        rows.append(
-            (
-                f"{place}: {run.dataset}, seed {run.seed}",
-                str(run.epochs),
-                *map(number, (train.loss, train.accuracy, test.loss, test.accuracy)),
-                interval(run, test) or "-",
-            )
-        )
-    columns = ("Run", "Epochs", "Training loss", "Accuracy", "Testing loss", "Accuracy", "95% interval")
-    return Table("Runs", columns, tuple(rows))
+    train, test = [run.train[-1] for run in runs], [run.test[-1] for run in runs]
+    columns = {
+        "Run": tuple(f"{place}: {run.dataset}, seed {run.seed}" for place, run in enumerate(runs, 1)),
+        "Testing accuracy": tuple(_share(e.accuracy) for e in test),
+        "95% interval": tuple(interval(run, run.test[-1]) or "-" for run in runs),
+        "Testing loss": numbers([e.loss for e in test]),
+        "Training accuracy": tuple(_share(e.accuracy) for e in train),
+        "Training loss": numbers([e.loss for e in train]),
+        "Epochs": tuple(f"{run.epochs:,}" for run in runs),
+    }
+    return Table("Runs", tuple(columns), tuple(zip(*columns.values(), strict=True)))
 
 
 def number(value: float) -> str:
@@ -215,6 +288,18 @@ def number(value: float) -> str:
     if math.isnan(value):
         return "-"
     return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def numbers(values: Sequence[float]) -> tuple[str, ...]:
+    """The numbers of a column, all with the same decimals: three, or more where one needs them for two digits."""
+    sizes = [abs(v) for v in values if v and math.isfinite(v)]
+    least, most = min(sizes, default=1.0), max(sizes, default=1.0)
+    shape = ".2e" if most >= 1e6 or least < 1e-5 else f".{max(3, 1 - math.floor(math.log10(least)))}f"
+    return tuple("-" if math.isnan(value) else format(value, shape) for value in values)
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def interval(run: RunRecord, evaluation: Evaluation) -> str | None:

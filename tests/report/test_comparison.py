@@ -7,6 +7,7 @@ from runs import facts, run_record
 from funcnet.examination import LayerFacts
 from funcnet.record import RunRecord
 from funcnet.report.comparison import comparison_figure, recipes, settings_differences
+from funcnet.report.style import COLUMN
 
 
 def seeded(seed: int, rate: str = "0.1", shift: float = 0.0, epochs: int = 3) -> RunRecord:
@@ -69,6 +70,7 @@ def test_the_mean_and_the_band() -> None:
     assert (low, high) == (1.0, 4.0)
     np.testing.assert_allclose(total.lines[0].get_ydata(), [5.75, 6.25, 7.75])
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [0.25, 0.35, 0.45])
+    assert [axes.get_ylim()[0] for axes in (total, data)] == [0, 0]
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["1: rate 0.1 (2 runs)", "2: rate 0.2"]
 
 
@@ -118,8 +120,8 @@ def test_other_data_or_another_coefficient_sets_recipes_apart() -> None:
 def test_two_runs_of_one_seed_are_no_two_draws() -> None:
     groups = recipes([seeded(0), seeded(1), seeded(0, shift=1.0)])
     assert [(label, [run.seed for run in group]) for label, group in groups] == [
-        ("1: no difference that is recorded", [0, 1]),
-        ("2: no difference that is recorded", [0]),
+        ("1: no recorded difference", [0, 1]),
+        ("2: no recorded difference", [0]),
     ]
 
 
@@ -127,10 +129,18 @@ def test_many_settings_are_listed() -> None:
     settings = tuple((f"s{k}", "a") for k in range(5)), tuple((f"s{k}", "b") for k in range(5))
     runs = [attrs.evolve(seeded(seed), settings=s) for seed, s in enumerate(settings)]
     table = settings_differences(runs)
-    assert table.columns == ("", "Seeds", "What sets it apart")
+    assert table.columns == ("", "Seeds", "Differences")
     assert table.rows[1] == ("recipe 2", "1", "s0 b, s1 b, s2 b, s3 b, s4 b")
     few = [attrs.evolve(run, settings=run.settings[:4]) for run in runs]
     assert settings_differences(few).columns == ("", "Seeds", "s0", "s1", "s2", "s3")
+
+
+def test_a_band_of_thousands_of_epochs_is_drawn_in_groups() -> None:
+    runs = [seeded(seed, shift=seed, epochs=2000) for seed in (0, 1)]
+    _, data, accuracy = comparison_figure(runs, width=COLUMN).axes
+    assert data.get_xscale() == "log"
+    assert len(data.lines[0].get_xdata()) < 200
+    assert accuracy.get_ylim()[1] <= 1
 
 
 def test_there_is_room_for_the_names_of_many_recipes() -> None:

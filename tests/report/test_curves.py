@@ -11,7 +11,6 @@ import pytest
 from matplotlib.figure import Figure
 from runs import epoch_numbers, evaluation, run_record, whole_run
 
-from funcnet.record import RunRecord
 from funcnet.report.curves import (
     accuracy_figure,
     loss_figure,
@@ -21,7 +20,7 @@ from funcnet.report.curves import (
     rate_figure,
     updates_figure,
 )
-from funcnet.report.style import plain
+from funcnet.report.style import COLUMN, plain
 from funcnet.step import PenaltyValue
 
 
@@ -104,6 +103,14 @@ def test_a_run_without_penalties_has_one_part() -> None:
     )
     assert legend_of(parts_figure(bare)) == ["cross-entropy", "total, testing"]
     assert legend_of(loss_figure(bare)) == ["cross-entropy, training", "cross-entropy, testing"]
+
+
+def test_accuracy_stays_within_its_axis() -> None:
+    """No tick beyond 1, and what lies on the edge is not cut."""
+    run = run_record(epochs=9)  # accuracy goes up to 1
+    (axes,) = accuracy_figure(run).axes
+    assert axes.get_ylim()[1] == 1
+    assert not any(line.get_clip_on() for line in axes.lines)
 
 
 def test_rate() -> None:
@@ -252,13 +259,14 @@ def test_names_are_cut_in_the_middle(text: str, width: int, shown: str) -> None:
 
 
 FIGURES = (overview_figure, loss_figure, parts_figure, accuracy_figure, rate_figure, norms_figure, updates_figure)
+DRAWN = [(draw, {}) for draw in FIGURES] + [(draw, {"width": COLUMN}) for draw in FIGURES[1:]]
 
 
-@pytest.mark.parametrize("draw", FIGURES)
-@pytest.mark.parametrize("epochs", [1, 2, 3, 45])
-def test_nothing_overlaps_and_nothing_is_cut(draw: Callable[[RunRecord], Figure], epochs: int) -> None:
-    """Every text within the figure, and no legend over any axes."""
-    figure = draw(whole_run("a data set of a rather long name", epochs))
+@pytest.mark.parametrize(("draw", "size"), DRAWN)
+@pytest.mark.parametrize("epochs", [1, 2, 3, 45, 5000])
+def test_nothing_overlaps_and_nothing_is_cut(draw: Callable[..., Figure], size: dict[str, float], epochs: int) -> None:
+    """Every text within the figure, no legend over any axes, and a tick at the last epoch."""
+    figure = draw(whole_run("a data set of a rather long name", epochs), **size)
     figure.draw_without_rendering()
     edge = figure.bbox
     for part in (figure, *figure.subfigs):
@@ -273,3 +281,4 @@ def test_nothing_overlaps_and_nothing_is_cut(draw: Callable[[RunRecord], Figure]
             assert not text.get_text() or (edge.x0 <= box.x0 and box.x1 <= edge.x1 and box.y1 <= edge.y1)
         labels = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
         assert not any(a.overlaps(b) for a, b in itertools.pairwise(labels))
+        assert axes.get_xticks()[-1] == epochs

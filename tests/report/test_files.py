@@ -26,8 +26,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything_is_written(out: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
-        "figures", "history-one.csv", "history-two.csv", "loss-one.png", "loss-two.png", "report.html", "report.md",
-        "report.pdf", "run-one.json", "run-two.json", "summary.json", "summary.md", "tables.tex",
+        "classes-one.csv", "figures", "history-one.csv", "history-two.csv", "loss-one.png", "loss-two.png",
+        "report.html", "report.md", "report.pdf", "run-one.json", "run-two.json", "summary.json", "summary.md", "tables.tex",
     ]  # fmt: skip
 
 
@@ -47,18 +47,20 @@ def test_figures_stand_in_their_own_folder_where_the_markdown_looks_for_them(out
 
 def test_the_summary_has_the_labs_tables(out: Path) -> None:
     text = (out / "summary.md").read_text()
-    head = "|  | Final Loss | Accuracy | 95% interval | Cross-entropy | Penalty |"
+    head = "|  | Final Loss | Cross-entropy | Penalty | Accuracy | 95% interval |"
     assert text.startswith(f"# Mine\n\n## one\n\n{head}\n")
-    assert "| Testing | 7.250 | 0.450 | 0.258 to 0.658 | 1.000 | 6.250 |" in text
+    assert "| Testing | 7.250 | 1.000 | 6.250 | 0.450 | 0.258 to 0.658 |" in text
     assert "\n## two\n" in text
 
 
 def test_tables_for_latex_and_histories_for_spreadsheets(out: Path) -> None:
     latex = (out / "tables.tex").read_text()
-    assert latex.count("\\begin{table}") == latex.count("\\end{table}") == 10
+    assert latex.count("\\begin{table}") == latex.count("\\end{table}") == 11
     with (out / "history-one.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["training loss"]) for row in rows] == [e.loss for e in whole_run().train]
+    with (out / "classes-one.csv").open(newline="") as file:
+        assert [row["Class"] for row in csv.DictReader(file)] == ["cat", "dog", "US$ & <co>"]
 
 
 def test_summary_json_has_the_numbers(out: Path) -> None:

@@ -44,11 +44,12 @@ def test_pdf_has_everything_in_its_order(run_pdf: PdfReader) -> None:
     places = [
         text.find(part)
         for part in (
-            "A title", "Runs", "1: one, seed 7", "6.750", "1 one", "0.604 to 0.781", "1.1 Findings",
+            "A title", "Contents.", "1.1 Findings (p. 1)", "2.3 Setup (p. ", "Table 1: Runs", "1: one, seed 7", "6.750",
+            "A network of 39 parameters", "Results after 3 epochs", "0.258 to 0.658",
             verdict(one)[:40], findings(one)[0].title[:30], "Loss After Each Epoch", "l2 penalty of [3].weight",
-            "What the Training Loss Is Made Of", "Update-to-Weight Ratio", "Confusion Matrix", "US$ & <co> for dog",
-            "Precision, Recall and F1", "Reliability", "Settings", "python train.py", "Environment", "SkylakeX",
-            "2 two",
+            "Parts of the Training Loss", "Update-to-Weight Ratio", "Confusion Matrix", "Precision, Recall and F1",
+            "True class", "Reliability", "Settings", "python train.py", "Environment", "SkylakeX",
+            "A network was trained on two",
         )
     ]  # fmt: skip
     assert -1 not in places
@@ -128,7 +129,8 @@ def test_html_has_everything(page: str) -> None:
     tags = Counter(tag for tag, _ in elements.tags)
     content = document([whole_run("one"), run_record("two")], "A <title>")
     kinds = Counter(type(block).__name__ for block in content.blocks)
-    assert (tags["figure"], tags["svg"], tags["table"]) == (kinds["Plot"], kinds["Plot"], kinds["Table"])
+    assert (tags["figure"], tags["table"]) == (kinds["Plot"], kinds["Table"])
+    assert kinds["Plot"] < tags["svg"] < 2 * kinds["Plot"]  # those by themselves are there for two widths
     assert "A <title>" in elements.text
     assert "US$ & <co>" in elements.text
     for finding in findings(whole_run("one")):
@@ -145,7 +147,21 @@ def test_html_ids_are_its_own_and_its_links_lead_somewhere(page: str) -> None:
     links = {v[1:] for _, a in elements.tags for n, v in a.items() if n in ("href", "xlink:href") and v[0] == "#"}
     clips = set(re.findall(r"url\(#([^)]*)\)", page))
     assert links | clips <= set(ids)
-    assert {v for v in links if v.startswith("section-")}
+    headings = [a["id"] for tag, a in elements.tags if tag in ("h2", "h3")]
+    assert [v for v in links if v.startswith("section-")]
+    assert set(headings) == {v for v in links if v.startswith("section-")}  # the contents
+
+
+def test_html_tells_readers_who_do_not_see_what_is_what(page: str) -> None:
+    """Headings of rows and columns are marked, and every figure has a text in its place."""
+    elements = Elements(page)
+    assert {a.get("scope") for tag, a in elements.tags if tag == "th"} == {"row", "col"}
+    assert page.count("<th ") == page.count("<th scope=")
+    pictures = [a for tag, a in elements.tags if tag == "div" and a.get("class") in ("page", "column")]
+    assert len(pictures) == page.count("<svg")
+    assert all(a["role"] == "img" and a["aria-label"] for a in pictures)
+    ids = {a["id"] for _, a in elements.tags if "id" in a}
+    assert {a["aria-labelledby"] for tag, a in elements.tags if tag == "table"} <= ids
 
 
 def test_html_figures_take_their_ink_from_the_page(page: str) -> None:
@@ -170,26 +186,41 @@ def chromium(tmp_path: Path, page: str, *arguments: str) -> str:
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_html_fits_a_telephone_and_a_screen(width: int, page: str, tmp_path: Path) -> None:
-    """In a real browser, in a frame of that width: nothing is wider than the screen, and every figure is seen."""
+    """In a real browser, in a frame of that width: nothing is wider than the screen, and every figure can be read.
+
+    A table that is wider scrolls within itself; the summary, and others of few rows, need no scrolling.
+    """
     measure = """<script>addEventListener("load", () => {
       const frame = document.createElement("iframe");
       frame.style.cssText = "border: 0; width: WIDTHpx; height: 800px";
       frame.srcdoc = document.documentElement.outerHTML.replace(/<script>[^]*?<.script>/, "");
       frame.onload = () => {
         const inner = frame.contentDocument;
-        const figures = [...inner.querySelectorAll("figure svg")].map(svg => svg.getBoundingClientRect());
-        const sizes = figures.map(r => Math.round(r.left) + ":" + Math.round(r.right) + ":" + Math.round(r.height));
-        document.title = "wide " + inner.documentElement.scrollWidth + " figures " + sizes.join(" ");
+        const drawn = [...inner.querySelectorAll("figure svg")].filter(svg => svg.getClientRects().length);
+        const sizes = drawn.map(svg => {
+          const r = svg.getBoundingClientRect(), scale = r.width / svg.viewBox.baseVal.width;
+          return [r.left, r.right, r.height, 100 * scale].map(Math.round).join(":");
+        });
+        const cut = [...inner.querySelectorAll(".stacked")].filter(t => t.scrollWidth > t.clientWidth).length;
+        const wide = inner.documentElement.scrollWidth;
+        document.title = "wide " + wide + " cut " + cut + " figures " + sizes.join(" ");
         document.body.replaceChildren();
       };
       document.body.appendChild(frame);
     })</script>""".replace("WIDTH", str(width))
     dom = chromium(tmp_path, page.replace("</body>", measure + "</body>"), "--virtual-time-budget=8000", "--dump-dom")
-    wide, figures = re.search(r"<title>wide (\d+) figures ([^<]*)</title>", dom).groups()
-    assert int(wide) == width
+    wide, cut, figures = re.search(r"<title>wide (\d+) cut (\d+) figures ([^<]*)</title>", dom).groups()
+    assert (int(wide), int(cut)) == (width, 0)
     sizes = [tuple(map(int, size.split(":"))) for size in figures.split()]
     assert len(sizes) == page.count("<figure")
-    assert all(0 <= left < right <= width and height > 20 for left, right, height in sizes)
+    assert all(0 <= left < right <= width and height > 20 for left, right, height, _ in sizes)
+    assert min(scale for *_, scale in sizes) >= 125  # hundredths of a pixel a point: text of 8 points has 10 pixels
+
+
+def test_html_takes_its_heat_maps_from_the_page_too(page: str) -> None:
+    """An empty cell has no colour of its own, which would glare on a dark page."""
+    cells = re.findall(r"fill: #1a6fae[^\"]*", page)
+    assert any("fill-opacity: 0.0" in cell or "opacity: 0" in cell for cell in cells)
 
 
 def test_html_is_dark_where_the_reader_wants_it(page: str, tmp_path: Path) -> None:
@@ -214,14 +245,17 @@ def test_markdown_has_everything_in_its_order() -> None:
     lines = text.splitlines()
     assert lines[0] == "# A title"
     assert [line for line in lines if line.startswith("##") and not line.startswith("####")] == [
-        "## one", "### Findings", "### Curves", "### Answers, class by class", "### Weights of the first layer",
-        "### How it was made",
+        "## one", "### Findings", "### Curves", "### Results by class", "### Weights of the first layer",
+        "### Setup",
     ]  # fmt: skip
     assert "#### Settings" in lines
     first = findings(run)[0]
     assert f"**{first.title}.** {first.text}" in lines
     assert f"_Rule: {first.threshold}._" in lines
-    assert "![The loss and its parts, in training and testing.](figures/one-loss.png)" in lines
+    assert "![Line chart of the loss and its parts by epoch](figures/one-loss.png)" in lines
+    assert lines[lines.index("![Line chart of the loss and its parts by epoch](figures/one-loss.png)") + 2].startswith(
+        "_The total training loss rose from 3.750 to 6.750"
+    )
 
 
 def test_threads_may_draw_at_the_same_time() -> None:

@@ -6,6 +6,7 @@ from runs import examination
 
 from funcnet.examination import Picture
 from funcnet.report.pictures import filters_figure, mistakes_figure
+from funcnet.report.style import COLUMN
 
 ANSWERS = examination().answers
 
@@ -13,8 +14,8 @@ ANSWERS = examination().answers
 def test_a_mistake_with_what_was_predicted_and_what_it_is() -> None:
     figure = mistakes_figure(ANSWERS, ("cat", "dog", "US$"))
     first, second, *rest = figure.axes
-    assert first.get_title() == "dog\nis US\\$\n97%"
-    assert second.get_title() == "cat\nis dog\n66%"
+    assert first.get_title() == "dog\n(US\\$)\n97%"
+    assert second.get_title() == "cat\n(dog)\n66%"
     np.testing.assert_array_equal(first.images[0].get_array(), np.arange(12).reshape(2, 2, 3))
     assert not any(axes.images for axes in rest)
     assert not any(axes.axison for axes in figure.axes)
@@ -36,11 +37,22 @@ def test_as_many_rows_as_it_takes() -> None:
     assert sum(bool(axes.images) for axes in figure.axes) == 13
 
 
-def test_grey_weights_are_red_above_zero_and_blue_below() -> None:
+def test_grey_weights_are_red_above_zero_blue_below_and_nothing_at_zero() -> None:
+    """What is 0 lets the page through, on a dark one too."""
     (axes, *_) = filters_figure((Picture((1, 3), bytes([0, 128, 255])),)).axes
     (image,) = axes.images
-    low, middle, high = image.cmap(image.norm(image.get_array()))[0, :, :3]
+    low, middle, high = image.cmap(image.norm(image.get_array()))[0]
     assert low[2] > low[0]
     assert high[0] > high[2]
-    assert min(middle) > 0.9
+    assert low[3] == high[3] == 1
+    assert middle[3] < 0.01
     assert image.get_interpolation() == "nearest"
+
+
+def test_a_telephone_has_fewer_pictures_in_a_row() -> None:
+    twelve = attrs.evolve(ANSWERS, mistakes=ANSWERS.mistakes[:1] * 12)
+    wide, narrow = (
+        mistakes_figure(twelve, ("cat", "dog", "US$")),
+        mistakes_figure(twelve, ("cat", "dog", "US$"), COLUMN),
+    )
+    assert [figure.axes[0].get_gridspec().ncols for figure in (wide, narrow)] == [6, 3]

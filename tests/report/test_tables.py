@@ -4,7 +4,7 @@ import math
 
 import attrs
 import pytest
-from runs import run_record, whole_run, with_end
+from runs import dated_run, run_record, whole_run, with_end
 
 from funcnet.examination import Answers
 from funcnet.record import RunRecord
@@ -13,31 +13,35 @@ from funcnet.report.tables import (
     class_table,
     confusions_table,
     data_table,
+    date,
+    duration,
     environment_table,
     history_table,
     interval,
     model_table,
     number,
+    numbers,
     runs_table,
     settings_table,
     summary_table,
+    units_table,
 )
 
 
 def test_the_summary_is_the_labs_table_with_the_parts_of_the_loss() -> None:
     table = summary_table(run_record())
     assert table.title == "cifar-10"
-    assert table.columns == ("", "Final Loss", "Accuracy", "95% interval", "Cross-entropy", "Penalty")
+    assert table.columns == ("", "Final Loss", "Cross-entropy", "Penalty", "Accuracy", "95% interval")
     assert table.rows == (
-        ("Training", "6.750", "0.700", "0.604 to 0.781", "0.500", "6.250"),
-        ("Testing", "7.250", "0.450", "0.258 to 0.658", "1.000", "6.250"),
+        ("Training", "6.750", "0.500", "6.250", "0.700", ""),  # training examples are no sample of new ones
+        ("Testing", "7.250", "1.000", "6.250", "0.450", "0.258 to 0.658"),
     )
 
 
 def test_what_is_not_a_number_is_a_dash() -> None:
     run = run_record()
     blank = with_end(run, train=attrs.evolve(run.train[-1], accuracy=math.nan))
-    assert summary_table(blank).rows[0] == ("Training", "6.750", "-", "-", "0.500", "6.250")
+    assert summary_table(blank).rows[0] == ("Training", "6.750", "0.500", "6.250", "-", "")
 
 
 def test_settings() -> None:
@@ -45,11 +49,12 @@ def test_settings() -> None:
         ("epochs", "3"),
         ("seed", "7"),
         ("network", "chain(flatten, linear(8))"),
-        ("training examples a second", "1,000 (median over the epochs)"),
+        ("duration", "0.30 s of training steps"),
+        ("training speed", "1,000 examples per second (median over the epochs)"),
     )
     early = attrs.evolve(run_record(), planned_epochs=20, command="python train.py")
     assert settings_table(early).rows[0] == ("epochs", "3 of 20")
-    assert settings_table(early).rows[-1] == ("made again by", "python train.py")
+    assert settings_table(early).rows[-1] == ("command", "python train.py")
 
 
 def test_environment_and_data() -> None:
@@ -58,20 +63,56 @@ def test_environment_and_data() -> None:
     assert data_table(run).rows == (
         ("training examples", "100"),
         ("testing examples", "20"),
-        ("an example", "uint8 of shape 2 x 2 x 3"),
+        ("one example", "uint8 of shape 2 x 2 x 3"),
         ("classes", "3"),
         ("SHA-256 of the training set", "ab" * 32),
         ("SHA-256 of the testing set", "cd" * 32),
     )
 
 
+def test_when_a_run_was_made_and_on_what() -> None:
+    run = dated_run()
+    assert settings_table(run).rows[3:-2] == (
+        ("learning-rate schedule", "ends after 120 steps"),
+        ("started", "2026-11-28, 10:15 (UTC+01:00)"),
+        ("steps", "120"),
+        ("duration", "1.5 s, of which 0.30 s training steps"),
+    )
+    assert data_table(run).rows[:5] == (
+        ("content", "tiny pictures"),
+        ("origin", "made by hand"),
+        ("training examples", "100"),
+        ("testing examples", "20"),
+        ("in both sets", "2 testing examples"),
+    )
+    unknown = attrs.evolve(run, data=attrs.evolve(run.data, common_examples=None))
+    assert "in both sets" not in dict(data_table(unknown).rows)
+    assert date(attrs.evolve(run, started="yesterday")) == "yesterday"
+    assert date(attrs.evolve(run, started="2026-11-28T10:15")) == "2026-11-28, 10:15"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.254, "0.25 s"), (7.46, "7.5 s"), (192.3, "3 min 12 s"), (3599.7, "1 h 0 min"), (7500, "2 h 5 min")],
+)
+def test_times_have_their_units(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_units_that_rectify() -> None:
+    assert units_table(whole_run()).columns == ("Layer", "Units", "Always 0")
+    assert units_table(whole_run()).rows == (("[2] relu", "40", "1"),)
+    assert units_table(dated_run()).columns[-1] == "Not finite"
+    assert units_table(dated_run()).rows == (("[2] relu", "40", "1", "3"),)
+
+
 def test_the_network() -> None:
     table = model_table(whole_run())
-    assert table.columns == ("Layer", "Output shape", "Parameters", "Multiply-adds", "Residual bytes")
+    assert table.columns == ("Layer", "Output shape", "Parameters", "Multiply-adds", "Bytes for the backward pass")
     assert table.rows == (
         ("[0] flatten", "12", "0", "0", "0"),
         ("[1] linear(3)", "3", "39", "36", "48"),
-        ("all", "", "39", "36", "48"),
+        ("total", "", "39", "36", "48"),
     )
 
 
@@ -82,7 +123,7 @@ def test_an_interval_is_of_answers_that_stand_alone() -> None:
     assert interval(attrs.evolve(run, examination=None), run.test[-1]) is not None
     several = attrs.evolve(run, examination=attrs.evolve(run.examination, answers=None))
     assert interval(several, run.test[-1]) is None
-    assert summary_table(several).rows[1][3] == "-"
+    assert summary_table(several).rows[1][5] == "-"
 
 
 def test_a_run_may_have_gone_on_past_its_plan() -> None:
@@ -92,24 +133,46 @@ def test_a_run_may_have_gone_on_past_its_plan() -> None:
 
 
 def test_a_network_without_layers() -> None:
-    assert model_table(RunRecord("d", seed=0)).rows == (("all", "", "0", "0", "0"),)
+    assert model_table(RunRecord("d", seed=0)).rows == (("total", "", "0", "0", "0"),)
 
 
 def test_classes() -> None:
     table = class_table(whole_run())
-    assert table.columns == ("Class", "Examples", "Predicted", "Precision", "Recall", "F1")
+    assert table.columns == ("Class", "F1", "Recall", "Precision", "Examples", "Predicted")
     assert table.rows == (
-        ("cat", "8", "9", "0.778", "0.875", "0.824"),
-        ("dog", "6", "7", "0.571", "0.667", "0.615"),
-        ("US$ & <co>", "6", "4", "1.000", "0.667", "0.800"),
+        ("cat", "0.824", "0.875", "0.778", "8", "9"),
+        ("dog", "0.615", "0.667", "0.571", "6", "7"),
+        ("US$ & <co>", "0.800", "0.667", "1.000", "6", "4"),
     )
+
+
+def test_examples_without_an_answer_count_as_not_recognised() -> None:
+    table = class_table(dated_run())
+    assert table.columns[-1] == "No answer"
+    assert table.rows[0] == ("cat", "0.737", "0.700", "0.778", "10", "9", "2")  # 7 of 8 + 2
+    assert confusions_table(dated_run()).rows[1] == ("US$ & <co>", "dog", "2", "28.6%")  # of 6 + 1
+
+
+def test_of_very_many_classes_the_worst_are_listed() -> None:
+    confusion = [[0] * 150 for _ in range(150)]
+    for k in range(150):
+        confusion[k][k], confusion[k][(k + 1) % 150] = k, 150 - k
+    run = whole_run()
+    answers = attrs.evolve(run.examination.answers, confusion=tuple(map(tuple, confusion)), mistakes=())
+    many = attrs.evolve(run, examination=attrs.evolve(run.examination, answers=answers))
+    assert len(class_table(many).rows) == 150
+    some = class_table(many, whole=False)
+    assert some.title == "The 20 classes of lowest F1 among 150, in testing"
+    assert [row[0] for row in some.rows[:3]] == ["0", "1", "2"]
+    assert len(some.rows) == 20
+    assert class_table(run, whole=False) == class_table(run)
 
 
 def test_mistakes_the_most_frequent_first() -> None:
     assert confusions_table(whole_run()).rows == (
-        ("dog for cat", "2", "33.3%"),
-        ("US$ & <co> for dog", "2", "33.3%"),
-        ("cat for dog", "1", "12.5%"),
+        ("dog", "cat", "2", "33.3%"),
+        ("US$ & <co>", "dog", "2", "33.3%"),
+        ("cat", "dog", "1", "12.5%"),
     )
 
 
@@ -136,8 +199,8 @@ def test_history_in_full_precision() -> None:
 def test_runs_a_line_each() -> None:
     table = runs_table((run_record("one"), run_record("two", epochs=1)))
     assert table.rows == (
-        ("1: one, seed 7", "3", "6.750", "0.700", "7.250", "0.450", "0.258 to 0.658"),
-        ("2: two, seed 7", "1", "3.750", "0.500", "5.250", "0.250", "0.112 to 0.469"),
+        ("1: one, seed 7", "0.450", "0.258 to 0.658", "7.250", "0.700", "6.750", "3"),
+        ("2: two, seed 7", "0.250", "0.112 to 0.469", "5.250", "0.500", "3.750", "1"),
     )
 
 
@@ -155,7 +218,7 @@ def test_what_a_run_does_not_have() -> None:
 
 def test_the_loss_goes_by_its_name() -> None:
     run = attrs.evolve(run_record(), loss_name="mean squared error")
-    assert summary_table(run).columns[4] == "Mean squared error"
+    assert summary_table(run).columns[2] == "Mean squared error"
 
 
 @pytest.mark.parametrize(
@@ -176,6 +239,22 @@ def test_the_loss_goes_by_its_name() -> None:
 )
 def test_very_large_and_small_numbers_stay_readable(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0.00721, 0.0439], ("0.0072", "0.0439")),
+        ([12.5, 0.01], ("12.500", "0.010")),
+        ([0.0, 0.5], ("0.000", "0.500")),
+        ([2e-9, 5.0], ("2.00e-09", "5.00e+00")),
+        ([3e7, 5.0], ("3.00e+07", "5.00e+00")),
+        ([math.nan, 1.0, math.inf], ("-", "1.000", "inf")),
+        ([0.0, math.nan], ("0.000", "-")),
+    ],
+)
+def test_a_column_has_one_number_of_decimals(values: list[float], shown: tuple[str, ...]) -> None:
+    assert numbers(values) == shown
 
 
 def test_of_many_mistakes_the_most_frequent_twelve_are_listed() -> None:

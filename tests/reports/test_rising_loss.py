@@ -11,6 +11,8 @@ import rising_loss as rising
 from funcnet.data import Dataset, Split
 from funcnet.penalties import l2
 from funcnet.report.pages import to_markdown_page
+from funcnet.report.style import COLUMN, PAGE
+from funcnet.table import Table
 
 REPORTS = Path(__file__).parents[2] / "reports"
 W = np.array([[1.0, -2.0], [3.0, 0.5]], np.float32)
@@ -132,6 +134,15 @@ def test_the_page_says_what_the_runs_say() -> None:
         # Both are one mistake where the coefficient in the gradient is as good as 0.
         assert best[0][1].trial.mistake in ("left out of the gradient", "coefficient left out of the value")
         assert [fit for fit, _ in best] == sorted(fit for fit, _ in best)
+
+
+def test_settings_have_columns_with_names_and_axes_begin_at_zero() -> None:
+    outcomes = list(rising.kept(REPORTS / "rising_loss.json").values())
+    table = next(b for b in rising.page(outcomes).blocks if isinstance(b, Table) and b.title.startswith("Settings"))
+    assert table.columns[2:] == ("Coefficient", "Hidden units", "Deviation", "Rate", "Batch", "Pixels")
+    assert ("cifar-10", "left out of the gradient", "1", "250", "0.1", "0.1", "16", "from 0 to 1") in table.rows
+    for width in (PAGE, COLUMN):
+        assert {axes.get_ylim()[0] for axes in rising.figure(outcomes, width).axes} == {0}
 
 
 def test_a_search_cut_short_still_makes_pages(tmp_path: Path) -> None:
