@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from funcnet.examination import Answers
+from funcnet.report.labels import labels
 from funcnet.report.statistics import ClassScore, calibration_error, class_scores
-from funcnet.report.style import BLUE, DASHED, GREY, INK, PALETTE, finish, legend, new_figure, plain
+from funcnet.report.style import BLUE, DASHED, GREY, INK, PALETTE, finish, legend, new_figure
 
 __all__ = ["class_figure", "confusion_figure", "reliability_figure"]
 
@@ -31,7 +32,7 @@ def confusion_figure(answers: Answers, names: tuple[str, ...]) -> Figure:
     axes.invert_yaxis()
     axes.set_aspect("equal")
     ticks = range(0, classes, 1 if few else 10)
-    shown = [plain(names[k], 16) if few else str(k) for k in ticks]
+    shown = labels(names, 16) if few else [str(k) for k in ticks]
     axes.set_xticks([k + 0.5 for k in ticks], shown, rotation=45 if few else 0, ha="right" if few else "center")
     axes.set_yticks([k + 0.5 for k in ticks], shown)
     if few:
@@ -71,7 +72,8 @@ def class_figure(answers: Answers, names: tuple[str, ...]) -> Figure:
         axes.plot(column, places, marker, color=colour, label=label, markersize=6 if marker == "o" else 5)
     title = "Precision, Recall and F1 of Each Class" if few else f"The {_ENDS} Best and the {_ENDS} Worst Classes"
     finish(axes, title, "Share", "")
-    axes.set_yticks(places, [f"{plain(names[k], 20)} ({scores[k].examples:,})" for k in chosen])
+    shortened = labels(names, 20)
+    axes.set_yticks(places, [f"{shortened[k]} ({scores[k].examples:,})" for k in chosen])
     axes.set_ylim(len(chosen) - 0.5, -0.5)
     lowest = min((share for k in chosen for share in _scores(scores[k]) if not math.isnan(share)), default=0.0)
     axes.set_xlim(math.floor(lowest * 10) / 10 - 0.01, 1.01)

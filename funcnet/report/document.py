@@ -23,6 +23,7 @@ from funcnet.report.curves import (
     updates_figure,
 )
 from funcnet.report.findings import Finding, findings, verdict
+from funcnet.report.labels import label_key
 from funcnet.report.pictures import filters_figure, mistakes_figure
 from funcnet.report.tables import (
     class_names,
@@ -177,6 +178,8 @@ def _classes(run: RunRecord, name: str) -> Iterator[Block]:
         return
     names = class_names(run)
     yield Heading("Answers, class by class", 2)
+    if key := label_key(names):
+        yield Paragraph(key)
     yield Plot(
         f"{name}-confusion",
         "The testing examples of each class (rows) by what they were taken for (columns).",

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from funcnet.examination import Answers, Picture
-from funcnet.report.style import GREY, INK, new_figure, plain
+from funcnet.report.labels import labels
+from funcnet.report.style import GREY, INK, new_figure
 
 __all__ = ["filters_figure", "mistakes_figure"]
 
@@ -21,10 +22,11 @@ def mistakes_figure(answers: Answers, names: tuple[str, ...]) -> Figure:
     """The wrong answers given with the most confidence: the picture, what was predicted, and what it is."""
     shown = [mistake for mistake in answers.mistakes if mistake.picture is not None]
     figure, places = _grid(len(shown), _MISTAKES_A_ROW, row_height=1.5)
+    shortened = labels(names, 15)
     for axes, mistake in zip(places, shown, strict=True):
         _show(axes, mistake.picture, cmap="gray")
         axes.set_title(
-            f"{plain(names[mistake.predicted], 15)}\nis {plain(names[mistake.true], 15)}\n{mistake.confidence:.0%}",
+            f"{shortened[mistake.predicted]}\nis {shortened[mistake.true]}\n{mistake.confidence:.0%}",
             fontsize=6.5, color=INK, pad=3,
         )  # fmt: skip
     return figure
