@@ -1,7 +1,7 @@
 """Names of classes: told apart in tables, and shortened and drawable in figures.
 
-A name that is empty, given twice or without letters in the font of figures would stand for no class, for two, or show as
-boxes. The class's number tells it then: labels count from 0, as the data set's do.
+An empty name tells nothing, a name given twice stands for two classes, and letters that the font of figures lacks show
+as boxes. In these cases the class's number stands for it or before it. Numbers are labels: they count from 0.
 """
 
 from __future__ import annotations
