@@ -199,6 +199,10 @@ def _learning(run: RunRecord) -> bool:
     return bool(_learning_epochs(run))
 
 
+def _guesses(run: RunRecord) -> bool:
+    return _uniform_guess(run) > 0
+
+
 def _training_left(run: RunRecord) -> bool:
     return not _perfect(run.train[-1])
 
@@ -227,8 +231,18 @@ def _perfect(evaluation: Evaluation) -> bool:
 
 
 def _learning_epochs(run: RunRecord) -> Sequence[EpochNumbers]:
-    """The epochs at whose end something was left to learn: in others, small steps and gradients are as they should."""
-    return [epoch for epoch in run.history if not _perfect(epoch.train)]
+    """The epochs at whose end something was left to learn. In others, steps and gradients should be small."""
+    losses = [abs(e.data_loss) for e in run.train if math.isfinite(e.data_loss)]
+    highest = max([*losses, _uniform_guess(run)])
+    return [e for e in run.history if not (_perfect(e.train) or abs(e.train.data_loss) <= NEGLIGIBLE * highest)]
+
+
+def _uniform_guess(run: RunRecord) -> float:
+    """The cross-entropy of a uniform guess among the classes that have training examples; 0 for another loss."""
+    answers, counts = _answers(run), run.data.train_counts if run.data else ()
+    if answers is None or "cross-entropy" not in run.loss_name:
+        return 0.0
+    return math.log(sum(count > 0 for count in counts) or len(answers.confusion))
 
 
 def _answers(run: RunRecord) -> Answers | None:
@@ -356,16 +370,11 @@ def _over_fitting(run: RunRecord) -> Iterator[Finding]:
 
 
 def _under_fitting(run: RunRecord) -> Iterator[Finding]:
-    train, test, answers = run.train[-1], run.test[-1], _answers(run)
-    if answers is None or "cross-entropy" not in run.loss_name:
-        return
+    train, test, guess = run.train[-1], run.test[-1], _uniform_guess(run)
     if any(rule.found(run) for rule in RULES if rule.look in (_divergence, _over_fitting)):
         return  # what it knew and lost, or knows of the training set alone, it has learnt
-    # Of classes without training examples there is nothing to guess.
-    counts = run.data.train_counts if run.data else ()
-    guess = math.log(sum(count > 0 for count in counts) or len(answers.confusion))
     # Of smoothed labels a part of the cross-entropy stays, however well they are known.
-    little = train.data_loss > UNLEARNT * guess > 0 and train.accuracy < KNOWN
+    little = train.data_loss > UNLEARNT * guess and train.accuracy < KNOWN
     if little and train.accuracy - test.accuracy < ACCURACY_GAP:
         yield Finding(
             "under-fitting",
@@ -574,8 +583,8 @@ def _rate(run: RunRecord) -> Iterator[Finding]:
                 "usual.",
                 f"a median update-to-weight ratio above {RATIO_HIGH:g}",
             )
-        # Without a gradient, no rate would move it.
-        elif middle < RATIO_LOW and any(_of(e.gradient_norms, path) > 0 for e in epochs):
+        # Where most steps have no gradient, no rate would move it.
+        elif 0 < middle < RATIO_LOW or middle == highest == 0:
             yield Finding(
                 "learning rate too low",
                 f"The learning rate is low for {path}",
@@ -656,9 +665,9 @@ def _untrained_class(run: RunRecord) -> Iterator[Finding]:
         yield Finding(
             "class without training examples",
             f"{len(absent):,} of {classes:,} classes {'have' if some else 'has'} no training examples",
-            f"There is no training example of {_named(absent, names_of(run, classes))}. The network cannot learn "
-            f"{'these classes' if some else 'this class'}, to which {tested:,} of {sum(data.test_counts):,} testing "
-            "examples belong.",
+            f"There is no training example of {_named(absent, names_of(run, classes), word='or')}. The network cannot "
+            f"learn {'these classes' if some else 'this class'}."
+            + (f" {tested:,} of the {sum(data.test_counts):,} testing examples belong there." if tested else ""),
             "a class without training examples",
         )
 
@@ -758,7 +767,7 @@ RULES = (
     Rule(_divergence, (_training_left,)),
     Rule(_not_finite),
     Rule(_over_fitting, (_trained_on(ENOUGH), _tested_on(ENOUGH), _testing_left)),
-    Rule(_under_fitting, (_has_answers, _epochs_made(UNLEARNT_EPOCHS), _trained_on(ENOUGH), _training_left)),
+    Rule(_under_fitting, (_guesses, _epochs_made(UNLEARNT_EPOCHS), _trained_on(ENOUGH), _training_left)),
     Rule(_plateau, (_epochs_made(PLATEAU_EPOCHS), _finite_losses, _training_left)),
     Rule(_gradients_by_layer, (_learning,)),
     Rule(_gradient_growth, (_epochs_made(2), _learning)),

@@ -504,12 +504,14 @@ def test_a_class_without_training_examples_is_told_from_one_never_predicted() ->
     finding = found(run, "class without training examples")
     assert finding.title == "1 of 3 classes has no training examples"
     assert finding.text == (
-        "There is no training example of cow. The network cannot learn this class, to which 6 of 26 testing examples "
-        "belong."
+        "There is no training example of cow. The network cannot learn this class. 6 of the 26 testing examples belong "
+        "there."
     )
     two = found(answered([[15, 0, 0], [5, 0, 0], [6, 0, 0]], train=(50, 0, 0)), "class without training examples")
     assert two.title == "2 of 3 classes have no training examples"
-    assert "no training example of class 1 and class 2. The network cannot learn these classes" in two.text
+    assert "no training example of class 1 or class 2. The network cannot learn these classes." in two.text
+    none = found(answered([[15, 0], [0, 0]], train=(50, 0)), "class without training examples")
+    assert none.text.endswith("The network cannot learn this class.")
 
 
 def test_a_class_of_which_the_counts_do_not_know_has_no_training_examples() -> None:
@@ -821,11 +823,20 @@ def test_small_steps_after_the_last_thing_was_learnt_are_no_low_rate() -> None:
     assert rules(each_epoch(learnt, lambda e: {"update_ratios": tiny})) == ["learning rate too low"] * 2
 
 
-def test_an_array_without_a_gradient_is_not_moved_by_any_rate() -> None:
-    tiny = tuple((path, 0.0) for path in PATHS)
-    run = each_epoch(healthy_run(), lambda e: {"update_ratios": tiny, "gradient_norms": tiny})
+def test_small_steps_where_little_is_left_to_learn_are_no_low_rate() -> None:
+    """A loss of no more than 2% of a uniform guess's."""
+    tiny = tuple((path, 1e-9) for path in PATHS)
+    for loss, expected in ((0.0219, 0), (0.022, 2)):
+        run = each_epoch(history([evaluation(loss, 0.99)] * 5), lambda e: {"update_ratios": tiny})
+        assert rules(run) == ["learning rate too low"] * expected
+
+
+def test_steps_without_a_gradient_blame_no_rate() -> None:
+    """Unless the rate is 0."""
+    zero = tuple((path, 0.0) for path in PATHS)
+    run = each_epoch(healthy_run(), lambda e: {"update_ratios": zero})
     assert rules(run) == []
-    assert rules(each_epoch(healthy_run(), lambda e: {"update_ratios": tiny})) == ["learning rate too low"] * 2
+    assert rules(each_epoch(run, lambda e: {"learning_rate": 0.0})) == ["learning rate too low"] * 2
 
 
 @pytest.mark.parametrize(("steps", "parameters", "expected"), [(10, 10, 1), (9, 10, 0), (0, 10, 1), (10, 9, 0)])
