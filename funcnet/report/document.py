@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -37,6 +38,7 @@ from funcnet.report.tables import (
     summary_table,
 )
 from funcnet.table import Table
+from funcnet.text import printable
 
 __all__ = ["Block", "Document", "Heading", "Paragraph", "Plot", "document", "file_names"]
 
@@ -45,7 +47,7 @@ __all__ = ["Block", "Document", "Heading", "Paragraph", "Plot", "document", "fil
 class Heading:
     """A heading, of a section (level 1) or a part of one (level 2), which may start a new page on paper."""
 
-    text: str
+    text: str = attrs.field(converter=printable)
     level: int = 1
     new_page: bool = False
 
@@ -54,7 +56,7 @@ class Heading:
 class Paragraph:
     """Running text."""
 
-    text: str
+    text: str = attrs.field(converter=printable)
 
 
 @attrs.frozen
@@ -79,7 +81,7 @@ Block: TypeAlias = Heading | Paragraph | Finding | Table | Plot
 class Document:
     """A title, and what comes below it."""
 
-    title: str
+    title: str = attrs.field(converter=printable)
     blocks: tuple[Block, ...]
 
 
@@ -123,7 +125,8 @@ def file_names(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """For each run a part of file names: its data set's name, safe in paths, numbered from the second on."""
     names: list[str] = []
     for run in runs:
-        stem = re.sub(r"[^\w.,+-]+", "-", run.dataset).encode()[:120].decode(errors="ignore").lstrip(".") or "-"
+        known = run.dataset.encode(sys.getfilesystemencoding(), "replace").decode(sys.getfilesystemencoding())
+        stem = re.sub(r"[^\w.,+-]+", "-", known).encode()[:120].decode(errors="ignore").lstrip(".") or "-"
         taken = {name.casefold() for name in names}  # some file systems take a and A for one name
         candidates = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
         names.append(next(name for name in candidates if name.casefold() not in taken))

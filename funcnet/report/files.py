@@ -23,6 +23,7 @@ from funcnet.report.run_file import run_to_json
 from funcnet.report.tables import history_table, loss_label, summary_table
 from funcnet.step import Evaluation
 from funcnet.table import Table, to_csv, to_latex, to_markdown
+from funcnet.text import printable
 
 __all__ = ["run_file_name", "summary", "write_report"]
 
@@ -105,7 +106,7 @@ def summary(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
             raise ValueError(f"the run on {run.dataset} has no epochs to summarise")
     return [
         {
-            "dataset": run.dataset,
+            "dataset": printable(run.dataset),
             "epochs": run.epochs,
             "seed": run.seed,
             "history": {

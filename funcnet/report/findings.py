@@ -19,6 +19,7 @@ from funcnet.report.labels import names_of
 from funcnet.report.statistics import two_proportion_z
 from funcnet.report.tables import class_names, interval, loss_label, number
 from funcnet.step import Evaluation
+from funcnet.text import printable
 from funcnet.training import EpochNumbers, Numbers
 
 __all__ = ["RULES", "Finding", "Rule", "findings", "verdict"]
@@ -82,9 +83,9 @@ class Finding:
     """
 
     rule: str
-    title: str
-    text: str
-    threshold: str
+    title: str = attrs.field(converter=printable)
+    text: str = attrs.field(converter=printable)
+    threshold: str = attrs.field(converter=printable)
 
 
 @attrs.frozen

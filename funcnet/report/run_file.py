@@ -71,6 +71,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _converter = make_converter(forbid_extra_keys=True)
 _converter.register_unstructure_hook(float, lambda value: value if math.isfinite(value) else str(value))
+# No file can hold halves of letters: they are written as \udcff.
+_converter.register_unstructure_hook(str, lambda value: value.encode(errors="backslashreplace").decode())
 _converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
 _converter.register_structure_hook(float, _read_float)
 _converter.register_structure_hook(int, _read_int)
