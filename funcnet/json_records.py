@@ -62,6 +62,8 @@ def _converter() -> Any:
 
     converter = make_converter(forbid_extra_keys=True)
     converter.register_unstructure_hook(float, lambda value: value if math.isfinite(value) else str(value))
+    # No file can hold halves of letters: they are written as \udcff.
+    converter.register_unstructure_hook(str, lambda value: value.encode(errors="backslashreplace").decode())
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
     converter.register_structure_hook(float, _read_float)
     converter.register_structure_hook(int, _read_int)

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import attrs
+
+from funcnet.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table as RichTable
 
 __all__ = ["Table", "to_csv", "to_html", "to_latex", "to_markdown", "to_terminal"]
 
@@ -15,6 +22,7 @@ _LATEX = {
     "\0": "{}", "\n": r"\allowbreak{}",
 }  # fmt: skip
 _LONG = 40  # rows, more than a page may hold
+_NARROW = 12  # columns of a terminal, in which a text can still be read
 _TEXT_SHARE = 0.55  # of a line, for the texts beside the rows' names
 
 
@@ -24,9 +32,19 @@ def _as_wide(table: Table, attribute: attrs.Attribute[tuple[tuple[str, ...], ...
             raise ValueError(f"{table.title}: a row of {len(row)} cells in a table of {len(table.columns)} columns")
 
 
+def _printable_cells(cells: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(printable, cells))
+
+
+def _printable_rows(rows: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple(map(_printable_cells, rows))
+
+
 @attrs.frozen
 class Table:
     """A title, a heading for each column, and rows of as many cells. The first column names the rows.
+
+    What no output can hold, such as half a letter, is written with a backslash: see ``printable``.
 
     Attributes:
         title: what the table shows.
@@ -39,9 +57,9 @@ class Table:
         ValueError: for a row of another length.
     """
 
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...] = attrs.field(validator=_as_wide)
+    title: str = attrs.field(converter=printable)
+    columns: tuple[str, ...] = attrs.field(converter=_printable_cells)
+    rows: tuple[tuple[str, ...], ...] = attrs.field(converter=_printable_rows, validator=_as_wide)
     text: int = 1
 
     def _repr_markdown_(self) -> str:
@@ -149,20 +167,65 @@ def _escaped(text: str) -> str:
 
 
 def to_terminal(table: Table, width: int | None = None) -> str:
-    """The table as text with lines and emphasis for a terminal of ``width`` columns (None: as wide as it is)."""
+    """The table as text with lines and emphasis for a terminal of ``width`` columns (None: as wide as it is).
+
+    Where its columns do not fit side by side, the cells of a row stand below one another, each after its heading.
+    """
+    from rich.console import Console, Group  # imported where they are needed
+    from rich.text import Text
+
+    console = Console(width=width)
+    room = console.width - 2 * len(table.columns) - 2  # but for what is between the columns and at the sides
+    least, most = _widths(table)
+    if sum(least) > room:
+        body: RenderableType = _stacked(table)
+    else:
+        body = _side_by_side(table, least if sum(most) > room else None)
+    with console.capture() as capture:
+        console.print(Group(Text(table.title, style="italic"), body))
+    return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
+
+
+def _widths(table: Table) -> tuple[list[int], list[int]]:
+    """How wide each column must be, its numbers whole and its texts on several lines; and how wide it may be."""
+    from rich.cells import cell_len  # imported where it is needed
+
+    least, most = [], []
+    for place, heading in enumerate(table.columns):
+        longest = max((cell_len(row[place]) for row in table.rows), default=0)
+        word = max(map(cell_len, heading.split()), default=0)
+        least.append(max(word, longest if place >= table.text else min(longest, _NARROW)))
+        most.append(max(cell_len(heading), longest))
+    return least, most
+
+
+def _side_by_side(table: Table, least: list[int] | None) -> RichTable:
+    """The columns beside one another; where ``least`` is given, numbers take no more than that."""
     from rich import box  # imported where they are needed
-    from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(
-        title=Text(table.title), box=box.SIMPLE_HEAD, show_header=any(table.columns), title_justify="left"
-    )
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_header=any(table.columns))
     for place, column in enumerate(table.columns):
-        drawn.add_column(Text(column), justify="left" if place < table.text else "right", overflow="fold")
+        number = place >= table.text
+        drawn.add_column(
+            Text(column), justify="right" if number else "left", overflow="fold",
+            width=least[place] if number and least else None,
+        )  # fmt: skip
     for row in table.rows:
         drawn.add_row(*map(Text, row))
-    console = Console(width=width)
-    with console.capture() as capture:
-        console.print(drawn)
-    return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
+    return drawn
+
+
+def _stacked(table: Table) -> Group:
+    from rich.console import Group  # imported where they are needed
+    from rich.padding import Padding
+    from rich.text import Text
+
+    lines: list[Text | Padding] = [Text("")]
+    for name, *cells in table.rows:
+        lines.append(Text(name, style="bold", overflow="fold"))
+        for heading, cell in zip(table.columns[1:], cells, strict=True):
+            text = f"{heading}: {cell}" if heading else cell
+            lines.append(Padding(Text(text, overflow="fold"), (0, 0, 0, 2)))
+    return Group(*lines)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from funcnet.examination import Answers, Bin
+from funcnet.report.labels import labels
 from funcnet.report.statistics import ClassScore, class_scores, class_sizes, wilson_interval
 from funcnet.report.style import (
     BLUE,
@@ -26,7 +27,6 @@ from funcnet.report.style import (
     is_narrow,
     legend,
     new_figure,
-    plain,
 )
 from funcnet.shapes import Array, Integer
 
@@ -59,7 +59,7 @@ def confusion_figure(answers: Answers, names: tuple[str, ...], width: float = PA
     axes.invert_yaxis()
     axes.set_aspect("equal")
     ticks = range(0, classes, 1 if few else _tick_step(classes, 10 if width == PAGE else 5))
-    shown = [plain(names[k], 16) if few else str(k) for k in ticks]
+    shown = labels(names, 16) if few else [str(k) for k in ticks]
     axes.set_xticks(
         [(k + 0.5) / size for k in ticks], shown, rotation=45 if few else 0, ha="right" if few else "center"
     )
@@ -138,7 +138,8 @@ def class_figure(answers: Answers, names: tuple[str, ...], width: float = PAGE) 
     title = "Precision, Recall and F1, Class by Class" if few else f"The {_ENDS} Best and the {_ENDS} Worst Classes"
     figure.suptitle(title, fontsize=11 if width == PAGE else 10, color=INK)  # the axes may leave too little room for it
     finish(axes, "", "Share", "")
-    axes.set_yticks(places, [f"{plain(names[k], 20)} ({scores[k].examples:,})" for k in chosen])
+    shortened = labels(names, 20)
+    axes.set_yticks(places, [f"{shortened[k]} ({scores[k].examples:,})" for k in chosen])
     axes.set_ylim(len(chosen) - 0.5, -0.5)
     lowest = min((share for k in chosen for share in _scores(scores[k]) if not math.isnan(share)), default=0.0)
     axes.set_xlim(max(0.0, math.floor(lowest * 10 - 0.2) / 10), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -25,6 +26,7 @@ from funcnet.report.curves import (
     updates_figure,
 )
 from funcnet.report.findings import Finding, findings, verdict
+from funcnet.report.labels import label_key
 from funcnet.report.pictures import filters_figure, mistakes_figure
 from funcnet.report.tables import (
     class_names,
@@ -39,6 +41,7 @@ from funcnet.report.tables import (
     units_table,
 )
 from funcnet.table import Table
+from funcnet.text import printable
 
 __all__ = ["Block", "Document", "Heading", "Paragraph", "Plot", "document", "file_names"]
 
@@ -47,7 +50,7 @@ __all__ = ["Block", "Document", "Heading", "Paragraph", "Plot", "document", "fil
 class Heading:
     """A heading, of a section (level 1) or a part of one (level 2), which may start a new page on paper."""
 
-    text: str
+    text: str = attrs.field(converter=printable)
     level: int = 1
     new_page: bool = False
 
@@ -56,7 +59,7 @@ class Heading:
 class Paragraph:
     """Running text."""
 
-    text: str
+    text: str = attrs.field(converter=printable)
 
 
 @attrs.frozen
@@ -85,7 +88,7 @@ Block: TypeAlias = Heading | Paragraph | Finding | Table | Plot
 class Document:
     """A title, and what comes below it."""
 
-    title: str
+    title: str = attrs.field(converter=printable)
     blocks: tuple[Block, ...]
 
 
@@ -123,7 +126,8 @@ def file_names(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """For each run a part of file names: its data set's name, safe in paths, numbered from the second on."""
     names: list[str] = []
     for run in runs:
-        stem = re.sub(r"[^\w.,+-]+", "-", run.dataset).encode()[:120].decode(errors="ignore").lstrip(".") or "-"
+        known = run.dataset.encode(sys.getfilesystemencoding(), "replace").decode(sys.getfilesystemencoding())
+        stem = re.sub(r"[^\w.,+-]+", "-", known).encode()[:120].decode(errors="ignore").lstrip(".") or "-"
         taken = {name.casefold() for name in names}  # some file systems take a and A for one name
         candidates = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
         names.append(next(name for name in candidates if name.casefold() not in taken))
@@ -154,9 +158,8 @@ def _whole_run(run: RunRecord, name: str) -> Iterator[Block]:
     yield from _facts({1: run})
 
 
-def _said(text: str) -> Iterator[Paragraph]:
-    if text:
-        yield Paragraph(text)
+def _said(*texts: str) -> Iterator[Paragraph]:
+    yield from map(Paragraph, filter(None, texts))
 
 
 def _what_happened(run: RunRecord) -> Iterator[Block]:
@@ -188,7 +191,7 @@ def _classes(run: RunRecord, name: str) -> Iterator[Block]:
         return
     names = class_names(run)
     yield Heading("Results by class", 2)
-    yield from _said(sentences.about_unanswered(answers))
+    yield from _said(label_key(names), sentences.about_unanswered(answers))
     plots = list(_class_plots(run, name))
     yield from plots[:2]
     if (confusions := confusions_table(run)).rows:

@@ -24,6 +24,7 @@ from funcnet.report.tables import class_table, history_table, loss_label, summar
 from funcnet.run_file import run_file_name, run_to_json
 from funcnet.step import Evaluation
 from funcnet.table import Table, to_csv, to_latex, to_markdown
+from funcnet.text import printable
 
 __all__ = ["summary", "write_report"]
 
@@ -103,7 +104,7 @@ def summary(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
             raise ValueError(f"the run on {run.dataset} has no epochs to summarise")
     return [
         {
-            "dataset": run.dataset,
+            "dataset": printable(run.dataset),
             "epochs": run.epochs,
             "seed": run.seed,
             "history": {

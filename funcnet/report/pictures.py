@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from funcnet.examination import Answers, Picture
-from funcnet.report.style import GREY, INK, PAGE, SIGNED, new_figure, plain
+from funcnet.report.labels import labels
+from funcnet.report.style import GREY, INK, PAGE, SIGNED, new_figure
 
 __all__ = ["filters_figure", "mistakes_figure"]
 
@@ -19,10 +20,11 @@ def mistakes_figure(answers: Answers, names: tuple[str, ...], width: float = PAG
     """The wrong answers given with the most confidence: the picture, what was predicted, and what it is."""
     shown = [mistake for mistake in answers.mistakes if mistake.picture is not None]
     figure, places = _grid(len(shown), 6, row_height=1.25) if width == PAGE else _grid(len(shown), 3, 1.55, width)
+    shortened = labels(names, 15)
     for axes, mistake in zip(places, shown, strict=True):
         _show(axes, mistake.picture, cmap="gray")
         axes.set_title(
-            f"{plain(names[mistake.predicted], 15)}\n({plain(names[mistake.true], 15)})\n{mistake.confidence:.0%}",
+            f"{shortened[mistake.predicted]}\n({shortened[mistake.true]})\n{mistake.confidence:.0%}",
             fontsize=6.5 if width == PAGE else 7.5, color=INK, pad=3,
         )  # fmt: skip
     return figure

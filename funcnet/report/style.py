@@ -26,6 +26,7 @@ __all__ = [
     "SIGNED",
     "SOLID",
     "curve",
+    "drawable",
     "finish",
     "is_narrow",
     "legend",
@@ -114,6 +115,11 @@ def plain(text: str, width: int = 60) -> str:
     if len(shown) > width:
         shown = f"{shown[: width // 2]}\u2026{shown[len(shown) - (width - 1) // 2 :]}"
     return shown.replace("$", r"\$")
+
+
+def drawable(text: str) -> bool:
+    """Whether the font of figures has every letter of the text, and there is one."""
+    return bool(text.strip()) and all(ord(letter) in _letters() or letter.isspace() for letter in text)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from funcnet.examination import Answers
 from funcnet.record import RunRecord
+from funcnet.report.labels import names_of
 from funcnet.report.statistics import class_scores, class_sizes, wilson_interval
 from funcnet.step import Evaluation, PenaltyValue
 from funcnet.table import Table
@@ -226,13 +227,12 @@ def confusions_table(run: RunRecord) -> Table:
 
 
 def class_names(run: RunRecord) -> tuple[str, ...]:
-    """A name for each class that the answers know: the data set's, or its number.
+    """A name for each class that the answers know, no two alike: the data set's, or its number.
 
     Raises:
         ValueError: for a run that has no answers.
     """
-    names, classes = run.data.classes if run.data else (), len(_answers(run).confusion)
-    return names if len(names) == classes else tuple(map(str, range(classes)))
+    return names_of(run, len(_answers(run).confusion))
 
 
 def history_table(run: RunRecord) -> Table:

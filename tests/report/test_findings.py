@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 
 import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from runs import PATHS, epoch_numbers, evaluation, healthy_run, run_record, whole_run
 
-from funcnet.examination import Answers, UnitActivity
+from funcnet.examination import Answers, LayerFacts, UnitActivity
 from funcnet.record import RunRecord
 from funcnet.report.findings import RULES, Finding, findings, verdict
+from funcnet.report.statistics import two_proportion_z
 from funcnet.step import Evaluation
 from funcnet.training import EpochNumbers
 
@@ -19,6 +22,10 @@ ABOVE, BELOW = 1 + 1e-6, 1 - 1e-6
 
 def rules(run: RunRecord) -> list[str]:
     return [finding.rule for finding in findings(run)]
+
+
+def applying(run: RunRecord) -> int:
+    return sum(rule.applies(run) for rule in RULES)
 
 
 def found(run: RunRecord, rule: str) -> Finding:
@@ -44,16 +51,26 @@ def test_a_healthy_run_says_so_in_one_line() -> None:
     run = healthy_run()
     assert findings(run) == ()
     assert verdict(run) == (
-        f"None of {len(RULES)} rules found anything wrong: over 8 epochs, the cross-entropy went from 1.200 to 0.252 "
-        "in training and ended at 0.352 in testing, with an accuracy of 0.820 (95% interval 0.784 to 0.851)."
+        f"None of the {applying(run)} rules that apply found anything wrong: over 8 epochs, the cross-entropy went "
+        "from 1.200 to 0.252 in training and ended at 0.352 in testing, with an accuracy of 0.820 (95% interval 0.784 "
+        "to 0.851)."
     )
 
 
 def test_the_verdict_counts_what_was_found() -> None:
     one = attrs.evolve(healthy_run(), ended="Stopped by Ctrl-C", planned_epochs=9)
-    assert verdict(one).startswith(f"1 finding by {len(RULES)} rules: over 8 epochs")
+    assert verdict(one).startswith(f"1 finding by the {applying(one)} rules that apply: over 8 epochs")
     two = attrs.evolve(one, data=attrs.evolve(one.data, train_counts=(1, 2, 97)))
-    assert verdict(two).startswith(f"2 findings by {len(RULES)} rules")
+    assert verdict(two).startswith(f"2 findings by the {applying(two)} rules that apply")
+
+
+def test_rules_that_have_too_little_are_not_counted() -> None:
+    """The first does not tell of a schedule or of common examples, and its examination is of 20 examples."""
+    run = healthy_run()
+    assert applying(run) == len(RULES) - 3
+    short = history([evaluation(1.2, 0.0, 1)])
+    assert applying(short) < applying(run) - 5
+    assert verdict(short).startswith(f"None of the {applying(short)} rules that apply found anything wrong: after 1 ep")
 
 
 def test_a_run_without_accuracy_is_judged_by_its_loss() -> None:
@@ -88,11 +105,11 @@ def test_ended_early() -> None:
     run = healthy_run()
     assert rules(attrs.evolve(run, planned_epochs=8)) == rules(attrs.evolve(run, planned_epochs=None)) == []
     killed = found(attrs.evolve(run, planned_epochs=9), "ended early")
-    assert killed.text == "It lasted 8 epochs of 9. It was stopped, or is still running."
+    assert killed.text == "It made 8 of 9 epochs. It was stopped, or is still running."
     stopped = found(attrs.evolve(run, planned_epochs=20, ended="Stopped by Ctrl-C"), "ended early")
-    assert stopped.text == "It lasted 8 epochs of 20. Stopped by Ctrl-C."
+    assert stopped.text == "It made 8 of 20 epochs. Stopped by Ctrl-C."
     unplanned = attrs.evolve(history([evaluation(1.0)]), planned_epochs=None, ended="Stopped by hand.")
-    assert found(unplanned, "ended early").text == "It lasted 1 epoch. Stopped by hand."
+    assert found(unplanned, "ended early").text == "It made 1 epoch. Stopped by hand."
     assert rules(attrs.evolve(run, planned_epochs=8, ended="Stopped by Ctrl-C")) == []  # after the last of its epochs
 
 
@@ -272,6 +289,10 @@ def test_the_uniform_guess_is_one_of_the_cross_entropy_alone() -> None:
     assert rules(run) == ["under-fitting"]
     assert rules(attrs.evolve(run, loss_name="hinge")) == []
     assert rules(attrs.evolve(answered([[20]]), loss_name="hinge")) == []
+    # A class without training examples is none to guess: of one class there is nothing to learn.
+    assert rules(attrs.evolve(run, data=attrs.evolve(run.data, train_counts=(100, 0, 0)))) == [
+        "class without training examples"
+    ]
 
 
 @pytest.mark.parametrize(("end", "expected"), [(1.5 * ABOVE, True), (1.5 * BELOW, False)])
@@ -287,20 +308,20 @@ def test_divergence(end: float, expected: bool) -> None:
 def test_a_loss_that_is_no_number_is_divergence(value: float) -> None:
     run = losses([2.0, 1.0, value], [1.6, 1.5, value])
     assert found(run, "divergence").title == "Training diverged"
-    assert f"({'no number' if math.isnan(value) else 'inf'} in testing)" in found(run, "divergence").text
+    assert f"({'NaN' if math.isnan(value) else 'inf'} in testing)" in found(run, "divergence").text
     assert "lowest in epoch 2, 1.000" in found(losses([math.nan, 1.0, value], [1.6] * 3), "divergence").text
 
 
-@pytest.mark.parametrize(("value", "said"), [(math.inf, "inf"), (math.nan, "no number")])
+@pytest.mark.parametrize(("value", "said"), [(math.inf, "inf"), (math.nan, "NaN")])
 def test_where_training_goes_well_another_loss_that_is_no_number_is_named(value: float, said: str) -> None:
-    testing = found(losses([2.0, 1.0, 0.5, 0.4], [1.6, 1.5, value, 1.2]), "divergence")
+    testing = found(losses([2.0, 1.0, 0.5, 0.4], [1.6, 1.5, value, 1.2]), "not finite")
     assert (testing.title, testing.text) == (
         "A loss is not finite",
         f"In epoch 3, the cross-entropy in testing is {said}, though the cross-entropy in training is 0.500.",
     )
     fine, bad = (evaluation(0.5, penalties=(0.1, p)) for p in (0.2, value))
     run = history([fine, bad, bad])
-    assert "In epoch 2, the l2 penalty of [3].weight is" in found(run, "divergence").text
+    assert "In epoch 2, the l2 penalty of [3].weight is" in found(run, "not finite").text
     assert not any("nan" in f"{finding.title}{finding.text}" for finding in findings(run))
 
 
@@ -356,14 +377,28 @@ def test_a_plateau_says_how_flat_it_is() -> None:
 
 
 def test_dead_units() -> None:
-    run = healthy_run()
+    run = examined_on(100)
     for dead, units, expected in ((50, 1000, False), (51, 1000, True), (3, 40, True)):
         activity = (UnitActivity("[2]", "relu", units, dead), UnitActivity("[4]", "relu", 0, 0))
         changed = attrs.evolve(run, examination=attrs.evolve(run.examination, activity=activity))
         assert (rules(changed) == ["dead units"]) == expected
     finding = found(changed, "dead units")
     assert finding.title == "Units of [2] relu are dead"
-    assert finding.text.startswith("3 of 40 units (7.5%) were 0 for every one of the 20 testing examples")
+    assert finding.text.startswith("3 of 40 units (7.5%) were 0 for every one of the 100 testing examples.")
+    assert rules(attrs.evolve(changed, examination=attrs.evolve(changed.examination, examples=99))) == []
+
+
+def examined_on(examples: int) -> RunRecord:
+    run = healthy_run()
+    return attrs.evolve(run, examination=attrs.evolve(run.examination, examples=examples))
+
+
+def test_units_that_are_silent_for_the_only_class_tested_are_not_called_dead() -> None:
+    activity = (UnitActivity("[2]", "relu", 16, 10),)
+    for confusion, expected in (([[100, 0], [0, 0]], []), ([[99, 0], [0, 1]], ["dead units"])):
+        run = answered(confusion)
+        run = attrs.evolve(run, examination=attrs.evolve(run.examination, examples=100, activity=activity))
+        assert rules(run) == expected
 
 
 def gradients(first: float, last: float) -> RunRecord:
@@ -376,10 +411,10 @@ def gradients(first: float, last: float) -> RunRecord:
     ("first", "last", "title"),
     [
         (1.0, 1000 * BELOW, ""),
-        (1.0, 1000 * ABOVE, "Gradients vanish on their way back"),
+        (1.0, 1000 * ABOVE, "Gradients vanish towards the first layer"),
         (1000 * BELOW, 1.0, ""),
-        (1000 * ABOVE, 1.0, "Gradients explode on their way back"),
-        (0.0, 1.0, "Gradients vanish on their way back"),
+        (1000 * ABOVE, 1.0, "Gradients explode towards the first layer"),
+        (0.0, 1.0, "Gradients vanish towards the first layer"),
         (0.0, 0.0, ""),  # nothing left to learn
     ],
 )
@@ -398,7 +433,10 @@ def test_gradient_growth() -> None:
         changed = attrs.evolve(run, history=(*run.history[:-1], last))
         assert ("gradient growth" in rules(changed)) == expected
     assert found(changed, "gradient growth").title == "The gradient grew 100-fold"
-    assert "went from 0.400 to 40.000, from the first epoch's end to" in found(changed, "gradient growth").text
+    assert (
+        "went from 0.400 to 40.000, from the end of epoch 1 to the end of epoch 8."
+        in found(changed, "gradient growth").text
+    )
     last = attrs.evolve(run.history[-1], data_gradient_norms=((PATHS[0], 1e300), (PATHS[1], 1e300)))
     far = attrs.evolve(run, history=(*run.history[:-1], last))
     assert found(far, "gradient growth").title == "The gradient grew 3.54e+300-fold"
@@ -429,31 +467,149 @@ def test_a_rate_that_is_low_at_the_end_only_is_not_too_low() -> None:
         assert rules(run) == expected
 
 
-def answered(confusion: Sequence[Sequence[int]]) -> RunRecord:
-    run = healthy_run()
+def answered(
+    confusion: Sequence[Sequence[int]], names: Sequence[str] | None = None, train: Sequence[int] | None = None
+) -> RunRecord:
+    """A healthy run but for its answers, on data of as many classes, each with training examples."""
+    run, classes = healthy_run(), len(confusion)
     answers = Answers(tuple(map(tuple, confusion)), run.examination.answers.bins, ())
-    return attrs.evolve(run, examination=attrs.evolve(run.examination, answers=answers))
+    data = attrs.evolve(
+        run.data,
+        classes=tuple(names or (f"class {k}" for k in range(classes))),
+        train_counts=tuple(train or [50] * classes),
+        test_counts=tuple(map(sum, confusion)),
+    )
+    examination = attrs.evolve(run.examination, answers=answers, examples=sum(map(sum, confusion)))
+    return attrs.evolve(run, examination=examination, data=data)
 
 
 def test_class_never_predicted() -> None:
-    assert rules(answered([[5, 1, 0], [0, 5, 0], [1, 0, 0]])) == ["class never predicted"]
-    assert rules(answered([[5, 0, 1], [0, 5, 0], [1, 0, 0]])) == []
+    assert rules(answered([[5, 1, 0], [0, 5, 0], [5, 0, 0]])) == ["class never predicted"]
+    assert rules(answered([[5, 1, 0], [0, 5, 0], [4, 0, 0]])) == []  # too few to tell
+    assert rules(answered([[5, 0, 1], [0, 5, 0], [5, 0, 0]])) == []
     assert rules(answered([[5, 1, 0], [0, 5, 0], [0, 0, 0]])) == []  # nor is there any example of it
-    finding = found(answered([[0, 6, 0], [0, 5, 0], [0, 9, 0]]), "class never predicted")
+    finding = found(answered([[0, 6, 0], [0, 5, 0], [0, 9, 0]], ("cat", "dog", "cow")), "class never predicted")
     assert finding.title == "2 of 3 classes are never predicted"
-    assert finding.text == "Not one of 20 testing examples was taken for cat, US$ & <co>, though 15 of them are."
-    one = found(answered([[19, 0], [1, 0]]), "class never predicted")
-    assert one.text == "Not one of 20 testing examples was taken for 1, though 1 of them is."
-
-
-def test_many_classes_never_predicted_are_not_all_named() -> None:
-    confusion = [[9 * (k == 0) for k in range(9)] for _ in range(9)]
     assert (
-        "taken for 1, 2, 3, 4, 5 and 3 others, though 72 of them are"
-        in found(answered(confusion), "class never predicted").text
+        finding.text == "No testing example was predicted as cat or cow, though 15 of the 20 belong to these classes."
     )
-    confusion = [row[:7] for row in confusion[:7]]
-    assert "taken for 1, 2, 3, 4, 5 and 1 other, though" in found(answered(confusion), "class never predicted").text
+    one = found(answered([[15, 0], [5, 0]]), "class never predicted")
+    assert one.text == "No testing example was predicted as class 1, though 5 of the 20 belong to this class."
+
+
+def test_a_class_without_training_examples_is_told_from_one_never_predicted() -> None:
+    run = answered([[15, 0, 0], [5, 0, 0], [6, 0, 0]], ("cat", "dog", "cow"), train=(50, 50, 0))
+    assert rules(run) == ["class without training examples", "class never predicted"]
+    assert "predicted as dog, though 5" in found(run, "class never predicted").text
+    finding = found(run, "class without training examples")
+    assert finding.title == "1 of 3 classes has no training examples"
+    assert finding.text == (
+        "There is no training example of cow. The network cannot learn this class. 6 of the 26 testing examples belong "
+        "there."
+    )
+    two = found(answered([[15, 0, 0], [5, 0, 0], [6, 0, 0]], train=(50, 0, 0)), "class without training examples")
+    assert two.title == "2 of 3 classes have no training examples"
+    assert "no training example of class 1 or class 2. The network cannot learn these classes." in two.text
+    none = found(answered([[15, 0], [0, 0]], train=(50, 0)), "class without training examples")
+    assert none.text.endswith("The network cannot learn this class.")
+
+
+def test_a_class_of_which_the_counts_do_not_know_has_no_training_examples() -> None:
+    """The training labels end before the testing labels and the outputs do."""
+    run = answered([[5, 0, 0], [0, 5, 0], [0, 0, 5]], train=(50, 50))
+    assert "no training example of class 2." in found(run, "class without training examples").text
+
+
+def lost(count: int) -> RunRecord:
+    """Every class is taken for the first of so many."""
+    return answered([[9 * (k == 0) for k in range(count)] for _ in range(count)])
+
+
+def test_all_classes_never_predicted_are_named() -> None:
+    names = [f"class {k}" for k in range(1, 31)]
+    text = found(lost(31), "class never predicted").text
+    assert f"predicted as {', '.join(names[:-1])} or {names[-1]}, though 270 of" in text
+    assert "predicted as the classes of numbers 1-31, though" in found(lost(32), "class never predicted").text
+
+
+def test_of_very_many_classes_the_rest_is_counted() -> None:
+    """Every other of 200 classes: no two of them are a range."""
+    confusion = [[9 * (k == j - j % 2) for k in range(200)] for j in range(200)]
+    text = found(answered(confusion), "class never predicted").text
+    assert "numbers 1, 3, 5, " in text
+    assert ", 119 and 40 more, which the table of classes has, though 900 of" in text
+
+
+def test_class_names_that_do_not_fit() -> None:
+    run = answered([[5, 0, 0], [0, 5, 0], [0, 0, 5]], names=("cat", "dog"))
+    assert found(run, "class names").text == (
+        "The data set names 2 classes, and the network has 3 outputs. Classes are shown by their numbers, from 0. Give "
+        "the data set one name for each output."
+    )
+    assert rules(attrs.evolve(run, data=attrs.evolve(run.data, classes=()))) == []  # nobody named them
+
+
+def test_examples_without_an_answer() -> None:
+    run = answered([[5, 0, 0], [0, 5, 0], [0, 0, 5]], names=("cat", "dog", "cow"))
+    answers = attrs.evolve(run.examination.answers, unanswered=(0, 2, 1))
+    run = attrs.evolve(run, examination=attrs.evolve(run.examination, answers=answers, examples=18))
+    assert rules(run) == ["no answer"]
+    assert found(run, "no answer").text == (
+        "For 3 of 18 testing examples an output is NaN. They belong to dog (2) and cow (1), and are in no column of "
+        "the confusion matrix."
+    )
+    assert rules(attrs.evolve(run, examination=attrs.evolve(run.examination, answers=None))) == []
+
+
+def test_units_that_are_not_finite() -> None:
+    run = examined_on(20)
+    activity = (UnitActivity("[2]", "relu", 16, 0, 0), UnitActivity("[4]", "relu", 16, 0, 3))
+    finding = found(attrs.evolve(run, examination=attrs.evolve(run.examination, activity=activity)), "units not finite")
+    assert finding.title == "Outputs of [4] relu are not finite"
+    assert "3 of 16 units were NaN or infinite for at least one of the 20 testing examples" in finding.text
+
+
+def common(count: int | None, examples: int = 10_000, **changes: str) -> RunRecord:
+    run = healthy_run()
+    return attrs.evolve(run, data=attrs.evolve(run.data, common_examples=count, test_examples=examples, **changes))
+
+
+def test_common_examples() -> None:
+    for count, expected in ((None, False), (0, False), (10, False), (11, True), (10_000, True)):
+        assert rules(common(count)) == ["common examples"] * expected
+    assert rules(common(1, 100)) == ["common examples"]
+    finding = found(common(1234), "common examples")
+    assert finding.title == "The testing set overlaps the training set"
+    assert finding.text.startswith("1,234 of 10,000 testing examples (12.3%) are training examples too.")
+
+
+def test_the_testing_set_is_the_training_set() -> None:
+    """Their checksums tell, where common examples are not counted."""
+    finding = found(common(None, 20, test_sha256="ab" * 32), "common examples")
+    assert finding.title == "The testing set is the training set"
+    assert finding.text.startswith("20 of 20 testing examples (100.0%) are training")
+    assert rules(common(None, 20, train_sha256="", test_sha256="")) == []
+
+
+def scheduled(end: int | None, *rates: float, epoch: int = 10) -> RunRecord:
+    """A run of 8 epochs with so many steps each."""
+    run = attrs.evolve(healthy_run(), schedule_steps=end)
+    by_epoch = dict(zip(range(9 - len(rates), 9), rates, strict=True))
+    return each_epoch(
+        run, lambda e: {"steps": e.epoch * epoch, "learning_rate": by_epoch.get(e.epoch, e.learning_rate)}
+    )
+
+
+def test_a_schedule_past_its_end() -> None:
+    assert rules(scheduled(None)) == rules(scheduled(80)) == rules(scheduled(79, epoch=0)) == []
+    assert rules(scheduled(79)) == ["schedule over"]
+    finding = found(scheduled(50, 4e-7, 4e-7, 4e-7), "schedule over")
+    assert finding.text == (
+        "The schedule ends after 50 steps, and the run made 80. In the last 3 epochs the rate was 4e-07 at the epochs' "
+        "ends. Make the schedule as long as the run."
+    )
+    assert "In the last 1 epoch the rate was 0.002" in found(scheduled(79, 0.002), "schedule over").text
+    assert "the rate was 0.001 to 0.002" in found(scheduled(60, 0.002, 0.001), "schedule over").text
 
 
 def test_numbers_of_which_one_rose_or_fell_are_told_apart() -> None:
@@ -476,7 +632,10 @@ def test_penalties_larger_than_the_total() -> None:
 
 def test_label_imbalance() -> None:
     run = healthy_run()
-    for counts, expected in (((50, 50, 100), False), ((50, 51, 101), True), ((0, 1, 1), True), ((), False)):
+    for counts, expected in (((50, 50, 100), False), ((50, 51, 101), True), ((), False)):
+        changed = attrs.evolve(run, data=attrs.evolve(run.data, train_counts=counts))
+        assert (rules(changed) == ["label imbalance"]) == expected
+    for counts, expected in (((1, 6, 11), False), ((1, 6, 12), True), ((1, 1, 3), False)):  # what chance explains
         changed = attrs.evolve(run, data=attrs.evolve(run.data, train_counts=counts))
         assert (rules(changed) == ["label imbalance"]) == expected
     changed = attrs.evolve(run, data=attrs.evolve(run.data, train_counts=(50, 100, 850)))
@@ -495,17 +654,23 @@ def test_test_better_than_train(test: float, expected: bool) -> None:
 def everything_wrong() -> list[RunRecord]:
     imbalanced = whole_run()
     imbalanced = attrs.evolve(imbalanced, data=attrs.evolve(imbalanced.data, train_counts=(1, 2, 97)), ended="Killed")
-    dead = healthy_run()
+    dead = examined_on(100)
     dead = attrs.evolve(dead, examination=attrs.evolve(dead.examination, activity=(UnitActivity("[2]", "relu", 4, 4),)))
     high = each_epoch(healthy_run(), lambda e: {"update_ratios": (("[1].weight", 0.5),)})
     grown = healthy_run()
     big = attrs.evolve(grown.history[-1], data_gradient_norms=tuple((p, 1e3) for p in PATHS))
+    unanswered = answered([[9, 0], [0, 9]])
+    answers = attrs.evolve(unanswered.examination.answers, unanswered=(1, 0))
+    unanswered = attrs.evolve(unanswered, examination=attrs.evolve(unanswered.examination, answers=answers))
     return [
         run_record(), imbalanced, dead, high, rising(2.0, 0.5), ignored(3, 4.0), gap(0.3), still(0.001, rate=1.0),
         losses([2.0, 1.0, 9.0]), losses([2.0, 1.0, math.inf]), gradients(1.0, 1e4), answered([[9, 0], [9, 0]]),
         attrs.evolve(grown, history=(*grown.history[:-1], big)),
         history([evaluation(1.0, 0.1)] * 2, [evaluation(1.0, 0.9)] * 2),
         each_epoch(healthy_run(), lambda e: {"update_ratios": (("[1].weight", 1e-9),)}),
+        losses([2.0, 1.0], [1.0, math.inf]), common(5000), scheduled(40), answered([[9, 0], [0, 9]], train=(100, 0)),
+        answered([[9, 0], [0, 9]], names=("one",)), unanswered,
+        attrs.evolve(healthy_run(), planned_epochs=9),
     ]  # fmt: skip
 
 
@@ -513,3 +678,194 @@ def everything_wrong() -> list[RunRecord]:
 def test_what_is_negligible_beside_the_highest_loss_is_no_trouble(end: float, expected: list[str]) -> None:
     """However large beside the lowest."""
     assert rules(attrs.evolve(losses([1.0, 0.01, end], [1.0, 0.9, 0.8]), examination=None)) == expected
+
+
+# Runs that are perfect, or have too little of something.
+
+SIZES = st.one_of(st.sampled_from([0.0, 5e-324, 1e-300, 1e-9, 1.0, 1e9, 1e300, math.inf, math.nan]), st.floats(0, 1e6))
+COUNTS = st.integers(0, 200)
+
+
+@st.composite
+def made_up_runs(
+    draw: st.DrawFn,
+    losses: st.SearchStrategy[float] = SIZES,
+    accuracies: st.SearchStrategy[float] = st.one_of(st.floats(0, 1), st.just(math.nan)),  # noqa: B008
+    epochs: st.SearchStrategy[int] = st.sampled_from([1, 2, 3, 8]),  # noqa: B008
+    examples: st.SearchStrategy[int] = st.integers(1, 1000),  # noqa: B008
+    classes: st.SearchStrategy[int] = st.integers(1, 5),  # noqa: B008
+) -> RunRecord:
+    """A run of whatever numbers a record may hold, one penalty among them."""
+    sides = {side: draw(examples) for side in ("train", "test")}
+
+    def norms() -> tuple[tuple[str, float], ...]:
+        return tuple((path, draw(SIZES)) for path in PATHS)
+
+    def side(name: str) -> Evaluation:
+        penalty = draw(st.one_of(st.floats(0, 1e6), st.just(math.inf), st.just(math.nan)))
+        return evaluation(draw(losses), draw(accuracies), sides[name], (penalty,))
+
+    history = tuple(
+        EpochNumbers(
+            epoch + 1, side("train"), side("test"), evaluation(1.0), norms(), norms(), norms(), norms(),
+            learning_rate=draw(st.floats(0, 10)), seconds=1.0, examples_per_second=1.0, steps=draw(COUNTS),
+        )
+        for epoch in range(draw(epochs))
+    )  # fmt: skip
+    count, run = draw(classes), healthy_run()
+    confusion = draw(st.lists(st.lists(COUNTS, min_size=count, max_size=count), min_size=count, max_size=count))
+    some = st.one_of(st.just([]), st.lists(COUNTS, min_size=1, max_size=count + 2))
+    answers = attrs.evolve(
+        run.examination.answers,
+        confusion=tuple(map(tuple, confusion)),
+        mistakes=(),
+        unanswered=tuple(draw(st.one_of(st.just([]), st.lists(COUNTS, min_size=count, max_size=count)))),
+    )
+    units = draw(COUNTS)
+    activity = (UnitActivity("[2]", "relu", units, draw(st.integers(0, units)), draw(st.integers(0, units))),)
+    data = attrs.evolve(
+        run.data,
+        classes=tuple(draw(st.lists(st.text(max_size=3), max_size=count + 1))),
+        train_counts=tuple(draw(some)),
+        test_counts=tuple(draw(some)),
+        train_examples=sides["train"],
+        test_examples=draw(st.sampled_from([0, sides["test"]])),
+        common_examples=draw(st.one_of(st.none(), COUNTS)),
+    )
+    return attrs.evolve(
+        run,
+        history=history,
+        planned_epochs=None,
+        data=draw(st.sampled_from([None, data])),
+        examination=draw(
+            st.sampled_from(
+                [None, attrs.evolve(run.examination, examples=sides["test"], answers=answers, activity=activity)]
+            )
+        ),
+        loss_name=draw(st.sampled_from(["softmax cross-entropy", "mean squared error"])),
+        schedule_steps=draw(st.one_of(st.none(), COUNTS)),
+    )
+
+
+def said_well(run: RunRecord) -> set[str]:
+    """The names of the rules that found something, after a look at what they say."""
+    found = findings(run)
+    for finding in found:
+        text = f"{finding.title} {finding.text} {finding.threshold}"
+        assert not re.search(
+            r"\bnan\b|\bNone\b|\{|\(\)| {2}|\.\.", text.replace(str(run.data and run.data.classes), "")
+        ), text
+        assert text.strip().endswith(finding.threshold.strip()), text
+    assert verdict(run).endswith(".")
+    return {finding.rule for finding in found}
+
+
+@settings(max_examples=150, deadline=None)
+@given(made_up_runs())
+def test_whatever_the_numbers_are_no_rule_fails(run: RunRecord) -> None:
+    said_well(attrs.evolve(run, data=run.data and attrs.evolve(run.data, classes=())))
+    findings(run)
+
+
+JUDGING = {"over-fitting", "under-fitting", "divergence", "plateau", "gradients by layer", "gradient growth",
+           "learning rate too high", "learning rate too low", "test better than train"}  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(made_up_runs(losses=st.floats(0, 1e-5), accuracies=st.just(1.0)))
+def test_a_perfect_run_is_not_found_fault_with(run: RunRecord) -> None:
+    """Its gradients, its steps and the changes of its loss are as small as they should be."""
+    assert not said_well(run) & JUDGING
+
+
+@settings(max_examples=60, deadline=None)
+@given(made_up_runs(losses=st.sampled_from([0.0, 1e-15, 1e-13]), accuracies=st.just(math.nan)))
+def test_nor_is_one_without_answers_whose_loss_is_that_of_rounding(run: RunRecord) -> None:
+    assert not said_well(run) & JUDGING
+
+
+@settings(max_examples=60, deadline=None)
+@given(made_up_runs(losses=st.just(0.0), accuracies=st.just(1.0), classes=st.just(1)))
+def test_of_a_network_with_one_output_nothing_is_expected(run: RunRecord) -> None:
+    assert not said_well(run) & (JUDGING | {"class never predicted", "dead units"})
+
+
+@settings(max_examples=60, deadline=None)
+@given(made_up_runs(examples=st.integers(1, 29), losses=st.floats(0, 10), accuracies=st.floats(0, 1)))
+def test_few_examples_tell_nothing_of_the_set_they_are_from(run: RunRecord) -> None:
+    assert not said_well(run) & {"over-fitting", "under-fitting", "test better than train", "dead units"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(made_up_runs(epochs=st.just(1), losses=st.floats(0, 10)))
+def test_one_epoch_tells_nothing_of_how_a_run_went(run: RunRecord) -> None:
+    assert not said_well(run) & {"under-fitting", "divergence", "plateau", "gradient growth", "penalty dominates",
+                                 "penalty ignored"}  # fmt: skip
+
+
+def perfect(epochs: int = 10) -> RunRecord:
+    """Everything is right from the first epoch on, so that nothing moves."""
+    right = [evaluation(0.0, 1.0, 1000)] * epochs
+    still = tuple((path, 0.0) for path in PATHS)
+    return each_epoch(history(right), lambda e: {"update_ratios": still, "data_gradient_norms": still})
+
+
+def test_a_run_that_learnt_all_at_once() -> None:
+    assert findings(perfect()) == ()
+    assert "with an accuracy of 1.000" in verdict(perfect())
+
+
+def test_small_steps_after_the_last_thing_was_learnt_are_no_low_rate() -> None:
+    """Two epochs of eight had something to learn."""
+    tiny = tuple((path, 1e-9) for path in PATHS)
+    learnt = history([evaluation(0.5 * 0.1**e, min(1.0, 0.5 + 0.25 * e)) for e in range(8)])
+    assert rules(each_epoch(learnt, lambda e: {"update_ratios": tiny} if e.epoch > 2 else {})) == []
+    assert rules(each_epoch(learnt, lambda e: {"update_ratios": tiny})) == ["learning rate too low"] * 2
+
+
+def test_small_steps_where_little_is_left_to_learn_are_no_low_rate() -> None:
+    """A loss of no more than 2% of a uniform guess's."""
+    tiny = tuple((path, 1e-9) for path in PATHS)
+    for loss, expected in ((0.0219, 0), (0.022, 2)):
+        run = each_epoch(history([evaluation(loss, 0.99)] * 5), lambda e: {"update_ratios": tiny})
+        assert rules(run) == ["learning rate too low"] * expected
+
+
+def test_steps_without_a_gradient_blame_no_rate() -> None:
+    """Unless the rate is 0."""
+    zero = tuple((path, 0.0) for path in PATHS)
+    run = each_epoch(healthy_run(), lambda e: {"update_ratios": zero})
+    assert rules(run) == []
+    assert rules(each_epoch(run, lambda e: {"learning_rate": 0.0})) == ["learning rate too low"] * 2
+
+
+@pytest.mark.parametrize(("steps", "parameters", "expected"), [(10, 10, 1), (9, 10, 0), (0, 10, 1), (10, 9, 0)])
+def test_a_few_steps_or_parameters_tell_nothing_of_a_rate(steps: int, parameters: int, expected: int) -> None:
+    """0 steps: it is not known how many there were."""
+    run = each_epoch(healthy_run(), lambda e: {"steps": steps, "update_ratios": (("[1].weight", 0.5),)})
+    layer = LayerFacts("[1]", "linear(1)", (1,), parameters, 9, 0)
+    assert len(rules(attrs.evolve(run, layers=(layer,)))) == expected
+
+
+def test_rounding_of_a_loss_that_is_zero_is_neither_divergence_nor_a_plateau() -> None:
+    """A regression that is solved; and one whose loss is small, but not nothing."""
+    for end, expected in ((1e-12, []), (1.1e-12, ["divergence"])):
+        run = history([evaluation(v, math.nan) for v in [0.0] * 9 + [end]])
+        assert rules(attrs.evolve(run, examination=None, loss_name="mean squared error")) == expected
+    solved = history([evaluation(1e-14, math.nan)] * 10)
+    assert rules(attrs.evolve(solved, examination=None, loss_name="mean squared error")) == []
+
+
+def test_a_gap_on_a_testing_example_or_two_is_none() -> None:
+    """Which of 1,000 right answers and no right one are hundreds of standard deviations apart."""
+    assert two_proportion_z(1.0, 1000, 0.0, 1) > 30
+    for examples, expected in ((1, []), (29, []), (30, ["over-fitting"])):
+        run = history([evaluation(0.1, 0.99, 1000)] * 2, [evaluation(0.2, 0.5, examples)] * 2)
+        assert rules(run) == expected
+        flipped = history([evaluation(0.2, 0.5, 1000)] * 2, [evaluation(0.1, 0.99, examples)] * 2)
+        assert rules(flipped) == ["test better than train"] * bool(expected)
+
+
+def test_too_few_epochs_to_have_learnt_are_no_under_fitting() -> None:
+    for epochs, expected in ((2, []), (3, ["under-fitting"])):
+        assert rules(history([evaluation(1.09, 0.4)] * epochs)) == expected
