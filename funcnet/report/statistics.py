@@ -8,7 +8,9 @@ import attrs
 
 from funcnet.examination import Answers, Bin
 
-__all__ = ["ClassScore", "calibration_error", "class_scores", "two_proportion_z", "wilson_interval"]
+__all__ = [
+    "ClassScore", "calibration_error", "class_examples", "class_scores", "two_proportion_z", "wilson_interval",
+]  # fmt: skip
 
 _Z95 = 1.959963984540054  # the normal distribution's 97.5% point
 
@@ -45,7 +47,7 @@ class ClassScore:
     """How a class was recognised.
 
     Attributes:
-        examples: how many examples the class has.
+        examples: how many examples the class has, those without an answer among them.
         predicted: how many examples were taken for it.
         precision: the share of these that are of the class; not a number for none.
         recall: the share of the class's examples that were recognised; not a number for none.
@@ -59,9 +61,18 @@ class ClassScore:
     f1: float
 
 
+def class_examples(answers: Answers) -> tuple[int, ...]:
+    """How many examples each class has, those without an answer among them."""
+    unanswered = answers.unanswered or (0,) * len(answers.confusion)
+    return tuple(sum(row) + none for row, none in zip(answers.confusion, unanswered, strict=True))
+
+
 def class_scores(answers: Answers) -> tuple[ClassScore, ...]:
-    """The scores of every class: van Rijsbergen, Information Retrieval (2nd ed., 1979), chapter 7."""
-    rows = [sum(row) for row in answers.confusion]
+    """The scores of every class: van Rijsbergen, Information Retrieval (2nd ed., 1979), chapter 7.
+
+    An example without an answer is one that was not recognised.
+    """
+    rows = class_examples(answers)
     columns = [sum(column) for column in zip(*answers.confusion, strict=True)]
     return tuple(
         ClassScore(

@@ -7,7 +7,7 @@ import statistics
 
 from funcnet.examination import Answers
 from funcnet.record import RunRecord
-from funcnet.report.statistics import class_scores, wilson_interval
+from funcnet.report.statistics import class_examples, class_scores, wilson_interval
 from funcnet.step import Evaluation, PenaltyValue
 from funcnet.table import Table
 
@@ -116,17 +116,20 @@ def model_table(run: RunRecord) -> Table:
 
 
 def class_table(run: RunRecord) -> Table:
-    """How each class was recognised in testing.
+    """How each class was recognised in testing. Examples without an answer have a column, if there are any.
 
     Raises:
         ValueError: for a run that has no answers.
     """
     answers = _answers(run)
-    rows = tuple(
+    rows: tuple[tuple[str, ...], ...] = tuple(
         (name, f"{s.examples:,}", f"{s.predicted:,}", *map(number, (s.precision, s.recall, s.f1)))
         for name, s in zip(class_names(run), class_scores(answers), strict=True)
     )
-    columns = ("Class", "Examples", "Predicted", "Precision", "Recall", "F1")
+    columns: tuple[str, ...] = ("Class", "Examples", "Predicted", "Precision", "Recall", "F1")
+    if answers.unanswered:
+        columns = (*columns, "Without an answer")
+        rows = tuple((*row, f"{count:,}") for row, count in zip(rows, answers.unanswered, strict=True))
     return Table("Classes, in testing", columns, rows)
 
 
@@ -136,7 +139,7 @@ def confusions_table(run: RunRecord) -> Table:
     Raises:
         ValueError: for a run that has no answers.
     """
-    names, confusion = class_names(run), _answers(run).confusion
+    names, confusion, examples = class_names(run), _answers(run).confusion, class_examples(_answers(run))
     pairs = [
         (count, true, predicted)
         for true, row in enumerate(confusion)
@@ -145,7 +148,7 @@ def confusions_table(run: RunRecord) -> Table:
     ]
     pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
     rows = tuple(
-        (f"{names[true]} for {names[predicted]}", f"{count:,}", f"{count / sum(confusion[true]):.1%}")
+        (f"{names[true]} for {names[predicted]}", f"{count:,}", f"{count / examples[true]:.1%}")
         for count, true, predicted in pairs[:_CONFUSIONS]
     )
     return Table("Most frequent mistakes", ("Took", "Times", "Of the class"), rows)
