@@ -105,6 +105,19 @@ def test_classes() -> None:
     )
 
 
+def test_classes_with_examples_without_an_answer() -> None:
+    run = whole_run()
+    answers = attrs.evolve(run.examination.answers, unanswered=(0, 4, 0))
+    run = attrs.evolve(run, examination=attrs.evolve(run.examination, answers=answers))
+    table = class_table(run)
+    assert table.columns[-1] == "Without an answer"
+    assert table.rows[:2] == (
+        ("cat", "8", "9", "0.778", "0.875", "0.824", "0"),
+        ("dog", "10", "7", "0.571", "0.400", "0.471", "4"),
+    )
+    assert confusions_table(run).rows[0] == ("dog for cat", "2", "20.0%")
+
+
 def test_mistakes_the_most_frequent_first() -> None:
     assert confusions_table(whole_run()).rows == (
         ("dog for cat", "2", "33.3%"),
