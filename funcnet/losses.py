@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import attrs
+from attrs.validators import in_, is_callable, optional
 
 from funcnet import contract
 from funcnet.arrays import Scalar, namespace, share_of
@@ -35,15 +36,21 @@ class Loss:
         pure_accuracy: ``(prediction, target) -> share of right answers``, or None where no answer is right or wrong.
         targets: what the targets are, for checks: ``labels`` (whole numbers that name one of the outputs), ``shares``
             (from 0 to 1) or ``numbers``, both in the shape and dtype of the prediction. Left empty, they are not
-            checked.
+            checked: what of them does not fit may then be broadcast.
+
+    Raises:
+        TypeError: for what is no function.
+        ValueError: for another kind of targets.
     """
 
     name: str
-    value_and_grad: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], tuple[Scalar, Array]]
-    pure_accuracy: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], Scalar] | None = attrs.field(
-        default=None, alias="accuracy"
+    value_and_grad: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], tuple[Scalar, Array]] = attrs.field(
+        validator=is_callable()
     )
-    targets: Targets = ""
+    pure_accuracy: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], Scalar] | None = attrs.field(
+        default=None, alias="accuracy", validator=optional(is_callable())
+    )
+    targets: Targets = attrs.field(default="", validator=in_(get_args(Targets)))
 
     def __call__(
         self, prediction: Float[Array, "batch ..."], target: Num[Array, "batch ..."]
@@ -51,7 +58,9 @@ class Loss:
         """The loss and its gradient with respect to the prediction.
 
         Raises:
-            ShapeError: where prediction and target do not fit.
+            ShapeError: where prediction and target do not fit, or ``value_and_grad`` returned a value that is not one
+                number, or a gradient that is not like the prediction.
+            TypeError: where it did not return two things.
         """
         return contract.loss(self, prediction, target)
 

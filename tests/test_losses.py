@@ -183,7 +183,7 @@ def test_wrong_targets_are_refused() -> None:
     for loss in (binary_cross_entropy(), mean_squared_error()):
         with pytest.raises(
             ShapeError,
-            match=r"dtype float32, as the prediction, got dtype float64 \(target.astype\(float32\)\?\)",
+            match=r"dtype float32, as the prediction, got dtype float64 \(target.astype\(np.float32\)\?\)",
         ):
             loss(np.zeros((1, 2), np.float32), np.zeros((1, 2)))
 
