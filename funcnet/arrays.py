@@ -11,9 +11,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Scalar", "is_array", "namespace", "select", "share_of"]
+__all__ = ["Scalar", "is_array", "namespace", "select", "share_of", "shielded"]
 
 Scalar: TypeAlias = Any  # one number: a 0-d array, a NumPy scalar or a Python float
+
+# A decorator: NumPy's floating-point errors are ignored in the function, whatever ``np.seterr`` the caller has set.
+# Equations underflow and overflow on purpose. All that is public and computes is shielded, here or by the door.
+shielded = np.errstate(all="ignore")
 
 
 def namespace(array: Any) -> Any:

@@ -32,7 +32,18 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import is_array, namespace
 from funcnet.random import Key, expect_key, make_key
-from funcnet.shapes import Array, Shape, ShapeError, describe, expect, expect_float, is_plain, kind_of, not_an_array
+from funcnet.shapes import (
+    Array,
+    Shape,
+    ShapeError,
+    converted,
+    describe,
+    expect_float,
+    is_plain,
+    kind_of,
+    no_floats,
+    not_an_array,
+)
 
 if TYPE_CHECKING:
     from funcnet.layer import AnyLayer
@@ -41,7 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "accuracy", "advance", "base", "expect_fit", "expect_labels", "expect_targets", "forward", "loss", "params_record",
-    "penalty", "predict", "vjp",
+    "penalty", "penalty_value", "predict", "returned_by_loss", "share", "vjp",
 ]  # fmt: skip
 
 _OTHERS = "(the params of another network?)"
@@ -245,6 +256,7 @@ class _Fit:
     place: str
     lengths: dict[str, Any]
     dtype: Any = None
+    of_params: bool = False
 
     def expect(self, name: str, array: Any, dims: _Dims, hint: Callable[[Array, tuple[Any, ...]], str]) -> None:
         """Require an array that fits what is known so far. Its lengths and dtype are known from then on."""
@@ -255,11 +267,21 @@ class _Fit:
             given = f"shape {describe(array.shape)}{hint(array, wanted)}"
             raise ShapeError(self.place, f"{name} of shape {describe(wanted)}", given)
         if isinstance(array, np.ndarray) and array.dtype.kind not in dims.kinds:
-            raise _wrong_kind(self.place, name, array, dims.kinds)
+            if dims.kinds.startswith("f"):
+                raise no_floats(self.place, name, array)
+            raise ShapeError(self.place, f"{name} of an integer dtype", f"dtype {array.dtype}")
         if dims.kinds.startswith("f"):
             if self.dtype is not None and array.dtype != self.dtype:
-                raise ShapeError(self.place, f"{name} of dtype {self.dtype}", f"dtype {array.dtype}")
+                raise self._wrong_dtype(name, array)
             self.dtype = array.dtype
+            self.of_params |= name.startswith("params.")
+
+    def _wrong_dtype(self, name: str, array: Array) -> ShapeError:
+        wanted, given = f"{name} of dtype {self.dtype}", f"dtype {array.dtype}"
+        if name.startswith("params."):
+            return ShapeError(self.place, wanted, given)
+        like = ", as the params" if self.of_params else ""
+        return ShapeError(self.place, f"{wanted}{like}", f"{given} ({converted(name, self.dtype)}?)")
 
     def _wanted(self, axes: tuple[str, ...]) -> tuple[Any, ...]:
         shape: list[Any] = []
@@ -286,12 +308,6 @@ class _Fit:
         if axis.startswith(("_", "*_")) or not axis.removeprefix("*").isidentifier():
             return True  # an axis of any length, or one that jaxtyping computes
         return bool(self.lengths.setdefault(axis, length) == length)
-
-
-def _wrong_kind(place: str, name: str, array: Array, kinds: str) -> ShapeError:
-    hint = " (of images, data.normalization makes floats)" if array.dtype == np.uint8 else ""
-    wanted = "a floating-point dtype" if kinds.startswith("f") else "an integer dtype"
-    return ShapeError(place, f"{name} of {wanted}", f"dtype {array.dtype}{hint}")
 
 
 def _no_hint(array: Array, wanted: tuple[Any, ...]) -> str:
@@ -410,8 +426,8 @@ def loss(loss: Loss, prediction: Array, target: Array) -> tuple[float, Array]:
     """Check the arguments and compute the loss and its gradient."""
     expect_targets(loss, prediction, target)
     with np.errstate(all="ignore"):
-        value, grad = loss.value_and_grad(prediction, target)
-    return _number(value), _locked(grad)
+        value, grad = returned_by_loss(loss, loss.value_and_grad(prediction, target), prediction, target)
+    return value, _locked(grad)
 
 
 def accuracy(loss: Loss, prediction: Array, target: Array) -> float:
@@ -419,20 +435,95 @@ def accuracy(loss: Loss, prediction: Array, target: Array) -> float:
     assert loss.pure_accuracy is not None
     expect_targets(loss, prediction, target)
     with np.errstate(all="ignore"):
-        return _number(loss.pure_accuracy(prediction, target))
+        return share(loss, loss.pure_accuracy(prediction, target))
 
 
 def penalty(penalty: Penalty, w: Array) -> tuple[float, Array]:
-    """Check the array and compute the penalty and its gradient."""
+    """Check the array, compute the penalty and its gradient, and check them too."""
     if not is_plain(w):
         raise not_an_array(penalty.name, "the array", w)
+    if isinstance(w, np.ndarray) and w.dtype.kind not in "fc":
+        raise no_floats(penalty.name, "the array", w)
     with np.errstate(all="ignore"):
-        return _number(penalty.value(w)), _locked(penalty.grad(w))
+        value, grad = penalty_value(penalty, w), penalty.grad(w)
+    return value, _locked(_gradient(penalty.name, "w", grad, w))
 
 
-def _number(value: Any) -> Any:
-    """The value as a float. Under a tracer, which has no value yet, the array itself."""
-    return float(value) if isinstance(value, np.ndarray | np.generic | int | float) else value
+def penalty_value(penalty: Penalty, w: Array) -> Any:
+    """The penalty's value as a float, checked to be one number."""
+    return _number(penalty.name, "the value", penalty.value(w))
+
+
+def returned_by_loss(loss: Loss, made: Any, prediction: Array, target: Array) -> tuple[Any, Array]:
+    """What the loss's ``value_and_grad`` returned, checked: one number, as a float, and a gradient.
+
+    Raises:
+        TypeError: for anything but a pair.
+        ShapeError: for a value that is not one number, or a gradient that is not like the prediction.
+    """
+    if not isinstance(made, tuple | list) or len(made) != 2:
+        given = f"{len(made)} things" if isinstance(made, tuple | list) else kind_of(made)
+        raise TypeError(
+            f"{loss.name}: value_and_grad returns (loss, dprediction), the mean over the batch and its gradient with "
+            f"respect to the prediction, got {given}"
+        )
+    value, grad = made
+    shape, other = prediction.shape, getattr(target, "shape", prediction.shape)
+    hint = ""
+    if getattr(grad, "shape", shape) != shape and _broadcast(shape, other) != shape:
+        hint = f" (a target of shape {describe(other)} was broadcast: give it the shape of the prediction)"
+    grad = _gradient(loss.name, "prediction", grad, prediction, hint)
+    return _number(loss.name, "the loss", value), grad
+
+
+def _broadcast(one: Shape, other: Shape) -> Shape | None:
+    try:
+        return np.broadcast_shapes(one, other)
+    except ValueError:
+        return None
+
+
+def share(loss: Loss, made: Any) -> Any:
+    """What the loss's accuracy returned as a float, checked to be a share from 0 to 1."""
+    accuracy = _number(loss.name, "the accuracy", made)
+    if isinstance(accuracy, float) and not (0 <= accuracy <= 1 or math.isnan(accuracy)):
+        raise ShapeError(loss.name, "an accuracy from 0 to 1, the share of right answers", f"{accuracy:g}")
+    return accuracy
+
+
+def _gradient(place: str, of: str, grad: Any, like: Array, hint: str = "") -> Any:
+    """A gradient, checked to be an array of the shape and dtype of what it is the gradient of."""
+    if isinstance(grad, np.generic):  # arithmetic on 0-d arrays makes scalars
+        grad = np.asarray(grad)
+    if not is_plain(grad):
+        raise not_an_array(place, f"the gradient d{of}", grad)
+    if grad.shape != like.shape:
+        wanted = f"a gradient d{of} of shape {describe(like.shape)}"
+        raise ShapeError(place, wanted, f"shape {describe(grad.shape)}{hint}")
+    if grad.dtype != like.dtype and grad.dtype != _native(like.dtype):
+        wanted = f"a gradient d{of} of dtype {like.dtype}"
+        raise ShapeError(place, wanted, f"dtype {grad.dtype} ({converted(f'd{of}', _native(like.dtype))}?)")
+    return grad
+
+
+def _native(dtype: Any) -> Any:
+    """The dtype in this machine's byte order."""
+    return dtype.newbyteorder("=") if isinstance(dtype, np.dtype) else dtype
+
+
+def _number(place: str, what: str, value: Any) -> Any:
+    """The value as a float, checked to be one number. Under a tracer, which has no value yet, the array itself."""
+    if isinstance(value, np.ndarray | np.generic):
+        if value.shape == () and value.dtype.kind in "fiu":
+            return float(value)
+        given = f"an array of shape {describe(value.shape)}" if value.shape else f"dtype {value.dtype}"
+    elif isinstance(value, float | int) and not isinstance(value, bool):
+        return float(value)
+    elif is_array(value) and value.shape == ():
+        return value
+    else:
+        given = kind_of(value)
+    raise ShapeError(place, f"{what} as one number, a float or an array of no axes", given)
 
 
 def expect_targets(loss: Loss, prediction: Array, target: Array) -> None:
@@ -463,7 +554,9 @@ def _expect_examples(name: str, prediction: Array) -> None:
 
 def _expect_like(name: str, prediction: Array, target: Array) -> None:
     _expect_examples(name, prediction)
-    if is_plain(target) and target.shape != prediction.shape:
+    if not is_plain(target):
+        raise not_an_array(name, "the target", target)
+    if target.shape != prediction.shape:
         hint = ""
         if prediction.shape == (*target.shape, 1):
             hint = " (one output an example? target[:, None] is such a column)"
@@ -471,12 +564,9 @@ def _expect_like(name: str, prediction: Array, target: Array) -> None:
             hint = " (target[..., 0] leaves the last axis out)"
         wanted = f"the target of shape {describe(prediction.shape)}, as the prediction"
         raise ShapeError(name, wanted, f"shape {describe(target.shape)}{hint}")
-    if is_plain(target) and target.dtype != prediction.dtype:
-        hint = f" (target.astype({prediction.dtype})?)"
-        raise ShapeError(
-            name, f"the target of dtype {prediction.dtype}, as the prediction", f"dtype {target.dtype}{hint}"
-        )
-    expect(name, "the target", target, prediction.shape, prediction.dtype)
+    if target.dtype != prediction.dtype:
+        wanted = f"the target of dtype {prediction.dtype}, as the prediction"
+        raise ShapeError(name, wanted, f"dtype {target.dtype} ({converted('target', prediction.dtype)}?)")
 
 
 def expect_labels(name: str, logits: Array, labels: Array) -> None:
@@ -523,12 +613,27 @@ def _expect_kinds(name: str, logits: Array, labels: Array) -> None:
         raise ShapeError(name, "logits of shape (batch, classes)", f"shape {describe(logits.shape)}")
     if not is_plain(labels):
         raise not_an_array(name, "labels", labels)
-    if not namespace(labels).isdtype(labels.dtype, "integral"):
-        raise ShapeError(name, "integer labels, one a row of logits", f"dtype {labels.dtype} (labels.astype(int)?)")
     if labels.shape != logits.shape[:1]:
-        hint = " (one-hot rows? labels.argmax(axis=1) are their labels)" if labels.shape == logits.shape else ""
+        hint = ""
+        if labels.shape == (*logits.shape[:1], 1):
+            hint = " (a column? labels[:, 0] are its labels)"
+        elif labels.shape == logits.shape:
+            hint = " (one-hot rows? labels.argmax(axis=1) are their labels)"
         given = f"shape {describe(labels.shape)}{hint}"
         raise ShapeError(name, f"labels of shape {describe(logits.shape[:1])}", given)
+    if not namespace(labels).isdtype(labels.dtype, "integral"):
+        given = f"dtype {labels.dtype}{_hint_for_labels(labels)}"
+        raise ShapeError(name, "integer labels, one a row of logits", given)
+
+
+def _hint_for_labels(labels: Array) -> str:
+    """How labels of another dtype become integers: not by rounding."""
+    kind = labels.dtype.kind if isinstance(labels, np.ndarray) else ""
+    if kind in "UST":
+        return " (names? np.unique(labels, return_inverse=True)[1] numbers them)"
+    if kind == "f" and not (labels == np.trunc(labels)).all():
+        return " (they are no whole numbers)"
+    return " (labels.astype(int)?)" if kind in "fbO" else ""
 
 
 @lru_cache

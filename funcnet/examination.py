@@ -11,6 +11,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.aligned import is_own
+from funcnet.arrays import shielded
 from funcnet.contract import expect_labels
 from funcnet.data.batches import Normalization, batches
 from funcnet.data.dataset import Split
@@ -200,7 +201,8 @@ class Examination:
         activity: for each rectifying layer, the units that were never active.
         answers: the answers of a classifier; None for a network that predicts no classes.
         filters: the weights of the first layer's units of largest norm as pictures, each scaled so that 0 is a middle
-            grey and its largest weight black or white; empty where the examples are no pictures.
+            grey and its largest weight black or white; empty where the examples are no pictures. Units with a weight
+            that is not finite are left out.
     """
 
     examples: int
@@ -242,13 +244,15 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
     return tuple(facts)
 
 
+@shielded
 def examine(
     net: AnyLayer, params: Tree, split: Split, normalize: Normalization | None = None, *, classified: bool = True
 ) -> Examination:
     """Examine the network on ``split``, in one pass over it.
 
     Integer targets, one an example, are taken as class labels, with one output for each class. ``classified=False``
-    says that they are something else, such as counts.
+    says that they are something else, such as counts. The answer to an example is the first of its largest outputs. An
+    example with an output that is NaN has no answer.
 
     Raises:
         ValueError: for no examples.
@@ -256,19 +260,25 @@ def examine(
     """
     if not len(split):
         raise ValueError("there are no examples to examine")
-    active: dict[str, tuple[str, Array]] = {}
+    names: dict[str, str] = {}
+    active: dict[str, Array] = {}
+    not_finite: dict[str, Array] = {}
 
     def watch(path: str, layer: AnyLayer, layer_params: Tree, x: Array) -> Array:
         y = layer.predict(layer_params, x)
         if layer.rectifies:
-            now: Array = np.any(y > 0, axis=0)
-            active[path] = layer.name, active[path][1] | now if path in active else now
+            names[path] = layer.name
+            active[path] = np.any(y > 0, axis=0) | active.get(path, False)
+            not_finite[path] = ~np.isfinite(y).all(axis=0) | not_finite.get(path, False)
         return y
 
     predictions = [_walk("", net, params, batch.x, watch) for batch in batches(split, _BATCH, normalize=normalize)]
     return Examination(
         len(split),
-        tuple(UnitActivity(path, name, on.size, int(on.size - on.sum())) for path, (name, on) in active.items()),
+        tuple(
+            UnitActivity(path, name, on.size, int(np.sum(~(on | odd))), int(odd.sum()))
+            for (path, name), on, odd in zip(names.items(), active.values(), not_finite.values(), strict=True)
+        ),
         _answers(np.concatenate(predictions), split) if classified else None,
         _filters(params, split.in_shape),
     )
@@ -305,11 +315,12 @@ def _answers(prediction: Float[Array, "n ..."], split: Split) -> Answers | None:
     if prediction.ndim != 2 or split.y.ndim != 1 or split.y.dtype.kind not in "iu":
         return None
     expect_labels("examine", prediction, split.y)
-    labels, predicted = split.y.astype(np.intp), prediction.argmax(axis=1)
     classes = prediction.shape[1]
-    # The softmax at its largest entry, whose exp is 1. NaN counts as confidence 0.
-    confidence = 1 / np.exp(prediction - prediction.max(axis=1, keepdims=True)).sum(axis=1, dtype=np.float64)
-    confidence = np.nan_to_num(confidence, nan=0.0)
+    unanswered = np.isnan(prediction).any(axis=1)
+    nothing = np.bincount(split.y[unanswered].astype(np.intp), minlength=classes)
+    answered = np.flatnonzero(~unanswered)
+    prediction, labels = prediction[answered], split.y[answered].astype(np.intp)
+    predicted, confidence = prediction.argmax(axis=1), _confidence(prediction)
     confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")[:_MISTAKES]]
@@ -317,10 +328,24 @@ def _answers(prediction: Float[Array, "n ..."], split: Split) -> Answers | None:
         tuple(tuple(row) for row in confusion.tolist()),
         _bins(confidence, predicted == labels),
         tuple(
-            Mistake(int(i), int(labels[i]), int(predicted[i]), float(confidence[i]), _picture(split.x[i]))
+            Mistake(
+                int(answered[i]),
+                int(labels[i]),
+                int(predicted[i]),
+                float(confidence[i]),
+                _picture(split.x[answered[i]]),
+            )
             for i in worst
         ),
+        tuple(nothing.tolist()) if nothing.any() else (),
     )
+
+
+def _confidence(prediction: Float[Array, "n classes"]) -> Float[Array, "n"]:
+    """The softmax at its largest entry, whose exp is 1. Equal infinities are equally likely."""
+    largest = prediction.max(axis=1, keepdims=True)
+    below = np.where(prediction == largest, 0, prediction - largest)
+    return 1 / np.exp(below).sum(axis=1, dtype=np.float64)
 
 
 def _bins(confidence: Float[Array, "n"], right: Array) -> tuple[Bin, ...]:
@@ -351,7 +376,8 @@ def _filters(params: Tree, in_shape: Shape) -> tuple[Picture, ...]:
     if not _is_picture(shape) or math.prod(shape) != weight.size // weight.shape[-1]:
         return ()
     columns = weight.reshape(-1, weight.shape[-1])
-    chosen = np.argsort(-np.square(columns).sum(axis=0), kind="stable")[:_FILTERS]
+    columns = columns[:, np.isfinite(columns).all(axis=0)]
+    chosen = np.argsort(-np.square(columns, dtype=np.float64).sum(axis=0), kind="stable")[:_FILTERS]
     return tuple(Picture(shape, _greys(columns[:, unit])) for unit in chosen)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import attrs
+from attrs.validators import in_, is_callable, optional
 
 from funcnet import contract
 from funcnet.arrays import Scalar, namespace, share_of
@@ -35,15 +36,21 @@ class Loss:
         pure_accuracy: ``(prediction, target) -> share of right answers``, or None where no answer is right or wrong.
         targets: what the targets are, for checks: ``labels`` (whole numbers that name one of the outputs), ``shares``
             (from 0 to 1) or ``numbers``, both in the shape and dtype of the prediction. Left empty, they are not
-            checked.
+            checked: what of them does not fit may then be broadcast.
+
+    Raises:
+        TypeError: for what is no function.
+        ValueError: for another kind of targets.
     """
 
     name: str
-    value_and_grad: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], tuple[Scalar, Array]]
-    pure_accuracy: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], Scalar] | None = attrs.field(
-        default=None, alias="accuracy"
+    value_and_grad: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], tuple[Scalar, Array]] = attrs.field(
+        validator=is_callable()
     )
-    targets: Targets = ""
+    pure_accuracy: Callable[[Float[Array, "batch ..."], Num[Array, "batch ..."]], Scalar] | None = attrs.field(
+        default=None, alias="accuracy", validator=optional(is_callable())
+    )
+    targets: Targets = attrs.field(default="", validator=in_(get_args(Targets)))
 
     def __call__(
         self, prediction: Float[Array, "batch ..."], target: Num[Array, "batch ..."]
@@ -51,7 +58,9 @@ class Loss:
         """The loss and its gradient with respect to the prediction.
 
         Raises:
-            ShapeError: where prediction and target do not fit.
+            ShapeError: where prediction and target do not fit, or ``value_and_grad`` returned a value that is not one
+                number, or a gradient that is not like the prediction.
+            TypeError: where it did not return two things.
         """
         return contract.loss(self, prediction, target)
 
@@ -73,7 +82,13 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
 
     where t is 1 - s + s/classes at the label and s/classes elsewhere, s being the label smoothing (Szegedy et al.,
     "Rethinking the Inception architecture", CVPR 2016, section 7). Softmax and logarithm are taken together, shifted
-    by the largest logit, so logits of any finite size are safe (Goodfellow et al., Deep Learning, sections 4.1, 6.2.2).
+    by the largest logit (Goodfellow et al., Deep Learning, sections 4.1, 6.2.2). So dz is right for finite logits of
+    any size. The loss is infinite if the differences from the largest logit, added up over the batch (with smoothing
+    over the classes too), exceed the largest number of the dtype, 3.4e38 in float32. Without smoothing, a logit of -inf
+    rules its class out.
+
+    The answer to an example is the first of its largest logits. An example with a logit that is NaN has no answer: it
+    counts as wrong.
 
     Raises:
         ValueError: for smoothing outside [0, 1).
@@ -104,10 +119,11 @@ def softmax_cross_entropy_of(
 
 
 def share_of_largest(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> Scalar:
-    """The share of examples whose largest logit is that of the label."""
+    """The share of examples whose largest logit is that of the label, and of which no logit is NaN."""
     xp = namespace(logits)
     largest = xp.argmax(logits, axis=1)
-    return share_of(largest == xp.astype(labels, largest.dtype))
+    answered = xp.logical_not(xp.any(xp.isnan(logits), axis=1))  # argmax takes NaN for a number
+    return share_of(xp.logical_and(answered, largest == xp.astype(labels, largest.dtype)))
 
 
 def binary_cross_entropy() -> Loss:
@@ -116,8 +132,11 @@ def binary_cross_entropy() -> Loss:
         loss = mean of log(1 + exp z) - t z = mean of log(1 + exp -|z|) + |z| |[z > 0] - t|
         dz   = (sigmoid(z) - t) / number of entries
 
-    The second form is used: nothing overflows in it, and nothing cancels when a prediction is confident and right. A
-    prediction is right if z > 0 exactly when t > 1/2. Goodfellow et al., Deep Learning (2016), section 6.2.2.2.
+    The second form is used: no exponential overflows in it, and nothing cancels when a prediction is confident and
+    right. So dz is right for finite logits of any size. The loss is infinite if the terms of all entries add up to more
+    than the largest number of the dtype, 3.4e38 in float32. Goodfellow et al., Deep Learning (2016), section 6.2.2.2.
+
+    A prediction is right if z > 0 exactly when t > 1/2. A z that is NaN is no prediction: it counts as wrong.
 
     Raises:
         ShapeError: when called with targets of another shape or dtype, or outside [0, 1].
@@ -136,14 +155,18 @@ def binary_cross_entropy_of(
 
 
 def share_of_sides(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> Scalar:
-    """The share of entries in which z > 0 exactly when t > 1/2."""
-    return share_of((logits > 0) == (targets > 0.5))
+    """The share of entries in which z > 0 exactly when t > 1/2, and z is not NaN."""
+    xp = namespace(logits)
+    return share_of(xp.where(targets > 0.5, logits > 0, logits <= 0))  # NaN fails both comparisons
 
 
 def mean_squared_error() -> Loss:
     """The mean of (y - t)^2 over all entries, with gradient 2 (y - t) / number of entries.
 
     Bishop, Pattern Recognition and Machine Learning (2006), section 3.1.1 (which sums halves instead).
+
+    The loss is infinite if the squares add up to more than the largest number of the dtype, 3.4e38 in float32: a single
+    y - t may be up to 1.8e19.
 
     Raises:
         ShapeError: when called with targets of another shape or dtype.

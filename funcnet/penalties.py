@@ -40,7 +40,12 @@ class Penalty:
     grad: Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 
     def __call__(self, w: Float[Array, "*shape"]) -> tuple[float, Float[Array, "*shape"]]:
-        """The penalty, and its gradient."""
+        """The penalty, and its gradient.
+
+        Raises:
+            ShapeError: for anything but a floating-point array; where ``value`` did not return one number, or ``grad``
+                no array like w.
+        """
         return contract.penalty(self, w)
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from funcnet.arrays import is_array, namespace
+from funcnet.arrays import is_array, namespace, shielded
 from funcnet.shapes import Array, Float, Integer, Shape, UInt64, whole_number
 from funcnet.tree import Record, static_field
 
@@ -94,6 +94,7 @@ def split(key: Key, count: int = 2) -> tuple[Key, ...]:
     return tuple(fold_in(key, i) for i in range(count))
 
 
+@shielded
 def uniform(
     key: Key, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32, *, like: Any = None
 ) -> Float[Array, "..."]:
@@ -145,6 +146,7 @@ def permutation(key: Key, count: int) -> Integer[Array, "count"]:
     return np.lexsort(words.T)
 
 
+@shielded
 def normal(key: Key, shape: Shape, dtype: Any = np.float32) -> Float[Array, "..."]:
     """Numbers from the standard normal distribution, by inverting its distribution function."""
     # Odd multiples of 2**-53 are exact in float64, and are never 0 or 1.

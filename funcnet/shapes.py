@@ -11,6 +11,7 @@ jaxtyping costs about as much time as importing NumPy, which a plain ``import fu
 from __future__ import annotations
 
 import numbers
+import re
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -38,11 +39,14 @@ __all__ = [
     "ShapeError",
     "UInt8",
     "UInt64",
+    "array_hint",
+    "converted",
     "describe",
     "expect",
     "expect_float",
     "is_plain",
     "kind_of",
+    "no_floats",
     "not_an_array",
     "whole_number",
 ]
@@ -117,8 +121,24 @@ def expect_float(place: str, name: str, array: Array, *, kinds: str = "f") -> No
         if not namespace(array).isdtype(array.dtype, "real floating"):
             raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}")
     elif array.dtype.kind not in kinds:
-        hint = " (of images, data.normalization makes floats)" if array.dtype == np.uint8 else ""
-        raise ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}{hint}")
+        raise no_floats(place, name, array)
+
+
+def no_floats(place: str, name: str, array: Array) -> ShapeError:
+    """The error of a NumPy array that should hold floating-point numbers and does not."""
+    kind = array.dtype.kind
+    hint = f" ({converted(name, np.dtype(np.float32))}?)" if kind in "iubO" else ""
+    if name == "x" and array.dtype == np.uint8:
+        hint = " (of images, data.normalization makes floats)"
+    elif name == "x" and kind in "iu" and array.size and array.min() >= 0 and 1 < array.max() <= 255:
+        hint = " (images from 0 to 255? x.astype(np.uint8), of which data.normalization makes floats)"
+    return ShapeError(place, f"{name} of a floating-point dtype", f"dtype {array.dtype}{hint}")
+
+
+def converted(name: str, dtype: Any) -> str:
+    """The code that converts an array to the dtype: ``x.astype(np.float32)``."""
+    foreign = isinstance(dtype, np.dtype) and not dtype.isnative
+    return f"{name.removeprefix('the ')}.astype({repr(dtype.str) if foreign else f'np.{dtype}'})"
 
 
 def is_plain(array: object) -> bool:
@@ -136,7 +156,18 @@ def kind_of(value: object) -> str:
 
 def not_an_array(place: str, name: str, array: object) -> ShapeError:
     """The error of what is no array at all."""
-    return ShapeError(place, f"{name} as a NumPy array", kind_of(array))
+    return ShapeError(place, f"{name} as a NumPy array", f"{kind_of(array)}{array_hint(name, array)}")
+
+
+def array_hint(name: str, value: object) -> str:
+    """How an array is made of a list, a data frame or the like; empty for what no array is made of."""
+    name = name.removeprefix("the ")
+    if isinstance(value, np.ma.MaskedArray):
+        return f" ({name}.filled(...) has all entries)"
+    made = isinstance(value, list | tuple) or (hasattr(value, "__array__") and not isinstance(value, np.generic))
+    if not made or re.fullmatch(r"[\w.\[\]]+", name) is None:
+        return ""
+    return f" (np.asarray({name})?)" if name == "labels" else f" (np.asarray({name}, np.float32)?)"
 
 
 def whole_number(what: str, value: object, low: int) -> int:

@@ -27,7 +27,7 @@ import numpy as np
 
 from funcnet import aligned
 from funcnet.arrays import is_array, namespace
-from funcnet.shapes import Array, kind_of
+from funcnet.shapes import Array, array_hint, kind_of
 
 __all__ = [
     "Record",
@@ -109,7 +109,8 @@ def readonly(array: object) -> Array:
 
 
 def _no_array(value: object) -> TypeError:
-    return TypeError(f"a record holds arrays, got {type(value).__name__}: {value!r:.80}")
+    hint = " (np.asarray makes an array of it)" if array_hint("it", value) else ""
+    return TypeError(f"a record holds arrays, got {type(value).__name__}: {value!r:.80}{hint}")
 
 
 def readonly_view(array: Array) -> Array:

@@ -405,7 +405,7 @@ def test_a_column_is_no_row(loss: Loss) -> None:
     for target in (np.ones((1, 1), F4), np.ones((5, 2), F4), np.ones((), F4)):
         refused(loss.name, "the target of shape (5, 1), as the prediction", loss, column, target)
     message = refused(loss.name, "the target of dtype float32, as the prediction", loss, row, row.astype(float))
-    assert message.endswith("got dtype float64 (target.astype(float32)?)")
+    assert message.endswith("got dtype float64 (target.astype(np.float32)?)")
     refused(loss.name, "the target of dtype float32, as the prediction", loss, row, row.astype(int))
     refused(loss.name, "the target as a NumPy array", loss, row, [1.0] * 5)
     for prediction in ([1.0], None, column.view(np.matrix)):

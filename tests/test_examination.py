@@ -12,7 +12,7 @@ from funcnet.data.dataset import Split
 from funcnet.examination import Answers, Bin, LayerFacts, describe, examine
 from funcnet.layers.activations import relu, tanh
 from funcnet.layers.linear import LinearParams, linear
-from funcnet.layers.reshape import flatten
+from funcnet.layers.reshape import flatten, identity
 from funcnet.random import make_key, normal
 from funcnet.shapes import ShapeError
 
@@ -104,12 +104,62 @@ def test_a_bin_holds_its_upper_end_and_none_its_lower() -> None:
     assert [(place, b.count, b.accuracy) for place, b in enumerate(bins) if b.count] == [(4, 2, 0.5)]
 
 
-def test_what_is_not_a_number_has_no_confidence() -> None:
-    params = LinearParams(np.array([[1, math.nan]], np.float32), np.zeros(2, np.float32))
-    x = np.ones((2, 1), np.float32)
-    answers = examine(linear(2), params, Split(x, np.array([0, 1]))).answers
-    assert (answers.bins[0].count, answers.bins[0].confidence) == (2, 0)
-    assert [m.confidence for m in answers.mistakes] == [0]
+def outputs_are(rows: list[list[float]], labels: list[int]) -> Answers:
+    """The answers of a network that returns these rows."""
+    x = np.array(rows, np.float32)
+    return examine(identity(), (), Split(x, np.array(labels))).answers
+
+
+def test_what_is_not_a_number_is_no_answer() -> None:
+    """It is counted apart, for each class, and nowhere else: neither as a mistake nor in a bin."""
+    nan = math.nan
+    answers = outputs_are([[nan, nan, nan], [0, 1, nan], [0, 2, 0], [5, 0, 0], [nan, 9, 9]], [0, 2, 1, 1, 2])
+    assert answers.unanswered == (1, 0, 2)
+    assert answers.confusion == ((0, 0, 0), (1, 1, 0), (0, 0, 0))
+    assert sum(b.count for b in answers.bins) == 2
+    assert [(m.index, m.true, m.predicted) for m in answers.mistakes] == [(3, 1, 0)]
+    nothing = outputs_are([[nan, nan]] * 3, [0, 1, 1])
+    assert nothing.unanswered == (1, 2)
+    assert nothing.confusion == ((0, 0), (0, 0))
+    assert nothing.mistakes == ()
+    assert all((b.count, b.confidence, b.accuracy) == (0, 0, 0) for b in nothing.bins)
+
+
+def test_every_example_has_an_answer_mostly() -> None:
+    assert outputs_are([[0, 1], [1, 0]], [0, 0]).unanswered == ()
+
+
+def test_infinite_outputs_are_answers() -> None:
+    """One of infinity is certain. Of several the first is taken, and they share the confidence."""
+    inf = math.inf
+    answers = outputs_are([[0, inf, 1], [inf, -inf, inf], [-inf, 0, 0], [-inf, -inf, -inf], [3e38, -3e38, 0]], [2] * 5)
+    assert answers.unanswered == ()
+    assert answers.confusion[2] == (3, 2, 0)
+    assert {m.index: (m.predicted, m.confidence) for m in answers.mistakes} == {
+        0: (1, 1), 1: (0, 0.5), 2: (1, 0.5), 3: (0, pytest.approx(1 / 3)), 4: (0, 1)
+    }  # fmt: skip
+
+
+def test_units_that_are_not_finite_are_active() -> None:
+    """NaN and infinity are not 0: such units are counted apart, in whichever batch they are met."""
+    x = np.ones((1500, 1), np.float32)
+    x[1400] = 0
+    weight = np.array([[1, -1, math.inf, math.nan, -math.inf, -1]], np.float32)  # 0 times infinity is NaN
+    net = chain(linear(6), relu())
+    params = (LinearParams(weight, np.zeros(6, np.float32)), ())
+    (activity,) = examine(net, params, Split(x, np.zeros(1500, int))).activity
+    assert (activity.units, activity.never_active, activity.not_finite) == (6, 2, 3)
+    params = (LinearParams(weight[:, :2], np.zeros(2, np.float32)), ())
+    (activity,) = examine(chain(linear(2), relu()), params, Split(x, np.zeros(1500, int))).activity
+    assert (activity.units, activity.never_active, activity.not_finite) == (2, 1, 0)
+
+
+def test_weights_that_are_not_finite_are_no_pictures() -> None:
+    net = chain(flatten(), linear(4))
+    weight = np.ones((4, 4), np.float32) * np.array([1, math.nan, 3e38, -math.inf], np.float32)
+    params = ((), LinearParams(weight, np.zeros(4, np.float32)))
+    examination = examine(net, params, split(3, classes=4), normalization(split(3).x))
+    assert [set(picture.array.ravel().tolist()) for picture in examination.filters] == [{255}, {255}]
 
 
 def test_units_that_are_never_active() -> None:

@@ -76,6 +76,68 @@ def test_accuracy() -> None:
     assert mean_squared_error().accuracy is None
 
 
+def accuracies(loss: Loss, prediction: list[object], target: list[object]) -> list[float]:
+    """The accuracy by the pure function and by the kernel, for float32 in both orders in memory."""
+    z, t = np.array(prediction, np.float32), np.array(target)
+    found = [loss.accuracy(np.asarray(z, order=order), t) for order in "CF"]
+    return [*found, *(fast_loss(loss.pure_accuracy)(np.asarray(z, order=order), t) for order in "CF")]
+
+
+def test_what_is_not_a_number_is_no_right_answer() -> None:
+    nan, inf = math.nan, math.inf
+    labels = softmax_cross_entropy()
+    assert accuracies(labels, [[nan] * 3] * 4, [0, 0, 1, 2]) == [0] * 4
+    # A NaN anywhere among the logits: also beyond the largest of the others.
+    assert accuracies(labels, [[0, 1, nan], [nan, 1, 0], [0, nan, 0], [0, 1, 0]], [1, 1, 1, 1]) == [0.25] * 4
+    # -inf rules a class out; of several largest logits the first is the answer.
+    assert accuracies(labels, [[-inf, 0, -1], [0, inf, 1], [inf, inf, 0], [-inf] * 3], [1, 1, 0, 0]) == [1] * 4
+    sides = binary_cross_entropy()
+    assert accuracies(sides, [[nan, nan], [nan, nan]], np.array([[0, 1], [0.5, 0.2]], np.float32)) == [0] * 4
+    assert accuracies(sides, [[nan, 1], [-1, -inf]], np.array([[0, 1], [0, 0]], np.float32)) == [0.75] * 4
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kernel", [False, True])
+def test_cross_entropy_of_the_largest_logits(smoothing: float, kernel: bool) -> None:
+    """The gradient is right. The loss is right, or infinite where it, or a sum on the way to it, exceeds float32."""
+    loss = softmax_cross_entropy(label_smoothing=smoothing)
+    value_and_grad = np.errstate(all="ignore")(fast_loss(loss.value_and_grad) if kernel else loss.value_and_grad)
+    logits = np.array([[LARGEST, -LARGEST, 0], [3e38, 3e38, -3e38], [-LARGEST] * 3, [3e38, 1, 2e38]], np.float32)
+    p = np.array([[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3, [1, 0, 0]])
+    row = np.array([[2e38, 1, 1.5e38]], np.float32)
+    for label in range(3):
+        t = smoothing / 3 + (1 - smoothing) * (np.arange(3) == label)
+        value, gradient = value_and_grad(logits, np.full(4, label))
+        np.testing.assert_allclose(gradient, (p - t) / 4, atol=1e-6)
+        assert value > 0
+        value, _ = value_and_grad(row, np.array([label]))
+        assert value == pytest.approx(float(t @ [0, 2e38, 0.5e38]), rel=1e-5)
+    assert value_and_grad(np.repeat(row, 2, axis=0), np.array([1, 1]))[0] == math.inf
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+def test_other_losses_of_the_largest_numbers(kernel: bool) -> None:
+    z = np.array([[LARGEST, -LARGEST, 1e38, -1e38, 0]], np.float32)
+    t = np.array([[1, 0, 1, 0, 0.5]], np.float32)
+    binary, squared = binary_cross_entropy(), mean_squared_error()
+    functions = [fast_loss(loss.value_and_grad) if kernel else loss.value_and_grad for loss in (binary, squared)]
+    with np.errstate(all="ignore"):
+        value, gradient = functions[0](z, t)
+        assert value == pytest.approx(math.log(2) / 5)
+        np.testing.assert_allclose(gradient, np.zeros((1, 5)))
+        value, gradient = functions[0](z, 1 - t)
+        assert value == math.inf
+        np.testing.assert_allclose(gradient, [[0.2, -0.2, 0.2, -0.2, 0]])
+        large = np.array([[1.8e19], [0]], np.float32)
+        assert functions[1](large, np.zeros_like(large))[0] == pytest.approx(1.62e38)
+        value, gradient = functions[1](2 * large, np.zeros_like(large))
+        assert value == math.inf
+        np.testing.assert_allclose(gradient, [[3.6e19], [0]])
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -121,7 +183,7 @@ def test_wrong_targets_are_refused() -> None:
     for loss in (binary_cross_entropy(), mean_squared_error()):
         with pytest.raises(
             ShapeError,
-            match=r"dtype float32, as the prediction, got dtype float64 \(target.astype\(float32\)\?\)",
+            match=r"dtype float32, as the prediction, got dtype float64 \(target.astype\(np.float32\)\?\)",
         ):
             loss(np.zeros((1, 2), np.float32), np.zeros((1, 2)))
 

@@ -104,6 +104,11 @@ def prove_loss_kernel(
         wanted["accuracy"] = np.asarray(loss.pure_accuracy(prediction, target))
         got["accuracy"] = np.asarray(accuracy(prediction, target))
         bounds["accuracy"] = _rounding(wanted["accuracy"])
+        some_nan = prediction.copy()
+        some_nan.flat[0] = math.nan
+        wanted["accuracy with NaN"] = np.asarray(loss.pure_accuracy(some_nan, target))
+        got["accuracy with NaN"] = np.asarray(accuracy(some_nan, target))
+        bounds["accuracy with NaN"] = bounds["accuracy"]
     return _agree(claim, got, wanted, bounds)
 
 

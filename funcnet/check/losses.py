@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -52,9 +53,9 @@ def check_loss(
     """Prove a loss on one random case: predictions (batch, *out_shape) and targets.
 
     What is proven: the value is one number and the gradient an array like the prediction, in its dtype; accuracy is
-    a share; purity; the gradient against differences in float64, entry by entry and along random directions; that the
-    loss is a mean over the examples, so that batches of any size can be put together; the engine's kernel; float32
-    against float64.
+    a share, and 0 where all predictions are NaN; purity; the gradient against differences in float64, entry by entry
+    and along random directions; that the loss is a mean over the examples, so that batches of any size can be put
+    together; the engine's kernel; float32 against float64.
     See ``check_layer`` for how each is measured.
 
     Args:
@@ -131,6 +132,12 @@ def _prove_contract(case: _Case) -> Property:
             expect_number(case.claim, "accuracy", accuracy)
             if not 0 <= accuracy <= 1:
                 raise case.claim.refuted("accuracy is no share from 0 to 1", where="accuracy", analytic=accuracy)
+            if case.loss.accuracy(np.full_like(part.prediction, math.nan), part.target) != 0:
+                raise case.claim.refuted(
+                    "predictions that are NaN count as right answers",
+                    where="accuracy",
+                    cause="argmax, or a comparison, that takes NaN for a number",
+                )
     return Property("shapes and dtypes", 4)
 
 

@@ -146,23 +146,25 @@ def evaluate(
         ShapeError: where batches, parameters and network do not fit.
         TypeError: if an argument is not of its kind.
     """
-    made, runs = checked(net, loss, penalties), expect_engine(engine)
+    on_paths, runs = checked(net, loss, penalties), expect_engine(engine)
     arrays = dict(tree.named_leaves(tree.trained(params)))
-    expect_paths(made, arrays)
+    expect_paths(on_paths, arrays)
     predict, value_and_grad, accuracy = runs.make_predict(net, params), runs.value_and_grad(loss), runs.accuracy(loss)
     losses, accuracies, examples = [], [], 0
     with np.errstate(all="ignore"):
         for batch in batches:
             prediction = predict(batch.x)
             contract.expect_targets(loss, prediction, batch.y)
-            losses.append(float(value_and_grad(prediction, batch.y)[0]) * len(batch))
-            accuracies.append(math.nan if accuracy is None else float(accuracy(prediction, batch.y)) * len(batch))
+            made = value_and_grad(prediction, batch.y)
+            losses.append(contract.returned_by_loss(loss, made, prediction, batch.y)[0] * len(batch))
+            share = math.nan if accuracy is None else contract.share(loss, accuracy(prediction, batch.y))
+            accuracies.append(share * len(batch))
             examples += len(batch)
         if not examples:
             raise ValueError("there are no examples to evaluate: the batches are empty")
         return Evaluation(
             math.fsum(losses) / examples,
-            penalty_values_of(made, arrays, runs.penalty_value),
+            penalty_values_of(on_paths, arrays, runs.penalty_value),
             math.fsum(accuracies) / examples,
             examples,
         )

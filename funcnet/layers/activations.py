@@ -138,7 +138,9 @@ def gelu() -> Layer[tuple[()], ActivationResiduals]:
 
     Computed as f = x s with s = 1 / (1 + exp(-2u)), the same without cancellation where tanh u is near -1, and
 
-        f' = s (1 + x (1 - s) 2u'),    2u' = 2 sqrt(2/pi) (1 + 0.134145 x^2)
+        f' = s + s (1 - s) x 2u',    2u' = 2 sqrt(2/pi) (1 + 0.134145 x^2)
+
+    For x so large that s (1 - s) is 0, u' is that of a smaller x: nothing overflows, and every finite x is safe.
 
     Hendrycks & Gimpel, "Gaussian error linear units (GELUs)" (2016), section 2.
     """
@@ -146,6 +148,7 @@ def gelu() -> Layer[tuple[()], ActivationResiduals]:
 
 
 GELU_SCALE, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
+GELU_FAR = 1e4  # an x^2 beyond which s is 0 or 1, in float64 too
 
 
 def gelu_gate(x: Array) -> Array:
@@ -159,9 +162,10 @@ def gelu_of(x: Array) -> Array:
 
 
 def gelu_slope(x: Array) -> Array:
-    """s (1 + x (1 - s) 2u')."""
+    """s + s (1 - s) x 2u'."""
     s = gelu_gate(x)
-    return s * (1 + x * (1 - s) * GELU_SCALE * (1 + 3 * GELU_CUBIC * x * x))
+    square = namespace(x).minimum(x * x, GELU_FAR)
+    return s + s * (1 - s) * x * GELU_SCALE * (1 + 3 * GELU_CUBIC * square)
 
 
 def _of_output(

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from funcnet import tree
+from funcnet.arrays import shielded
 from funcnet.optimizers.arguments import positive_rate
 from funcnet.tree import Record, Tree
 
@@ -85,6 +86,7 @@ class Optimizer:
         """
         return math.nan if self.learning_rate is None else positive_rate(self.learning_rate(step))
 
+    @shielded
     def update(
         self, grads: Tree, opt_state: Tree, params: Tree, step: int, *, loss: Any = math.nan
     ) -> tuple[Tree, Tree]:
@@ -95,6 +97,7 @@ class Optimizer:
         """
         return self.pure_update(grads, opt_state, params, Moment(step, self.rate(step), loss))
 
+    @shielded
     def evaluated(self, params: Tree, opt_state: Tree) -> Tree:
         """The parameters to be used for predictions: an average that the optimizer keeps, or ``params`` themselves."""
         return params if self.pure_evaluated is None else self.pure_evaluated(params, opt_state)
@@ -110,6 +113,7 @@ def expect_optimizer(optimizer: object) -> None:
         raise TypeError(f"an optimizer is made by a call, such as momentum(0.1); got {optimizer!r:.80}")
 
 
+@shielded
 def apply_updates(params: Tree, updates: Tree) -> Tree:
     """params + updates. Where ``updates`` has None, the parameters are kept.
 

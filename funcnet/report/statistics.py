@@ -60,7 +60,10 @@ class ClassScore:
 
 
 def class_scores(answers: Answers) -> tuple[ClassScore, ...]:
-    """The scores of every class: van Rijsbergen, Information Retrieval (2nd ed., 1979), chapter 7."""
+    """The scores of every class: van Rijsbergen, Information Retrieval (2nd ed., 1979), chapter 7.
+
+    An example without an answer is one that was not recognised.
+    """
     rows = class_sizes(answers)
     columns = [sum(column) for column in zip(*answers.confusion, strict=True)]
     return tuple(

@@ -338,6 +338,35 @@ def test_an_accuracy_that_is_none() -> None:
     refuses(lambda: check_loss(wrong, (4,), targets=class_labels, key=KEY), "no share from 0 to 1")
 
 
+def test_an_accuracy_that_takes_nan_for_an_answer() -> None:
+    """In a loss, and in a kernel alone: that of one NaN among the logits."""
+
+    def by_argmax(z: np.ndarray, t: np.ndarray) -> float:
+        return float(np.mean(z.argmax(axis=1) == t))
+
+    def of_ones(key: Any, z: np.ndarray) -> np.ndarray:
+        return np.zeros(len(z), int)
+
+    for loss, draw in ((softmax_cross_entropy(), of_ones), (binary_cross_entropy(), shares)):
+        wrong = {
+            "softmax cross-entropy": by_argmax,
+            "binary cross-entropy": lambda z, t: float(np.mean((z > 0) == (t > 0.5))),
+        }[loss.name]
+        sabotaged = attrs.evolve(loss, accuracy=wrong)
+        said = "predictions that are NaN count as right answers"
+        refuses(lambda loss=sabotaged, draw=draw: check_loss(loss, (4,), targets=draw, key=KEY), said)
+
+
+def test_a_kernel_that_takes_nan_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_argmax(z: np.ndarray, t: np.ndarray) -> float:
+        return float(np.mean(z.argmax(axis=1) == t))
+
+    loss = softmax_cross_entropy()
+    monkeypatch.setitem(loss_kernels._KERNELS, loss.pure_accuracy, by_argmax)
+    first = lambda key, z: np.zeros(len(z), int)  # noqa: E731
+    refuses(lambda: check_loss(loss, (4,), targets=first, key=KEY), "a kernel gives other numbers")
+
+
 OF_PENALTIES: dict[str, tuple[Callable[[Penalty], Penalty], str]] = {
     "left out of the gradient": (lambda p: attrs.evolve(p, grad=np.zeros_like), "the gradient is zero"),
     "wrong sign": (lambda p: attrs.evolve(p, grad=lambda w: -p.grad(w)), "a flipped sign"),

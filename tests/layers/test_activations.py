@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from hypothesis import given, settings
 
 from funcnet.check import check_layer
 from funcnet.check.strategies import keys, shapes, sizes
+from funcnet.engines.numpy.planner import plan
 from funcnet.layer import AnyLayer
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.linear import LinearParams
@@ -45,15 +48,60 @@ def test_kinks_take_the_lower_slope() -> None:
     assert both(leaky_relu(0.25), [0.0, -0.0])[1].tolist() == [0.25, 0.25]
 
 
+def by_equations(layer: AnyLayer, x: Array) -> tuple[Array, Array]:
+    """f and its slope."""
+    y, residuals = layer.forward((), x)
+    return y, layer.vjp((), residuals, np.ones_like(x))[1]
+
+
+def by_kernel(layer: AnyLayer, x: Array) -> tuple[Array, Array]:
+    """The same by the NumPy engine's kernel."""
+    kernel = plan(layer)
+    with np.errstate(all="ignore"):
+        y, kept = kernel.forward((), x, False, None)
+        return y, kernel.backward((), kept, np.ones_like(x), False, None, 0.0, True)
+
+
+# f and its slope far below 0 and far above it.
+LIMITS: dict[str, tuple[Any, Any]] = {
+    "relu": (lambda x: np.maximum(x, 0), (0, 1)),
+    "leaky_relu(0.01)": (lambda x: np.maximum(x, 0.01 * x), (0.01, 1)),
+    "leaky_relu(0.3)": (lambda x: np.maximum(x, 0.3 * x), (0.3, 1)),
+    "leaky_relu(0)": (lambda x: np.maximum(x, 0), (0, 1)),
+    "tanh": (np.sign, (0, 0)),
+    "sigmoid": (lambda x: x > 0, (0, 0)),
+    "softplus": (lambda x: np.maximum(x, 0), (0, 1)),
+    "gelu": (lambda x: np.maximum(x, 0), (0, 1)),
+}
+
+
 @pytest.mark.parametrize("layer", ALL, ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_far_out_nothing_overflows(layer: AnyLayer, dtype: type) -> None:
-    """Warnings are errors here: an overflow would show."""
-    x = np.array([-1e4, -100, 100, 1e4], dtype)
-    y, residuals = layer.forward((), x)
-    dx = layer.vjp((), residuals, np.ones_like(x))[1]
-    assert np.isfinite(y).all()
-    assert np.isfinite(dx).all()
+@pytest.mark.parametrize("made", [by_equations, by_kernel])
+def test_far_out_f_and_its_slope_are_their_limits(
+    layer: AnyLayer, dtype: type, made: Callable[[AnyLayer, Array], tuple[Array, Array]]
+) -> None:
+    """Up to the largest number there is, though x^2 and x^3 overflow long before."""
+    largest = float(np.finfo(dtype).max)
+    sizes = [800.0, 1e4, 1e10, 1e13, 2e13, 1e19, 2e19, 1e25, *(largest ** (i / 20) for i in range(4, 21))]
+    far = np.array(sorted([*sizes, *(-size for size in sizes)]), dtype)
+    y, slope = made(layer, far)
+    of_x, (below, above) = LIMITS[layer.name]
+    np.testing.assert_allclose(y, of_x(far.astype(np.float64)), rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(slope, np.where(far > 0, above, below), rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("layer", ALL, ids=str)
+@pytest.mark.parametrize("made", [by_equations, by_kernel])
+def test_float32_is_that_of_float64_from_one_tail_to_the_other(
+    layer: AnyLayer, made: Callable[[AnyLayer, Array], tuple[Array, Array]]
+) -> None:
+    """Where tanh and the sigmoid have come to an end, their slopes are right to rounding of 1 only."""
+    x = np.concatenate([np.linspace(-120, 120, 4801), [-1e-30, 1e-30, 0.0]]).astype(np.float32)
+    wanted = by_equations(layer, x.astype(np.float64))
+    for found, exact in zip(made(layer, x), wanted, strict=True):
+        np.testing.assert_allclose(found, exact, rtol=3e-5, atol=1.2e-7 if found is not wanted[0] else 0)
+    np.testing.assert_allclose(made(layer, x)[0], wanted[0], rtol=3e-5, atol=1e-36)
 
 
 def test_sigmoid_and_the_slope_of_softplus_are_exact_in_both_tails() -> None:

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from funcnet.examination import Answers, Bin
-from funcnet.report.statistics import ClassScore, calibration_error, class_scores, two_proportion_z, wilson_interval
+from funcnet.report.statistics import (
+    ClassScore,
+    calibration_error,
+    class_scores,
+    class_sizes,
+    two_proportion_z,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +61,16 @@ def test_scores_by_hand() -> None:
     assert (cow.examples, cow.predicted, cow.recall, cow.f1) == (2, 0, 0.0, 0.0)
     assert math.isnan(cow.precision)
     assert all(map(math.isnan, (nothing.precision, nothing.recall, nothing.f1)))
+
+
+def test_an_example_without_an_answer_was_not_recognised() -> None:
+    answers = Answers(((7, 1), (2, 4)), (Bin(0, 0.0, 0.0),), (), (2, 0))
+    assert class_sizes(answers) == (10, 6)
+    cat, dog = class_scores(answers)
+    assert cat == ClassScore(10, 9, 7 / 9, 7 / 10, 14 / 19)
+    assert dog == ClassScore(6, 5, 4 / 5, 4 / 6, 8 / 11)
+    (cat, _) = class_scores(Answers(((0, 0), (0, 4)), (Bin(0, 0.0, 0.0),), (), (3, 0)))
+    assert (cat.examples, cat.recall, cat.f1) == (3, 0, 0)
 
 
 def test_calibration_error() -> None:

@@ -8,7 +8,6 @@ owned.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from funcnet.engines.numpy.chunks import all_of, by_chunks
 from funcnet.engines.numpy.kernel import LayerKernel, base, bound
 from funcnet.layers import activations as equations
-from funcnet.layers.activations import GELU_CUBIC, GELU_SCALE
+from funcnet.layers.activations import GELU_CUBIC, GELU_FAR, GELU_SCALE
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, expect
 from funcnet.tree import freeze
@@ -115,18 +114,11 @@ def _tanh() -> _InPlace:
 
 
 def _logistic(x: Array, y: Array) -> None:
-    """Write 1 / (1 + exp(-x)) to y: without overflow, and exact to rounding in both tails as far as exp reaches."""
+    """Write 1 / (1 + exp(-x)) to y: exact to rounding in both tails as far as exp reaches, and 0 beyond."""
     np.negative(x, out=y)
-    np.minimum(y, all_of(_largest_exponent(y.dtype), y), out=y)
     np.exp(y, out=y)
     y += 1
     np.reciprocal(y, out=y)
-
-
-@functools.cache
-def _largest_exponent(dtype: np.dtype) -> float:
-    """Nearly the largest number whose exp does not overflow. 1 / exp of it is the smallest value of ``_logistic``."""
-    return 0.99 * math.log(np.finfo(dtype).max)
 
 
 def _sigmoid() -> _InPlace:
@@ -178,11 +170,14 @@ def _gelu() -> _InPlace:
     def f_and_slope(x: Array, y: Array, slope: Array) -> None:
         s = gate(x)
         np.multiply(x, x, out=slope)
+        np.minimum(slope, all_of(GELU_FAR, slope), out=slope)
         slope *= 3 * GELU_SCALE * GELU_CUBIC
         slope += GELU_SCALE
-        slope *= x * (1 - s)  # first: x^3 may overflow where 1 - s is 0
-        slope += 1
-        slope *= s
+        tail = 1 - s
+        tail *= s
+        tail *= x  # last: where s is 0 or 1, x may be as large as it likes
+        slope *= tail
+        slope += s
         np.multiply(x, s, out=y)
 
     return _InPlace(lambda x, y: np.multiply(x, gate(x), out=y), f_and_slope=f_and_slope)

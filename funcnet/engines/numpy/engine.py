@@ -20,7 +20,7 @@ from funcnet.layer import AnyLayer, advance
 from funcnet.losses import Loss
 from funcnet.optimizers import Moment, Optimizer
 from funcnet.penalties import Penalty
-from funcnet.shapes import Array, expect, not_an_array
+from funcnet.shapes import Array, not_an_array
 from funcnet.step import (
     Batch,
     Engine,
@@ -190,13 +190,12 @@ def _make_donating_step(
         with np.errstate(all="ignore"):
             prediction, residuals = kernel.forward(params, batch.x, False, step_key(net, state))
             contract.expect_targets(loss, prediction, batch.y)
-            data_loss, dprediction = value_and_grad(prediction, batch.y)
-            if not owned:
-                expect(loss.name, "the gradient", dprediction, prediction.shape, prediction.dtype)
+            made = value_and_grad(prediction, batch.y)
+            data_loss, dprediction = made if owned else contract.returned_by_loss(loss, made, prediction, batch.y)
             metrics = Evaluation(
                 float(data_loss),
                 penalty_values_of(penalties, found.arrays, penalty_value) if penalty_values else (),
-                math.nan if accuracy is None else float(accuracy(prediction, batch.y)),
+                math.nan if accuracy is None else contract.share(loss, accuracy(prediction, batch.y)),
                 len(batch),
             )
             now = Moment(state.step, optimizer.rate(state.step), metrics.data_loss)

@@ -5,6 +5,7 @@ The functions take the arguments of the pure functions that they stand for. They
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -59,7 +60,10 @@ def _sum_of_classes(rows: Float[Array, "classes batch"]) -> Float[Array, "batch"
 
 
 def _share_of_largest(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
-    return int(np.count_nonzero(logits.argmax(axis=1) == labels)) / len(labels)
+    right = logits.argmax(axis=1) == labels
+    if math.isnan(np.maximum.reduce(logits, axis=None)):  # argmax takes NaN for a number
+        right &= ~np.isnan(logits).any(axis=1)
+    return int(np.count_nonzero(right)) / len(labels)
 
 
 def _binary_cross_entropy(
@@ -86,7 +90,10 @@ def _binary_cross_entropy(
 
 
 def _share_of_sides(logits: Float[Array, "batch *shape"], targets: Float[Array, "batch *shape"]) -> float:
-    return int(np.count_nonzero((logits > 0) == (targets > 0.5))) / logits.size
+    right = (logits > 0) == (targets > 0.5)
+    if math.isnan(np.maximum.reduce(logits, axis=None)):  # NaN is taken for a number that is not above 0
+        right &= ~np.isnan(logits)
+    return int(np.count_nonzero(right)) / logits.size
 
 
 def _mean_squared_error(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet import contract
 from funcnet import penalties as equations
 from funcnet.engines.numpy import blas
 from funcnet.engines.numpy.kernel import base
@@ -26,7 +27,7 @@ def penalty_value(penalty: Penalty, w: Array) -> float:
     """The penalty's value."""
     if (value := _VALUES.get(base(penalty.value))) is not None:
         return value(penalty.value.args[0], w)  # type: ignore[attr-defined]
-    return float(penalty.value(w))
+    return float(contract.penalty_value(penalty, w))
 
 
 def add_gradient(penalty: Penalty, accumulator: Array, w: Array) -> None:

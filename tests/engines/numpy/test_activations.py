@@ -14,6 +14,7 @@ from funcnet.shapes import Array
 ALL = [relu(), leaky_relu(), leaky_relu(0.3), leaky_relu(0), tanh(), sigmoid(), softplus(), gelu()]
 
 
+@np.errstate(all="ignore")  # as the engine does
 def forward(layer: AnyLayer, x: Array, *, owned: bool = False) -> tuple[Array, Array]:
     """y, and what is kept."""
     return plan(layer).forward((), x, owned, None)
