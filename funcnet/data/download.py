@@ -29,7 +29,7 @@ __all__ = ["Download", "bring"]
 _TIMEOUT = 30.0  # seconds without a byte
 _ATTEMPTS = 5  # each goes on where the one before broke off
 _LARGEST = 1 << 28  # bytes of a file in an archive
-_PIECE = 1 << 16
+_PIECE = 1 << 14
 
 
 @attrs.frozen
@@ -110,7 +110,7 @@ def _download(address: str, download: Download, path: Path) -> None:
             found = hashlib.file_digest(file, "md5").hexdigest()
     except requests.HTTPError as error:
         raise DataError(f"{host} answers: {error}") from None
-    except requests.ConnectionError as error:  # the wait for more bytes comes as one too
+    except (requests.ConnectionError, requests.Timeout) as error:  # to wait for the next bytes raises the former
         slow = isinstance(error, requests.Timeout) or "Read timed out" in str(error)
         why = f"{host} sent nothing for {_TIMEOUT:g} seconds" if slow else f"there is no connection to {host}"
         raise DataError(why) from None

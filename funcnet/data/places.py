@@ -30,8 +30,11 @@ def data_folders(named: Path | str | None) -> Iterator[Path]:
             none = False
     import platformdirs  # imported where it is needed
 
-    cache = platformdirs.user_cache_path("funcnet")
-    if cache.is_absolute():  # it is not, where the home folder is not known or not absolute
+    try:
+        cache = platformdirs.user_cache_path("funcnet")
+    except RuntimeError:  # so do some releases; others return a path that is not absolute
+        cache = Path()
+    if cache.is_absolute():
         yield cache
     elif none:
         raise DataError(f"there is no folder to look for data in, since the home folder is not known. {_NAME_ONE}")

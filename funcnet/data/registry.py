@@ -217,10 +217,11 @@ def load(name: str, folder: Path | str | None = None) -> Dataset:
         bring(source.base, source.downloads, source.files, target)
     except DataError as error:
         files = ", ".join(download.file for download in source.downloads)
-        unpack = ", unpack it" if files.endswith(".tar.gz") else f" into a folder {source.folders[0]}"
+        own = source.folders[0]
+        unpack = ", unpack it" if files.endswith(".tar.gz") else f" into a folder {own}"
         raise DataError(
-            f"{name} is not in {' or '.join(map(str, folders))}, and cannot be downloaded ({error}): on a machine with a "
-            f"network download {files} from {source.base}{unpack}, and name the folder that holds {source.folders[0]} "
+            f"{name} is not in {' or '.join(map(str, folders))}, and cannot be downloaded ({error}): on a machine "
+            f"with a network download {files} from {source.base}{unpack}, and name the folder that holds {own} "
             "with --data or FUNCNET_DATA"
         ) from None
     return _read(name, source, target, files_in(target, source.files))

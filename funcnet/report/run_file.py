@@ -25,7 +25,7 @@ from cattrs.preconf.json import make_converter
 from cattrs.v import format_exception
 
 from funcnet.data.dataset import DataError
-from funcnet.files import write_whole
+from funcnet.files import open_file, write_whole
 from funcnet.record import RunRecord
 
 __all__ = ["FORMAT", "VERSION", "read_run", "run_to_json", "write_run"]
@@ -98,10 +98,12 @@ def read_run(path: Path | str) -> RunRecord:
 
     Raises:
         DataError: for a file that holds no run, or one of another version, saying where.
-        OSError: where the file cannot be read.
+        OSError: where the file cannot be read, or is a folder, a pipe or a device.
     """
+    with open_file(path) as file:
+        text = file.read()
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_object)
+        content = json.loads(text.decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a run as JSON, found something else: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -109,5 +109,5 @@ def test_a_pickle_that_is_as_long_as_records_is_named_too(tmp_path: Path) -> Non
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read .it is a folder, not a file"):
+    with pytest.raises(DataError, match=r"cannot be read \(it is a folder, not a file\)"):
         read_cifar10(tmp_path)

@@ -121,7 +121,7 @@ def test_parts_and_classes_are_what_they_are_named() -> None:
         Dataset("d", pair, split(2), ())
     with pytest.raises(TypeError, match=r"test is a Split, got a tuple"):
         Dataset("d", split(2), pair, ())
-    with pytest.raises(TypeError, match="classes are the names of the classes, .*, got 'ab'"):
+    with pytest.raises(TypeError, match=r"classes are the names of the classes, .*, got 'ab'"):
         Dataset("d", split(2), split(2), "ab")
     assert Dataset("d", split(2), split(2), ["a", "b"]).classes == ("a", "b")
 

@@ -142,9 +142,7 @@ def peak_of(path: Path) -> tuple[str, int]:
         ((10**6, 2000, 28), "expected 56,000,000,016 bytes .* found fewer .truncated"),
     ],
 )
-def test_no_more_is_unpacked_than_the_header_says(
-    tmp_path: Path, shape: tuple[int, ...], message: str
-) -> None:
+def test_no_more_is_unpacked_than_the_header_says(tmp_path: Path, shape: tuple[int, ...], message: str) -> None:
     """A file of 64 KB that unpacks to 64 MB, and one whose header says 56 GB."""
     (tmp_path / "images.gz").write_bytes(packed(shape, 1 << 26))
     said, peak = peak_of(tmp_path / "images.gz")
