@@ -1,20 +1,70 @@
-"""Files that appear whole or not at all, and folders that one process at a time writes to."""
+"""Files: read if they are files, written whole or not at all; and folders that one process at a time writes to."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
-__all__ = ["FolderInUseError", "lock_folder", "make_folder", "remove_unfinished", "write_whole"]
+__all__ = [
+    "FolderInUseError",
+    "lock_folder",
+    "make_folder",
+    "open_file",
+    "read_whole",
+    "remove_unfinished",
+    "write_whole",
+]
 
 _UNFINISHED = re.compile(r"\.(\d+)-\d+-.")
 _LOCK = ".funcnet-lock"
+_OTHERS = (
+    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)  # fmt: skip
+
+
+def open_file(path: Path | str) -> BufferedReader:
+    """Open a file to read its bytes. Whoever opens a pipe or a device might wait for ever, so these are refused.
+
+    Raises:
+        OSError: where there is no such file, it cannot be read, or it is a folder, a pipe, a socket or a device.
+    """
+    try:
+        _expect_regular(Path(path).stat(), path)  # before it is opened: to open a device may do something to it
+        opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:  # a null byte, or letters that no name of a file has
+        raise OSError(errno.EINVAL, "it cannot be the name of a file", f"{path!s:.200}") from None
+    file = open(opened, "rb")  # noqa: PTH123, SIM115
+    try:
+        _expect_regular(os.fstat(opened), path)  # it may have been replaced meanwhile
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def read_whole(path: Path | str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: as ``open_file``.
+    """
+    with open_file(path) as file:
+        return file.read()
+
+
+def _expect_regular(found: os.stat_result, path: Path | str) -> None:
+    for is_one, name in _OTHERS:
+        if is_one(found.st_mode):
+            raise OSError(errno.EINVAL, f"it is {name}, not a file", str(path))
 
 
 class FolderInUseError(OSError):

@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 
 from funcnet.data.dataset import DataError
-from funcnet.files import write_whole
+from funcnet.files import read_whole, write_whole
 from funcnet.json_records import from_json, parse, to_json
 from funcnet.record import RunRecord
 
@@ -51,9 +51,9 @@ def read_run(path: Path | str) -> RunRecord:
 
     Raises:
         DataError: for a file that holds no run, or one of another version, saying where.
-        OSError: where the file cannot be read.
+        OSError: where the file cannot be read, or is a folder, a pipe or a device.
     """
-    return run_of_json(Path(path).read_bytes(), path)
+    return run_of_json(read_whole(path), path)
 
 
 def run_of_json(text: bytes, path: Path | str) -> RunRecord:

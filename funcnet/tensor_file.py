@@ -24,7 +24,7 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import namespace
 from funcnet.data.dataset import DataError
-from funcnet.files import write_whole
+from funcnet.files import read_whole, write_whole
 from funcnet.json_records import from_json, parse
 from funcnet.shapes import Array
 from funcnet.tree import Tree
@@ -94,7 +94,7 @@ def read_tensors(path: Path, form: str, version: int) -> tuple[dict[str, Any], d
 
     if path.exists() and not path.is_file():  # reading a pipe or a device might never end
         raise DataError(f"{path}: expected the file of a {form}, found what is no file")
-    content = path.read_bytes()
+    content = read_whole(path)
     if not content:
         raise DataError(f"{path}: expected the file of a {form}, found an empty file")
     if (found := content.find(_SUM)) < 0:

@@ -2,14 +2,16 @@ import errno
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from funcnet.files import FolderInUseError, lock_folder, make_folder, remove_unfinished, write_whole
+from funcnet.files import FolderInUseError, lock_folder, make_folder, open_file, remove_unfinished, write_whole
 
 
 def test_text_and_bytes(tmp_path: Path) -> None:
@@ -222,3 +224,58 @@ def test_no_two_processes_are_within_at_once(tmp_path: Path) -> None:
         done = pool.starmap(_count_alone, [(tmp_path, 200)] * 3)
     assert min(done) > 0
     assert int((tmp_path / "count").read_text()) == sum(done)
+
+
+def test_a_file_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        with open_file(tmp_path / name) as file:
+            assert file.read() == b"content"
+
+
+def make_socket(path: Path) -> None:
+    socket.socket(socket.AF_UNIX).bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (os.mkfifo, "a pipe"),
+        (make_socket, "a socket"),
+        (Path.mkdir, "a folder"),
+        (lambda path: path.symlink_to("/dev/zero"), "a device"),
+    ],
+    ids=["pipe", "socket", "folder", "device"],
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_is_no_file_is_refused_at_once(
+    tmp_path: Path, make: Callable[[Path], None], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket has at most 107 letters
+    make(Path("it"))
+    with pytest.raises(OSError, match=f"it is {what}, not a file: 'it'"):
+        open_file("it")
+
+
+def test_a_file_that_becomes_a_pipe_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at it and the opening."""
+    path = tmp_path / "it"
+    path.touch()
+    looked = Path.stat
+
+    def replaced(self: Path) -> os.stat_result:
+        found = looked(self)
+        self.unlink()
+        os.mkfifo(self)
+        return found
+
+    monkeypatch.setattr(Path, "stat", replaced)
+    with pytest.raises(OSError, match="it is a pipe, not a file"):
+        open_file(path)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_a_name_that_no_file_has(name: str) -> None:
+    with pytest.raises(OSError, match="it cannot be the name of a file"):
+        open_file(name)

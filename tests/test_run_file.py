@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -200,6 +201,9 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
+        read_run(tmp_path / "run.json")
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(OSError, match="it is a pipe, not a file"):
         read_run(tmp_path / "run.json")
 
 

@@ -21,7 +21,7 @@ from funcnet.cli.terminal import INTERRUPTED, complain, interruptible, say, whol
 from funcnet.data.batches import batch_count
 from funcnet.data.dataset import DataError, Dataset
 from funcnet.data.registry import NAMES, load
-from funcnet.files import lock_folder, make_folder, write_whole
+from funcnet.files import lock_folder, make_folder, read_whole, write_whole
 from funcnet.json_records import from_json, parse, to_json
 from funcnet.lab import RECIPES, lab_network, lab_record, lab_state, run_lab
 from funcnet.model_file import make_model, save_model
@@ -123,7 +123,7 @@ def _begun(out: Path) -> _Plan:
             f"{out}: there is no run to go on with: expected {path}, which is there until a run is finished"
         )
     try:
-        return from_json(parse(path.read_text(encoding="utf-8")), _Plan, "plan")
+        return from_json(parse(read_whole(path).decode()), _Plan, "plan")
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
 

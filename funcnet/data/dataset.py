@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 import numpy as np
 
 from funcnet import random
+from funcnet.arrays import is_array
 from funcnet.random import Key
-from funcnet.shapes import Array, Integer, Num, Shape, ShapeError, whole_number
+from funcnet.shapes import Array, Integer, Num, Shape, ShapeError, is_plain, kind_of, whole_number
 from funcnet.tree import Record, readonly_view
 
 __all__ = ["DataError", "Dataset", "Split", "hold_out", "rows_of"]
@@ -15,6 +18,30 @@ __all__ = ["DataError", "Dataset", "Split", "hold_out", "rows_of"]
 
 class DataError(Exception):
     """A file or folder does not hold the data it should. The message says which, what was expected and found."""
+
+
+def _numbers(name: str, array: Array) -> Array:
+    """A read-only view of an array of numbers, with an axis of examples."""
+    if not (is_array(array) and is_plain(array)):
+        raise TypeError(f"{name} is an array of NumPy, got {kind_of(array)}: np.asarray({name}) makes one")
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "biufc":
+        hint = (
+            f"np.unique({name}, return_inverse=True)[1] are numbers for them, in the order of the alphabet"
+            if array.dtype.kind in "US"
+            else f"{name}.astype(np.float32) makes such, if they are all numbers"
+        )
+        raise DataError(f"expected {name} of numbers, got dtype {array.dtype}: {hint}")
+    if not array.shape:
+        raise DataError(f"expected {name} of shape (n, ...), one entry for each example, got shape ()")
+    return readonly_view(array)
+
+
+def _x(array: Array) -> Array:
+    return _numbers("x", array)
+
+
+def _y(array: Array) -> Array:
+    return _numbers("y", array)
 
 
 def _agree(split: Split, attribute: attrs.Attribute[Array], y: Array) -> None:
@@ -30,11 +57,12 @@ class Split(Record):
     views of a memory-mapped file.
 
     Raises:
-        DataError: where x and y differ in length.
+        DataError: where x and y differ in length, or hold something other than numbers.
+        TypeError: for anything but arrays.
     """
 
-    x: Num[Array, "n ..."] = attrs.field(converter=readonly_view)
-    y: Num[Array, "n ..."] = attrs.field(converter=readonly_view, validator=_agree)
+    x: Num[Array, "n ..."] = attrs.field(converter=_x)
+    y: Num[Array, "n ..."] = attrs.field(converter=_y, validator=_agree)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -59,6 +87,17 @@ class Split(Record):
         return f"Split({len(self)} x {self.in_shape} {self.x.dtype})"
 
 
+def _names(classes: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        raise TypeError(f"classes are the names of the classes, such as ('cat', 'dog'), got {classes!r:.40}")
+    return tuple(classes)
+
+
+def _is_split(dataset: Dataset, attribute: attrs.Attribute[Split], part: Split) -> None:
+    if not isinstance(part, Split):
+        raise TypeError(f"{attribute.name} is a Split, got {kind_of(part)}: Split(x, y) makes one")
+
+
 def _alike(dataset: Dataset, attribute: attrs.Attribute[Split], test: Split) -> None:
     train = dataset.train
     if (test.in_shape, test.x.dtype) != (train.in_shape, train.x.dtype):
@@ -76,12 +115,13 @@ class Dataset:
 
     Raises:
         DataError: where the examples of the two parts differ in shape or dtype.
+        TypeError: for parts that are no ``Split``.
     """
 
     name: str
-    train: Split
-    test: Split = attrs.field(validator=_alike)
-    classes: tuple[str, ...]
+    train: Split = attrs.field(validator=_is_split)
+    test: Split = attrs.field(validator=(_is_split, _alike))
+    classes: tuple[str, ...] = attrs.field(converter=_names)
     description: str = attrs.field(default="", kw_only=True)
     origin: str = attrs.field(default="", kw_only=True)
 
@@ -99,7 +139,15 @@ def hold_out(dataset: Dataset, count: int, key: Key) -> Dataset:
         raise ValueError(f"can hold out 1 to {len(dataset.train) - 1} of {len(dataset.train)} examples, not {count}")
     order = random.permutation(key, len(dataset.train))
     train, validation = dataset.train.take(order[count:]), dataset.train.take(order[:count])
-    return Dataset(f"{dataset.name}, validation", train, validation, dataset.classes)
+    origin = f"the training examples of {dataset.name}, {count:,} of them held out at random for testing"
+    return Dataset(
+        f"{dataset.name}, validation",
+        train,
+        validation,
+        dataset.classes,
+        description=dataset.description,
+        origin=f"{origin} ({dataset.origin})" if dataset.origin else origin,
+    )
 
 
 def rows_of(array: Num[Array, "n ..."], rows: Integer[Array, "rows"]) -> Num[Array, "rows ..."]:

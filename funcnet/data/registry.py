@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -11,12 +10,17 @@ import numpy as np
 
 from funcnet.data.cifar import read_cifar10, read_cifar100
 from funcnet.data.dataset import DataError, Dataset, Split
+from funcnet.data.download import Download, bring
 from funcnet.data.glyphs import glyphs_dataset
-from funcnet.data.idx import read_idx
+from funcnet.data.idx import idx_shape, read_idx
+from funcnet.data.known import idx_sums, record_sums
+from funcnet.data.places import data_folders, files_in, folders_in, is_called
 from funcnet.random import make_key
 from funcnet.tree import freeze
 
 __all__ = ["NAMES", "load"]
+
+_Files = Mapping[str, Path]
 
 
 @attrs.frozen
@@ -25,20 +29,27 @@ class _Source:
 
     Attributes:
         folders: the folders it may lie in, below a data folder; a download goes to the first.
-        files: the names of its files there. A folder with any of them is taken for the set.
-        read: from that folder to the training and the testing part.
+        files: the official names of its files there. A folder with any of them is taken for the set.
+        read: from these files to the training and the testing part.
         counts: how many examples these have.
+        classes: the names of the classes.
+        description: what the examples are, and who published them.
+        sums: the checksums of what is in a part.
+        known: what these are of, and what they should be: first of the training part, then of the testing part.
         base: the address of the downloads.
-        downloads: their names, each with its published MD5 checksum. An archive (``.tar.gz``) holds the folder.
+        downloads: what is downloaded. An archive (``.tar.gz``) holds the files.
     """
 
     folders: tuple[str, ...]
     files: tuple[str, ...]
-    read: Callable[[Path], tuple[Split, Split]]
+    read: Callable[[_Files, tuple[int, int]], tuple[Split, Split]]
     counts: tuple[int, int]
     classes: tuple[str, ...]
+    description: str
+    sums: Callable[[Split], tuple[str, ...]]
+    known: tuple[tuple[str, str], ...]
     base: str
-    downloads: tuple[tuple[str, str], ...]
+    downloads: tuple[Download, ...]
 
 
 _IDX_FILES = (
@@ -47,91 +58,105 @@ _IDX_FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-_IDX_GZIP_FILES = tuple(f"{name}.gz" for name in _IDX_FILES)
 
 
-def _read_idx_folder(folder: Path) -> tuple[Split, Split]:
-    train_x, train_y, test_x, test_y = (_plain_or_gzip(folder / name) for name in _IDX_FILES)
-    return _idx_split(train_x, train_y), _idx_split(test_x, test_y)
-
-
-def _idx_split(images: Path, labels: Path) -> Split:
-    x, y = read_idx(images), read_idx(labels)
-    for path, array, axes in ((images, x, (28, 28)), (labels, y, ())):
-        if array.shape[1:] != axes or array.ndim == 0:
-            expected = "an array of shape (n, 28, 28)" if axes else "an array of shape (n,)"
-            raise DataError(f"{path}: expected {expected}, found shape {array.shape}")
-    if len(x) != len(y):
-        raise DataError(f"{labels}: expected {len(x):,} labels for the images of {images.name}, found {len(y):,}")
-    if len(y) and y.max() > 9:
-        raise DataError(f"{labels}: expected labels from 0 to 9, found {y.max()}")
-    return Split(x, y)
-
-
-def _plain_or_gzip(path: Path) -> Path:
-    packed = path.with_name(path.name + ".gz")
-    return packed if packed.exists() and not path.exists() else path
+def _read_idx_files(files: _Files, counts: tuple[int, int]) -> tuple[Split, Split]:
+    for place, name in enumerate(_IDX_FILES):  # all headers first: nothing large is read, or unpacked, in vain
+        axes, shape = ((28, 28), ())[place % 2], idx_shape(files[name])
+        expected = (counts[place // 2], *axes)
+        if shape != expected:
+            raise DataError(f"{files[name]}: expected an array of shape {expected}, found shape {shape}")
+    train_x, train_y, test_x, test_y = (read_idx(files[name]) for name in _IDX_FILES)
+    for name, labels in (("train-labels-idx1-ubyte", train_y), ("t10k-labels-idx1-ubyte", test_y)):
+        if labels.max() > 9:
+            raise DataError(f"{files[name]}: expected labels from 0 to 9, found {labels.max()}")
+    return Split(train_x, train_y), Split(test_x, test_y)
 
 
 _CIFAR10_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 
 
-def _read_cifar10_folder(folder: Path) -> tuple[Split, Split]:
-    parts = [read_cifar10(folder / name) for name in _CIFAR10_TRAIN]
+def _read_cifar10_files(files: _Files, counts: tuple[int, int]) -> tuple[Split, Split]:
+    parts = [read_cifar10(files[name]) for name in _CIFAR10_TRAIN]
     train = Split(
         freeze(np.concatenate([part.x for part in parts])), freeze(np.concatenate([part.y for part in parts]))
     )
-    return train, read_cifar10(folder / "test_batch.bin")
+    return train, read_cifar10(files["test_batch.bin"])
 
 
-def _read_cifar100_folder(folder: Path) -> tuple[Split, Split]:
-    return read_cifar100(folder / "train.bin"), read_cifar100(folder / "test.bin")
+def _read_cifar100_files(files: _Files, counts: tuple[int, int]) -> tuple[Split, Split]:
+    return read_cifar100(files["train.bin"]), read_cifar100(files["test.bin"])
 
 
 _SOURCES = {
     "fashion-mnist": _Source(
         folders=("fashion-mnist", "FashionMNIST/raw"),
-        files=_IDX_FILES + _IDX_GZIP_FILES,
-        read=_read_idx_folder,
+        files=_IDX_FILES,
+        read=_read_idx_files,
         counts=(60_000, 10_000),
         classes=(
             "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
         ),
+        description="Grey pictures of clothes, shoes and bags, 28 x 28 pixels. Fashion-MNIST: Xiao, Rasul & Vollgraf "
+        "(2017), arXiv:1708.07747",
+        sums=idx_sums,
+        known=(
+            ("train-images-idx3-ubyte", "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
+            ("train-labels-idx1-ubyte", "9018921c3c673c538a1fc5bad174d6f9"),
+            ("t10k-images-idx3-ubyte", "8181f5470baa50b63fa0f6fddb340f0a"),
+            ("t10k-labels-idx1-ubyte", "15d484375f8d13e6eb1aabb0c3f46965"),
+        ),
         base="https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         downloads=(
-            ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-            ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
-            ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
-            ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+            Download("train-images-idx3-ubyte.gz", 26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+            Download("train-labels-idx1-ubyte.gz", 29_515, "25c81989df183df01b3e8a0aad5dffbe"),
+            Download("t10k-images-idx3-ubyte.gz", 4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
+            Download("t10k-labels-idx1-ubyte.gz", 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
         ),
     ),
     "mnist": _Source(
         folders=("mnist", "MNIST/raw"),
-        files=_IDX_FILES + _IDX_GZIP_FILES,
-        read=_read_idx_folder,
+        files=_IDX_FILES,
+        read=_read_idx_files,
         counts=(60_000, 10_000),
         classes=tuple("0123456789"),
+        description="Grey pictures of handwritten digits, 28 x 28 pixels. MNIST: LeCun, Bottou, Bengio & Haffner "
+        "(1998), Gradient-based learning applied to document recognition",
+        sums=idx_sums,
+        known=(
+            ("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb"),
+            ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624"),
+            ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
+            ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
+        ),
         base="https://ossci-datasets.s3.amazonaws.com/mnist/",
         downloads=(
-            ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-            ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
-            ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
-            ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+            Download("train-images-idx3-ubyte.gz", 9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+            Download("train-labels-idx1-ubyte.gz", 28_881, "d53e105ee54ea40749a09fcbcd1e9432"),
+            Download("t10k-images-idx3-ubyte.gz", 1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
+            Download("t10k-labels-idx1-ubyte.gz", 4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
         ),
     ),
     "cifar-10": _Source(
-        folders=("cifar-10-batches-bin", "cifar-10/cifar-10-batches-bin"),
+        folders=("cifar-10-batches-bin", "cifar-10/cifar-10-batches-bin", "cifar-10"),
         files=(*_CIFAR10_TRAIN, "test_batch.bin"),
-        read=_read_cifar10_folder,
+        read=_read_cifar10_files,
         counts=(50_000, 10_000),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        description="Colour photographs of animals and vehicles, 32 x 32 pixels. CIFAR-10: Krizhevsky (2009), "
+        "Learning multiple layers of features from tiny images",
+        sums=record_sums,
+        known=(
+            ("the training examples", "6a3b2c04d0a79ce272dcdacaf0bc440275db5a8cbe3717521a28fada2ea0d2ed"),
+            ("the testing examples", "65a6ffe079453e514083f99356b35e02cbfd581b4951e3937fae188974b79f39"),
+        ),
         base="https://www.cs.toronto.edu/~kriz/",
-        downloads=(("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+        downloads=(Download("cifar-10-binary.tar.gz", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530"),),
     ),
     "cifar-100": _Source(
-        folders=("cifar-100-binary", "cifar-100/cifar-100-binary"),
+        folders=("cifar-100-binary", "cifar-100/cifar-100-binary", "cifar-100"),
         files=("train.bin", "test.bin"),
-        read=_read_cifar100_folder,
+        read=_read_cifar100_files,
         counts=(50_000, 10_000),
         classes=(
             "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
@@ -146,8 +171,15 @@ _SOURCES = {
             "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
             "woman", "worm",
         ),
+        description="Colour photographs of 100 kinds of things, 32 x 32 pixels. CIFAR-100: Krizhevsky (2009), Learning "
+        "multiple layers of features from tiny images",
+        sums=record_sums,
+        known=(
+            ("the training examples", "640c97a4012a8aebfcaf57fd82a33dd43b37d2e397a02cb9b0a3d89e6d6d936d"),
+            ("the testing examples", "a6a97df7b61bc7420bc44268696e8963d33129bc050978f2a63d8fe3420989fa"),
+        ),
         base="https://www.cs.toronto.edu/~kriz/",
-        downloads=(("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
+        downloads=(Download("cifar-100-binary.tar.gz", 168_513_733, "03b5dce01913d631647c71ecec9e9cb8"),),
     ),
 }  # fmt: skip
 
@@ -158,85 +190,78 @@ def load(name: str, folder: Path | str | None = None) -> Dataset:
     """The data set called ``name`` (one of ``NAMES``), whole in memory as uint8.
 
     ``glyphs`` is generated. The others are looked for in ``folder``, then in the folder that the environment variable
-    FUNCNET_DATA names, then in the user's cache folder; as the official files, in a folder of their official name
-    (``cifar-10-batches-bin``) or of the data set's (``fashion-mnist``). A set found in none of these is downloaded to
-    the first of them that was named, with a progress bar, and checked against its published checksum.
+    FUNCNET_DATA names, then in the user's cache folder. They are the official files, plain or gzip, in a folder of
+    their official name (``cifar-10-batches-bin``) or of the data set's (``fashion-mnist``), or in the named folder
+    itself. Capital letters, and marks between words, make no difference in names. A set found in none of these is
+    downloaded to the first of them, with a progress bar, and checked against its published checksum.
+
+    What was read is compared with known checksums. The data set's ``origin`` says whether it agrees.
 
     Raises:
-        DataError: for an unknown name; a named folder that does not exist; a file that is missing, truncated or
-            something else; a download that failed.
+        DataError: for an unknown name; a named folder that cannot be used; a file that is missing, truncated or
+            something else; the files of another of these sets; a download that failed.
     """
     if name == "glyphs":
         return glyphs_dataset(make_key(0))
-    if name not in _SOURCES:
-        raise DataError(f"there is no data set {name!r}; there are {', '.join(NAMES)}")
+    if not isinstance(name, str) or name not in _SOURCES:
+        raise DataError(f"there is no data set {name!r:.40}; there are {', '.join(NAMES)}")
     source = _SOURCES[name]
-    data_folders = []
-    for data_folder in _data_folders(folder):
-        data_folders.append(data_folder)
+    folders = []
+    for data_folder in data_folders(folder):
+        folders.append(data_folder)
         for place in _places(source, data_folder):
-            if _holds_some(source, place):
-                return _read(name, source, place)
-    return _read(name, source, _download(name, source, data_folders))
+            if found := files_in(place, source.files):
+                return _read(name, source, place, found)
+    target = folders[0] if is_called(folders[0], source.folders) else folders[0] / source.folders[0]
+    try:
+        bring(source.base, source.downloads, source.files, target)
+    except DataError as error:
+        files = ", ".join(download.file for download in source.downloads)
+        own = source.folders[0]
+        unpack = ", unpack it" if files.endswith(".tar.gz") else f" into a folder {own}"
+        raise DataError(
+            f"{name} is not in {' or '.join(map(str, folders))}, and cannot be downloaded ({error}): on a machine "
+            f"with a network download {files} from {source.base}{unpack}, and name the folder that holds {own} "
+            "with --data or FUNCNET_DATA"
+        ) from None
+    return _read(name, source, target, files_in(target, source.files))
 
 
-def _data_folders(named: Path | str | None) -> Iterator[Path]:
-    for origin, path in (("the folder", named), ("FUNCNET_DATA", os.environ.get("FUNCNET_DATA"))):
-        if path:
-            if not Path(path).is_dir():
-                raise DataError(f"{origin} {path}: there is no such folder")
-            yield Path(path)
-    import pooch  # imported where it is needed: it costs a fifth of a second
-
-    yield Path(pooch.os_cache("funcnet"))
+def _places(source: _Source, data_folder: Path) -> Iterator[Path]:
+    """Where in a data folder the set may lie: in its own folder, or in the data folder, if that is no other set's."""
+    for name in source.folders:
+        yield from folders_in(data_folder, name)
+    others = [name for other in _SOURCES.values() for name in other.folders if name not in source.folders]
+    if not is_called(data_folder, others):
+        yield data_folder
 
 
-def _places(source: _Source, data_folder: Path) -> list[Path]:
-    """Where in a data folder the set may lie; the folder that was named may also be the set's own."""
-    places = [data_folder / place for place in source.folders]
-    own = any(data_folder.parts[-len(Path(place).parts) :] == Path(place).parts for place in source.folders)
-    return [*places, data_folder] if own else places
-
-
-def _holds_some(source: _Source, folder: Path) -> bool:
-    return any((folder / name).exists() for name in source.files)
-
-
-def _read(name: str, source: _Source, folder: Path) -> Dataset:
-    train, test = source.read(folder)
+def _read(name: str, source: _Source, folder: Path, files: _Files) -> Dataset:
+    if lacking := [file for file in source.files if file not in files]:
+        raise DataError(
+            f"{folder}: {name} lacks {', '.join(lacking)}. Add what is missing, or take away "
+            f"{', '.join(path.name for path in files.values())}, and the whole set is downloaded"
+        )
+    train, test = source.read(files, source.counts)
     for part, split, count in (("training", train, source.counts[0]), ("testing", test, source.counts[1])):
         if len(split) != count:
             raise DataError(f"{folder}: {name} has {count:,} {part} examples, found {len(split):,}")
-    return Dataset(name, train, test, source.classes)
+    origin = _origin(name, source, folder, (*source.sums(train), *source.sums(test)))
+    return Dataset(name, train, test, source.classes, description=source.description, origin=origin)
 
 
-def _download(name: str, source: _Source, data_folders: list[Path]) -> Path:
-    """Bring the set to the first data folder, all of it or nothing, and return the folder its files are in."""
-    import tempfile  # imported where they are needed
-
-    import pooch
-
-    target = data_folders[0] / source.folders[0]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as arriving:
-            for file, md5 in source.downloads:
-                packed = file.endswith(".tar.gz")
-                pooch.retrieve(
-                    source.base + file,
-                    f"md5:{md5}",
-                    fname=file,
-                    path=Path(arriving) / target.name,
-                    processor=pooch.Untar(extract_dir=arriving) if packed else None,
-                    progressbar=True,
-                )
-                if packed:
-                    (Path(arriving) / target.name / file).unlink()
-            (Path(arriving) / target.name).rename(target)
-    except (OSError, ValueError) as error:  # what pooch lets through: the network, the disk, a wrong checksum
-        looked = ", ".join(str(place) for below in data_folders for place in _places(source, below))
-        raise DataError(
-            f"{name} was found in none of {looked}; downloading {source.base} failed: {error}. "
-            f"Name a folder that holds {source.folders[0]}/ with --data or FUNCNET_DATA."
-        ) from error
-    return target
+def _origin(name: str, source: _Source, folder: Path, sums: tuple[str, ...]) -> str:
+    whose = {known: (other, of) for other in _SOURCES for of, known in _SOURCES[other].known}
+    unknown = []
+    for (of, expected), found in zip(source.known, sums, strict=True):
+        if found in whose and found != expected:
+            other, what = whose[found]
+            raise DataError(
+                f"{folder}: {of} of {name}: found {what} of {other}. Ask for {other}, or give the folder its name"
+            )
+        if found != expected:
+            unknown.append(of)
+    files = f"files in the folder {folder.name}"
+    if not unknown:
+        return f"{files}, whose content has the known checksums of {name}"
+    return f"{files}; not the content that is known as {name}, by the checksums of {', '.join(unknown)}"

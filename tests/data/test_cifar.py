@@ -1,3 +1,5 @@
+import gzip
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,33 @@ def test_wrong_labels_of_cifar100_are_named(tmp_path: Path) -> None:
         read_cifar100(tmp_path / "nothing.bin")
 
 
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (pickle.dumps({b"batch_label": b"training batch 1 of 5"}, 2), "a pickle of Python, which is never read"),
+        (gzip.compress(bytes(10)), "a gzip file: unpack it"),
+        (b"\n<!DOCTYPE html><html><body>404</body></html>", "a web page.*download it again"),
+        (b"PK\x03\x04....", "a zip archive: unpack it"),
+        (b"name".ljust(257, b"\0") + b"ustar".ljust(300, b"\0"), "a tar archive: unpack it"),
+        (b"MATLAB 5.0 MAT-file", "a file of MATLAB: get the binary version"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"", "the file is empty: download it again"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_something_else_is_named_as_what_it_is(tmp_path: Path, content: bytes, kind: str, mmap: bool) -> None:
+    (tmp_path / "data_batch_1").write_bytes(content)
+    with pytest.raises(DataError, match=kind):
+        read_cifar10(tmp_path / "data_batch_1", mmap=mmap)
+
+
+def test_a_pickle_that_is_as_long_as_records_is_named_too(tmp_path: Path) -> None:
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps({}, 2).ljust(3073, b"."))
+    with pytest.raises(DataError, match=r"expected CIFAR-10 labels .*, found 128 \(it is a pickle of Python"):
+        read_cifar10(tmp_path / "data_batch_1")
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected a file, found a folder"):
+    with pytest.raises(DataError, match=r"cannot be read \(it is a folder, not a file\)"):
         read_cifar10(tmp_path)

@@ -65,8 +65,10 @@ def test_a_split_cannot_be_written_through() -> None:
 
 @pytest.mark.usefixtures("as_users_run")
 def test_lists_are_no_arrays() -> None:
-    with pytest.raises(TypeError, match=r"a record holds arrays, got list: \[\[1, 2\]\]"):
+    with pytest.raises(TypeError, match=r"x is an array of NumPy, got a list: np.asarray\(x\) makes one"):
         Split([[1, 2]], [1])
+    with pytest.raises(TypeError, match=r"y is an array of NumPy, got a list: np.asarray\(y\) makes one"):
+        Split(np.zeros((1, 2)), [1])
     with pytest.raises(ShapeError, match=r"take: expected an array of rows of an integer dtype .*, got a list"):
         Split(np.zeros((2, 2)), np.zeros(2)).take([1])
 
@@ -90,3 +92,42 @@ def test_the_parts_are_of_one_dtype() -> None:
     train, test = (Split(np.zeros((4, 2), dtype), np.zeros(4)) for dtype in (np.uint8, np.float32))
     with pytest.raises(DataError, match="expected testing examples like those for training, uint8"):
         Dataset("d", train, test, ())
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.zeros(2), np.array(["cat", "dog"]), r"expected y of numbers, got dtype <U3: np.unique\(y, return_inverse"),
+        (np.array([1, "a"], object), np.zeros(2), r"expected x of numbers, got dtype object: x.astype\(np.float32\)"),
+        (np.zeros(()), np.zeros(1), r"expected x of shape \(n, ...\), one entry for each example, got shape \(\)"),
+    ],
+)
+def test_what_is_no_numbers_is_refused(x: np.ndarray, y: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Split(x, y)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_an_array_with_a_mask_does_not_lose_it() -> None:
+    with pytest.raises(TypeError, match="x is an array of NumPy, got a MaskedArray"):
+        Split(np.ma.masked_array([1.0, 2.0], [True, False]), np.zeros(2))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_parts_and_classes_are_what_they_are_named() -> None:
+    pair = (np.zeros((2, 2)), np.zeros(2))
+    with pytest.raises(TypeError, match=r"train is a Split, got a tuple: Split\(x, y\) makes one"):
+        Dataset("d", pair, split(2), ())
+    with pytest.raises(TypeError, match=r"test is a Split, got a tuple"):
+        Dataset("d", split(2), pair, ())
+    with pytest.raises(TypeError, match=r"classes are the names of the classes, .*, got 'ab'"):
+        Dataset("d", split(2), split(2), "ab")
+    assert Dataset("d", split(2), split(2), ["a", "b"]).classes == ("a", "b")
+
+
+def test_what_is_held_out_says_so() -> None:
+    data = Dataset("d", split(10), split(3), ("a",), description="pairs", origin="made up")
+    held = hold_out(data, 4, make_key(0))
+    assert held.description == "pairs"
+    assert held.origin == "the training examples of d, 4 of them held out at random for testing (made up)"

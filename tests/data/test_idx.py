@@ -1,5 +1,8 @@
 import gzip
+import os
+import re
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +86,8 @@ def test_a_wrong_file_is_named(tmp_path: Path, name: str, mmap: bool) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [gzip.compress(idx_bytes(IMAGES))[:-9], b"not gzip", b"\x1f\x8b\x08\x00" + b"x" * 40],
-    ids=["truncated", "not gzip", "damaged"],
+    [gzip.compress(idx_bytes(IMAGES))[:-9], b"\x1f\x8b", b"\x1f\x8b\x08\x00" + b"x" * 40],
+    ids=["truncated", "no header", "damaged"],
 )
 def test_a_damaged_archive_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "images.gz"
@@ -93,9 +96,77 @@ def test_a_damaged_archive_is_named(tmp_path: Path, content: bytes) -> None:
         read_idx(path)
 
 
+@pytest.mark.parametrize("name", ["images", "images.gz", "images.idx3-ubyte"])
+def test_how_a_file_is_packed_is_seen_from_its_first_bytes(tmp_path: Path, name: str) -> None:
+    for content in (idx_bytes(IMAGES), gzip.compress(idx_bytes(IMAGES))):
+        (tmp_path / name).write_bytes(content)
+        assert np.array_equal(read_idx(tmp_path / name), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page"),
+        (gzip.compress(b"<html></html>"), "a web page"),
+        (b"PAR1", "a Parquet file"),
+        (gzip.compress(b"train/".ljust(257, b"\0") + b"ustar".ljust(300, b"\0")), "a tar archive"),
+    ],
+    ids=["xml", "html in gzip", "parquet", "tar.gz"],
+)
+def test_something_else_is_named_as_what_it_is(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "images.gz").write_bytes(content)
+    with pytest.raises(DataError, match=f"expected an IDX file .*it is {kind}"):
+        read_idx(tmp_path / "images.gz")
+
+
+def packed(shape: tuple[int, ...], entries: int) -> bytes:
+    header = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
+    return gzip.compress(header + bytes(entries))
+
+
+def peak_of(path: Path) -> tuple[str, int]:
+    """What reading the file says, and how many bytes it holds at most."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError) as caught:
+            read_idx(path)
+        return str(caught.value), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((10, 28, 28), "expected 7,856 bytes .* found more .something follows the array"),
+        ((10**6, 2000, 28), "expected 56,000,000,016 bytes .* found fewer .truncated"),
+    ],
+)
+def test_no_more_is_unpacked_than_the_header_says(tmp_path: Path, shape: tuple[int, ...], message: str) -> None:
+    """A file of 64 KB that unpacks to 64 MB, and one whose header says 56 GB."""
+    (tmp_path / "images.gz").write_bytes(packed(shape, 1 << 26))
+    said, peak = peak_of(tmp_path / "images.gz")
+    assert re.search(message, said)
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_pipe_is_refused(tmp_path: Path, mmap: bool) -> None:
+    """It would be waited for without end."""
+    os.mkfifo(tmp_path / "images")
+    with pytest.raises(DataError, match=r"images: cannot be read \(it is a pipe, not a file\)"):
+        read_idx(tmp_path / "images", mmap=mmap)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\ud800b", "a" * 5000, "/dev/zero"])
+def test_what_names_no_file_is_refused(path: str) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        read_idx(path)
+
+
 @pytest.mark.parametrize("mmap", [False, True])
 def test_a_missing_file_is_named(tmp_path: Path, mmap: bool) -> None:
     with pytest.raises(DataError, match=r"nothing: there is no such file"):
         read_idx(tmp_path / "nothing", mmap=mmap)
-    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(DataError, match=r"cannot be read \(it is a folder, not a file\)"):
         read_idx(tmp_path, mmap=mmap)
