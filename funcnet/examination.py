@@ -358,13 +358,19 @@ def _bins(confidence: Float[Array, "n"], right: Array) -> tuple[Bin, ...]:
 
 
 def _picture(example: Array) -> Picture | None:
-    if example.dtype != np.uint8 or not _is_picture(example.shape):
+    shape = _without_grey_channel(example.shape)
+    if example.dtype != np.uint8 or not _is_picture(shape):
         return None
-    return Picture(tuple(example.shape), np.ascontiguousarray(example).tobytes())
+    return Picture(shape, np.ascontiguousarray(example).tobytes())
 
 
 def _is_picture(shape: Shape) -> bool:
     return (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) and min(shape) > 0
+
+
+def _without_grey_channel(shape: Shape) -> Shape:
+    """(height, width) for (height, width, 1): the same bytes."""
+    return tuple(shape[:2] if len(shape) == 3 and shape[2] == 1 else shape)
 
 
 def _filters(params: Tree, in_shape: Shape) -> tuple[Picture, ...]:
@@ -372,7 +378,7 @@ def _filters(params: Tree, in_shape: Shape) -> tuple[Picture, ...]:
     weight = next((leaf for leaf in tree.leaves(params) if leaf.ndim >= 2), None)
     if weight is None:
         return ()
-    shape = tuple(in_shape) if weight.ndim == 2 else weight.shape[:-1]
+    shape = _without_grey_channel(in_shape if weight.ndim == 2 else weight.shape[:-1])
     if not _is_picture(shape) or math.prod(shape) != weight.size // weight.shape[-1]:
         return ()
     columns = weight.reshape(-1, weight.shape[-1])

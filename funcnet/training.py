@@ -253,14 +253,21 @@ def _expect_split(
             raise ShapeError(place, f"finite {name}", f"a number that is not finite at index {row}")
     wanted = next((leaf.dtype for leaf in tree.leaves(params)), split.x.dtype)
     if normalize is None and split.x.dtype != wanted:
-        hint = "" if split.x.dtype.kind != "f" else f" (x.astype(np.{wanted})?)"
-        raise ShapeError(place, f"examples of dtype {wanted}, as the parameters", f"dtype {split.x.dtype}{hint}")
+        given = f"dtype {split.x.dtype}{_hint_for_dtype(split.x, wanted)}"
+        raise ShapeError(place, f"examples of dtype {wanted}, as the parameters", given)
     try:
         x = next(batches(split.take(np.arange(1)), 1, normalize=normalize)).x
         prediction = net.predict(params, x)
         contract.expect_targets(loss, np.broadcast_to(prediction, (len(split), *prediction.shape[1:])), split.y)
     except ShapeError as error:
         raise ShapeError(f"{place}: {error.place}", error.expected, error.given) from None
+
+
+def _hint_for_dtype(x: Array, wanted: np.dtype) -> str:
+    as_wanted = f"x.astype(np.{wanted})"
+    if x.dtype.kind in "iu" and x.size and x.min() >= 0 and x.max() <= 255:
+        return f" (pixels from 0 to 255? x.astype(np.uint8), which training normalises; other numbers? {as_wanted})"
+    return f" ({as_wanted}?)" if x.dtype.kind in "biuf" else ""
 
 
 def _first_not_finite(array: Array) -> int | None:

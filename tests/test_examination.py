@@ -205,10 +205,23 @@ def test_first_weights_as_pictures_the_largest_first() -> None:
 
 def test_weights_for_pictures_in_colours() -> None:
     net = chain(flatten(), linear(4))
-    params, _ = net.init(make_key(0), (2, 3, 3))
+    params, _ = net.init(make_key(0), (5, 6, 3))
     assert [
-        f.shape for f in examine(net, params, split(3, (2, 3, 3), 4), normalization(split(3, (2, 3, 3)).x)).filters
-    ] == [(2, 3, 3)] * 4
+        f.shape for f in examine(net, params, split(3, (5, 6, 3), 4), normalization(split(3, (5, 6, 3)).x)).filters
+    ] == [(5, 6, 3)] * 4
+
+
+def test_grey_images_with_an_axis_of_one_channel_are_pictures() -> None:
+    examples = split(40, (7, 6, 1), 2)
+    net = chain(flatten(), linear(2))
+    params, _ = net.init(make_key(0), (7, 6, 1))
+    examination = examine(net, params, examples, normalization(examples.x))
+    assert [picture.shape for picture in examination.filters] == [(7, 6)] * 2
+    assert examination.answers is not None
+    for mistake in examination.answers.mistakes:
+        assert mistake.picture is not None
+        np.testing.assert_array_equal(mistake.picture.array, examples.x[mistake.index][:, :, 0])
+    assert examination.answers.mistakes
 
 
 def test_the_filters_of_a_layer_of_ones_own() -> None:
@@ -217,6 +230,8 @@ def test_the_filters_of_a_layer_of_ones_own() -> None:
     net = attrs.evolve(flatten(), forward=lambda params, x: (x.reshape(len(x), -1), None))
     examination = examine(net, (weight,), split(2, (4, 4, 3)), normalization(split(2, (4, 4, 3)).x))
     assert [f.shape for f in examination.filters] == [(3, 3, 3)] * 5
+    grey = split(2, (4, 4, 1))
+    assert [f.shape for f in examine(net, (weight[:, :, :1],), grey, normalization(grey.x)).filters] == [(3, 3)] * 5
 
 
 def test_a_weight_of_zeros_is_grey() -> None:

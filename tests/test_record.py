@@ -183,3 +183,35 @@ def test_a_run_says_when_it_began() -> None:
     data = glyphs_dataset(make_key(0), 20, 10)
     began = datetime.fromisoformat(new_run(chain(flatten(), linear(10)), data, seed=0).started)
     assert abs(datetime.now(UTC) - began) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
+def test_examples_that_both_parts_have_are_counted(dtype: type, shape: tuple[int, ...]) -> None:
+    """Each testing example once, whatever its label, and however often it was trained on."""
+    numbers = np.arange(5000) % (251 if dtype is np.uint8 else 5000)
+    x = np.broadcast_to(numbers.reshape(-1, *[1] * len(shape)), (5000, *shape)).astype(dtype)
+    train = x[:200] if dtype is np.uint8 else x[:2000]
+    for test, common in (
+        (x[len(train) - 10 : len(train) + 10], 10),
+        (x[[0, 0, 1, 199]], 4),
+        (x[len(train) : len(train) + 1], 0),
+        (train, len(train)),
+    ):
+        splits = (Split(part, np.full(len(part), label)) for label, part in enumerate((train, test)))
+        assert data_facts(Dataset("d", *splits, ())).common_examples == common
+
+
+def test_common_examples_are_those_of_equal_bytes() -> None:
+    view = np.arange(24, dtype=np.uint8).reshape(4, 6).T
+    facts = data_facts(Dataset("d", Split(view, np.zeros(6)), Split(view[[5, 2]].copy(), np.zeros(2)), ()))
+    assert facts.common_examples == 2
+    zeros = np.array([[0.0], [1.0]])
+    facts = data_facts(Dataset("d", Split(zeros, np.zeros(2)), Split(-zeros, np.zeros(2)), ()))
+    assert facts.common_examples == 0
+
+
+def test_facts_say_what_the_data_are_and_where_they_are_from(tmp_path: Path) -> None:
+    split = Split(np.zeros((2, 2), np.uint8), np.zeros(2, int))
+    facts = data_facts(Dataset("d", split, split, (), description="zeros", origin="made up"))
+    assert (facts.description, facts.origin) == ("zeros", "made up")

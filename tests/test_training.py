@@ -20,6 +20,7 @@ from funcnet.nonfinite import DivergenceError
 from funcnet.optimizers import momentum, one_cycle, sgd
 from funcnet.penalties import l2
 from funcnet.random import fold_in, make_key, normal
+from funcnet.shapes import ShapeError
 from funcnet.step import Batch, TrainState, init_state, make_grad
 from funcnet.training import EpochRecord, train
 
@@ -452,3 +453,34 @@ def test_a_record_says_where_the_schedule_ends() -> None:
         (record,) = run(state, 1, optimizer=optimizer)
         assert (record.schedule_steps, record.steps) == (end, 11)
     assert record.total_seconds > record.seconds
+
+
+PIXELS = np.arange(160, dtype=np.int64).reshape(10, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("x", "given"),
+    [
+        (PIXELS, r"got dtype int64 \(pixels from 0 to 255\? x.astype\(np.uint8\), which training normalises; other"),
+        (PIXELS.astype(np.uint16), r"got dtype uint16 \(pixels from 0 to 255\? x.astype\(np.uint8\)"),
+        (PIXELS * 2, r"got dtype int64 \(x.astype\(np.float32\)\?\)"),
+        (PIXELS - 1, r"got dtype int64 \(x.astype\(np.float32\)\?\)"),
+        (PIXELS > 9, r"got dtype bool \(x.astype\(np.float32\)\?\)"),
+        (PIXELS.astype(np.float64), r"got dtype float64 \(x.astype\(np.float32\)\?\)"),
+        (PIXELS.astype(np.float16), r"got dtype float16 \(x.astype\(np.float32\)\?\)"),
+        (PIXELS.astype(">f4"), r"got dtype >f4 \(x.astype\(np.float32\)\?\)"),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", "")),
+)
+@pytest.mark.usefixtures("as_users_run")
+def test_examples_of_another_dtype_are_told_what_to_become(x: np.ndarray, given: str) -> None:
+    dataset = Dataset("mine", Split(x, np.zeros(10, int)), Split(x, np.zeros(10, int)), ())
+    net, optimizer = chain(flatten(), linear(2)), sgd(0.1)
+    params, _ = net.init(make_key(0), (4, 4))
+    with pytest.raises(
+        ShapeError, match=f"^the training part of mine: expected examples of dtype float32, as the parameters, {given}"
+    ):
+        train(
+            net, init_state(params, optimizer, make_key(1)), dataset,
+            loss=softmax_cross_entropy(), optimizer=optimizer, epochs=1, batch_size=5,
+        )  # fmt: skip

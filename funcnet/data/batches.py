@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import attrs
@@ -12,11 +13,13 @@ from funcnet.data.buffer_pool import buffer_pool
 from funcnet.data.dataset import Split, rows_of
 from funcnet.data.mapped import mapped_rows, read_in_order
 from funcnet.random import Key
-from funcnet.shapes import Array, Float, ShapeError, UInt8, expect, whole_number
+from funcnet.shapes import Array, Float, Shape, ShapeError, UInt8, describe, expect, whole_number
 from funcnet.step import Batch
 from funcnet.tree import Record, array_field, freeze
 
 __all__ = ["Normalization", "batch_count", "batches", "normalization"]
+
+_FEW = 4  # channels: grey, with transparency, red green blue, both
 
 
 @attrs.frozen
@@ -50,11 +53,15 @@ def normalization(x: UInt8[Array, "n ..."]) -> Normalization:
     statistics are exact: they are computed from the count of each of the 256 values. A channel of one value is only
     shifted.
 
+    If the shape does not tell whether the channels are the last axis, they are taken to be, with a warning.
+
     Raises:
-        ShapeError: for another dtype, or no images.
+        ShapeError: for another dtype, no images, or images whose channels are the first axis, by their shape.
     """
     if x.dtype != np.uint8 or x.size == 0:
-        raise ShapeError("normalization", "uint8 images, at least one", f"{x.dtype} of shape {x.shape}")
+        raise ShapeError("normalization", "uint8 images, at least one", f"{x.dtype} of shape {describe(x.shape)}")
+    if x.ndim == 4:
+        _expect_channels_last(x.shape)
     channels = x.shape[3] if x.ndim == 4 else 1
     counts = np.zeros((channels, 256), np.int64)
     for start in range(0, len(x), 1024):  # in blocks, so that a mapped file and bincount's copy need not fit in memory
@@ -73,6 +80,22 @@ def normalization(x: UInt8[Array, "n ..."]) -> Normalization:
         return whole if channels == 1 else freeze(whole.copy())
 
     return Normalization(of_an_example(scale), of_an_example(-mean * scale))
+
+
+def _expect_channels_last(shape: Shape) -> None:
+    """Images have few channels, 1 to 4, and are often square. So the shape tells in most cases which axis they are."""
+    _, first, middle, last = shape
+    expected = "images of shape (n, height, width, channels)"
+    if first <= _FEW < last or (first != middle == last > _FEW):
+        given = f"shape {describe(shape)} (channels first? x.transpose(0, 2, 3, 1) puts them last)"
+        raise ShapeError("normalization", expected, given)
+    if (last <= _FEW and first > _FEW) or first == last == 1 or (first == middle != last):
+        return
+    warnings.warn(
+        f"normalization: {describe(shape)} is taken for {expected}: {first} x {middle} pixels of {last} channels."
+        " If the channels are the first axis, x.transpose(0, 2, 3, 1) puts them last",
+        stacklevel=3,
+    )
 
 
 def batch_count(split: Split, size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 import numpy as np
@@ -87,7 +88,7 @@ class Split(Record):
         return f"Split({len(self)} x {self.in_shape} {self.x.dtype})"
 
 
-def _names(classes: Iterable[str]) -> tuple[str, ...]:
+def _names(classes: Iterable[Any]) -> tuple[Any, ...]:
     if isinstance(classes, str) or not isinstance(classes, Iterable):
         raise TypeError(f"classes are the names of the classes, such as ('cat', 'dog'), got {classes!r:.40}")
     return tuple(classes)

@@ -1,4 +1,6 @@
 import math
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from funcnet.data.dataset import Split
 from funcnet.random import Key, make_key
 from funcnet.shapes import ShapeError
 
-image_shapes = st.sampled_from([(), (3,), (2, 3), (2, 3, 1), (2, 3, 3)])
+image_shapes = st.sampled_from([(), (3,), (2, 3), (5, 3, 1), (5, 6, 3)])
 
 
 def images(key: Key, count: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -157,3 +159,32 @@ def test_batches_of_no_size_cannot_be_counted() -> None:
     for size in (0, -3, 2.5):
         with pytest.raises(ValueError, match="the size of a batch is a whole number from 1 up"):
             batch_count(split, size)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (4, 28, 30), (2, 100, 80), (3, 8, 8), (16, 64, 64)])
+def test_images_with_channels_first_are_refused(shape: tuple[int, ...]) -> None:
+    """Their statistics would be those of columns."""
+    with pytest.raises(ShapeError) as caught:
+        normalization(np.zeros((2, *shape), np.uint8))
+    assert caught.value.given.endswith("(channels first? x.transpose(0, 2, 3, 1) puts them last)")
+    right = normalization(np.ones((2, *shape), np.uint8).transpose(0, 2, 3, 1))
+    assert right.scale.shape == (*shape[1:], shape[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 3), (2, 3, 3), (8, 8, 8), (5, 6, 7), (2, 3, 4), (16, 8, 9)])
+def test_images_whose_channels_may_be_any_axis_are_warned_of(shape: tuple[int, ...]) -> None:
+    first, middle, last = shape
+    with pytest.warns(UserWarning, match=f"{first} x {middle} pixels of {last} channels.*transpose") as caught:
+        made = normalization(np.ones((2, *shape), np.uint8))
+    assert made.scale.shape == shape
+    assert Path(caught[0].filename).name != "batches.py"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(28, 28, 1), (32, 32, 3), (5, 4, 4), (3, 3, 1), (8, 8, 16), (1, 28, 1), (1, 1, 1), (28, 28), (7,), (2, 3, 4, 5)],
+)
+def test_other_shapes_pass_without_a_word(shape: tuple[int, ...]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert normalization(np.ones((2, *shape), np.uint8)).scale.shape == shape
