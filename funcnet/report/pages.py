@@ -14,6 +14,7 @@ import jinja2
 import typst
 from matplotlib.figure import Figure
 
+from funcnet.arrays import shielded
 from funcnet.report.document import Block, Document, Heading, Paragraph, Plot
 from funcnet.report.findings import Finding
 from funcnet.report.style import BLUE, GREY, INK
@@ -25,6 +26,7 @@ _RESOLUTION = 200  # of pictures within vector graphics, in dots an inch
 _HEADING = 32  # letters of a word, for which a line has room in the largest type
 
 
+@shielded
 def to_pdf(document: Document) -> bytes:
     """The document on A4 pages: text, rules and curves as vectors, figures and tables numbered."""
     with tempfile.TemporaryDirectory() as folder:
@@ -66,6 +68,7 @@ def _breakable(text: str, room: int = 64) -> str:
     return re.sub(rf"(\S{{{room}}})(?=\S{{8}})", "\\1\u200b", text)
 
 
+@shielded
 def to_html_page(document: Document) -> str:
     """The document as one HTML file, figures inline: it works offline, light and dark, on paper and on a telephone."""
     blocks = [_for_screen(block, place) for place, block in enumerate(document.blocks)]
@@ -107,6 +110,7 @@ def _inline_svg(figure: Figure, prefix: str) -> str:
     return svg.strip()
 
 
+@shielded
 def to_markdown_page(document: Document, figures: str) -> str:
     """The document as Markdown, with its figures as ``<figures>/<name>.png`` beside it."""
     return f"# {markdown_text(document.title)}\n\n" + "\n".join(
