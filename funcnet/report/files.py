@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import attrs
 from matplotlib.figure import Figure
 
+from funcnet.arrays import shielded
 from funcnet.files import write_whole
 from funcnet.record import RunRecord
 from funcnet.report.curves import overview_figure
@@ -34,6 +35,7 @@ _TEX = "% Needs the packages booktabs and longtable; for names in other scripts 
 Watch: TypeAlias = Callable[[Path], object]
 
 
+@shielded
 def write_report(
     runs: Sequence[RunRecord], folder: Path | str, title: str = "Lab report", *, watch: Watch | None = None
 ) -> tuple[Path, ...]:

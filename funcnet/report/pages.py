@@ -15,6 +15,7 @@ import jinja2
 import typst
 from matplotlib.figure import Figure
 
+from funcnet.arrays import shielded
 from funcnet.report.document import Block, Document, Heading, Paragraph, Plot
 from funcnet.report.findings import Finding
 from funcnet.report.style import BLUE, COLUMN, GREY, INK, PAGE
@@ -30,6 +31,7 @@ _HEADING = 32  # letters of a word, for which a line has room in the largest typ
 _Part: TypeAlias = Heading | Paragraph | Finding | Table | tuple[Plot, ...]
 
 
+@shielded
 def to_pdf(document: Document) -> bytes:
     """The document on A4 pages: text, rules and curves as vectors, figures and tables numbered."""
     with tempfile.TemporaryDirectory() as folder:
@@ -89,6 +91,7 @@ def _breakable(text: str, room: int = 64) -> str:
     return re.sub(rf"(\S{{{room}}})(?=\S{{8}})", "\\1\u200b", text)
 
 
+@shielded
 def to_html_page(document: Document) -> str:
     """The document as one HTML file, figures inline: it works offline, light and dark, on paper and on a telephone."""
     blocks = [_for_screen(block, place) for place, block in enumerate(_paired(document.blocks))]
@@ -146,6 +149,7 @@ def _inline_svg(figure: Figure, prefix: str) -> str:
     return svg.strip()
 
 
+@shielded
 def to_markdown_page(document: Document, figures: str) -> str:
     """The document as Markdown, with its figures as ``<figures>/<name>.png`` beside it."""
     return f"# {markdown_text(document.title)}\n\n" + "\n".join(
