@@ -27,7 +27,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_is_written(out: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         "classes-one.csv", "figures", "history-one.csv", "history-two.csv", "loss-one.png", "loss-two.png",
-        "report.html", "report.md", "report.pdf", "run-one.json", "run-two.json", "summary.json", "summary.md", "tables.tex",
+        "report.html", "report.md", "report.pdf", "run-one.json", "run-two.json", "summary.json", "summary.md",
+        "tables.tex",
     ]  # fmt: skip
 
 
