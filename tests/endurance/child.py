@@ -87,7 +87,7 @@ def script(folder: Path, marks: Marks) -> None:
 
     marks.around(report, "write_run", "writing the run")
     report.write_run(run, folder / "run-glyphs.json")
-    fn.save_model(folder / "model-glyphs.safetensors", net, params)
+    fn.save_model(folder / "model-glyphs.safetensors", fn.make_model(net, params, data, run))
 
 
 def main() -> None:
