@@ -116,7 +116,7 @@ def _file_at(address: int) -> tuple[int, int] | None:
         begin, end = (int(place, 16) for place in span.split(b"-"))
         if begin <= address < end and path and kind.endswith(b"s"):
             try:
-                file = os.open(path[0], os.O_RDONLY)
+                file = os.open(path[0], os.O_RDONLY | os.O_NONBLOCK)  # a pipe may have its name by now
             except OSError:
                 return None
             status = os.fstat(file)

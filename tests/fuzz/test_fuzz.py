@@ -132,8 +132,7 @@ paths = st.sampled_from(
 ) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 words = st.sampled_from(
     ["report", "lab-report", "doctor", "--data", "--out", "--title", "--epochs", "--seed", "--help", "mnist",
-     "cifar-10",
-     "--", "--version", "-1", "0", "1e9", "nan", "18446744073709551616", "9" * 5000]
+     "cifar-10", "--", "--version", "-1", "0", "1e9", "nan", "18446744073709551616", "9" * 5000]
 ) | paths  # fmt: skip
 commands = st.one_of(
     st.tuples(st.just("report"), st.lists(paths, min_size=1, max_size=2), st.just("--out"), st.just("out")),
