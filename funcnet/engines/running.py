@@ -15,6 +15,7 @@ from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
 from funcnet.optimizers import Optimizer, expect_optimizer
 from funcnet.penalties import Penalty
+from funcnet.shapes import Array, Float
 from funcnet.step import (
     Batch,
     Engine,
@@ -127,7 +128,26 @@ def make_predict(net: AnyLayer, params: Tree, *, engine: Engine | None = None) -
         ShapeError: by the function, where params, x and network do not fit.
     """
     expect_net(net)
-    return expect_engine(engine).make_predict(net, params)
+    return _predict_of((net, params, expect_engine(engine)))
+
+
+@attrs.frozen(eq=False, repr=False)
+class _Predict:
+    """A predict that pickles: as what it is made of."""
+
+    run: Predict
+    recipe: tuple[AnyLayer, Tree, Engine]
+
+    def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+        return self.run(x)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _predict_of, (self.recipe,)
+
+
+def _predict_of(recipe: tuple[AnyLayer, Tree, Engine]) -> _Predict:
+    net, params, engine = recipe
+    return _Predict(engine.make_predict(net, params), recipe)
 
 
 def evaluate(
