@@ -26,7 +26,7 @@ def test_a_report_is_made_again_from_the_file_alone(tmp_path: Path, capsys: pyte
         "one",
         "Final Loss",
         "6.750",
-        "by 13 rules",
+        "rules that apply",
         "The total loss rose because a penalty did",
         "report.pdf",
     ):
@@ -75,7 +75,7 @@ def test_runs_without_epochs_are_said_and_left_out(tmp_path: Path, capsys: pytes
     [
         (None, "No such file"),
         ("{}", "run.json: expected the JSON of a run"),
-        ('{"format": "funcnet run", "version": 9}', "run.json: expected a run of version 1, found version 9"),
+        ('{"format": "funcnet run", "version": 9}', "run.json: expected a run of version 1 to 2, found version 9"),
     ],
 )
 def test_a_file_that_cannot_be_read(
