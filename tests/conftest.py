@@ -6,6 +6,7 @@ import os
 # take 0.8 of the time. OpenBLAS reads this when NumPy is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    os.environ.pop("COLUMNS", None)  # xdist sets it, and what the commands say would be broken into lines
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,6 +4,9 @@ import csv
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from funcnet.table import Table, markdown_text, to_csv, to_html, to_latex, to_markdown, to_terminal
 
@@ -146,3 +149,51 @@ def test_a_table_without_rows() -> None:
     assert to_markdown(empty).endswith("| a | b |\n| :--- | ---: |\n")
     assert to_html(empty).endswith("<tbody>\n</tbody></table>\n")
     assert "T" in to_terminal(empty, width=40)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """Columns of words, then of numbers."""
+    words = st.lists(st.sampled_from(["a", "word", "longerword", "猫犬", "checksum" * 8]), min_size=1, max_size=4)
+    columns, rows = draw(st.integers(1, 7)), draw(st.integers(0, 4))
+    text = draw(st.integers(1, min(2, columns)))
+    number = st.integers(0, 10**13).map(str)
+    return Table(
+        "A table of some words",
+        tuple(" ".join(draw(st.lists(st.text("H", min_size=1, max_size=9), max_size=3))) for _ in range(columns)),
+        tuple(
+            tuple(" ".join(draw(words)) if place < text else draw(number) for place in range(columns))
+            for _ in range(rows)
+        ),
+        text=text,
+    )
+
+
+@given(tables(), st.sampled_from([20, 30, 40, 60, 80]))
+def test_no_terminal_is_too_narrow(table: Table, width: int) -> None:
+    """No line is too long, no cell is lost, and no number is broken."""
+    drawn = to_terminal(table, width)
+    assert max(map(cell_len, drawn.splitlines())) <= width
+    for row in table.rows:
+        assert all(cell in drawn for cell in row[table.text :])
+        assert all(drawn.count(letter) >= cell.count(letter) for cell in row for letter in set(cell) - {" "})
+
+
+def test_columns_that_do_not_fit_stand_below_one_another() -> None:
+    table = Table("Runs", ("", "Final Loss", "Accuracy", "Kind"), (("one", "0.25", "0.5", "-"), ("two", "1", "2", "3")))
+    assert to_terminal(table, 20) == (
+        "Runs\n\none\n  Final Loss: 0.25\n  Accuracy: 0.5\n  Kind: -\ntwo\n  Final Loss: 1\n  Accuracy: 2\n  Kind: 3\n"
+    )
+    assert "  one         0.25        0.5      -\n" in to_terminal(table, 40)
+    assert "  one      0.25        0.5      -\n" in to_terminal(table, 36)  # the heading takes two lines
+    nameless = Table("T", ("", ""), (("the first name", "1" * 20),))
+    assert to_terminal(nameless, 24) == f"T\n\nthe first name\n  {'1' * 20}\n"
+
+
+def test_what_no_output_can_hold_is_in_no_form_of_a_table() -> None:
+    table = Table("T\udcff", ("\x1b[1m", "b"), (("\ud800", "1"),))
+    for write in (to_csv, to_html, to_latex, to_markdown, to_terminal):
+        written = write(table)
+        assert "\x1b" not in written
+        written.encode()
+    assert table.rows == (("\\ud800", "1"),)

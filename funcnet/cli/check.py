@@ -15,14 +15,14 @@ from tqdm import tqdm
 from funcnet import random
 from funcnet.check.suite import NoShapeError, Subject, subject_of, subjects
 from funcnet.check.verdict import CheckError
-from funcnet.cli.terminal import INTERRUPTED, complain, interruptible, say, whole_number
+from funcnet.cli.terminal import INTERRUPTED, complain, interruptible, room, say, whole_number
 from funcnet.environment import environment
 from funcnet.random import make_key
 from funcnet.shapes import Shape
 
 __all__ = ["add_to"]
 
-_COLUMNS = "{:<40} {:>14} {:>17} {:>13}  {}"
+_COLUMNS, _WIDE = "{:<40} {:>14} {:>17} {:>13}  {}", 100  # of a terminal
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,9 +31,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "check",
         help="prove the derivatives of the library, or of a layer of your own",
         description="Prove every layer, loss, penalty and optimizer of the library, as installed here, on random "
-        "configurations: derivatives, purity, shapes and dtypes, float32 against float64. With MODULE:NAME, prove "
-        "what that module calls so: a layer, loss, penalty or optimizer, or a function without arguments that makes "
-        "one. What needs inputs of its own, targets of its own or batches kept whole is proven in Python: see "
+        "configurations: derivatives, purity, shapes and dtypes, float32 against float64. MODULE:NAME names something "
+        "else to prove: a layer, loss, penalty or optimizer, or a function without arguments that returns one. What "
+        "takes only special inputs, special targets or whole batches is proven in Python, by the functions of "
         "funcnet.check. The exit status is 0 if all held.",
     )
     parser.add_argument("names", nargs="*", metavar="MODULE:NAME", help="what to prove instead of the library")
@@ -45,7 +45,11 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="how many random ones for each (default: 60)",
     )
     parser.add_argument(
-        "--seed", type=whole_number(0, 2**64 - 1), default=0, metavar="N", help="of all randomness (default: 0)"
+        "--seed",
+        type=whole_number(0, 2**64 - 1),
+        default=0,
+        metavar="N",
+        help="the seed of all randomness (default: 0)",
     )
     parser.add_argument(
         "--in-shape", type=_shape, metavar="N,N,...",
@@ -77,7 +81,8 @@ def _run(options: argparse.Namespace) -> int:
         return 2
     machine = dict(environment())
     say(f"funcnet {machine['funcnet']}, NumPy {machine['NumPy']}, {machine['BLAS']}, {machine['processor']}\n")
-    say(_COLUMNS.format("subject", "configurations", "numbers compared", "worst error*", ""))
+    if _wide():
+        say(_COLUMNS.format("subject", "configurations", "numbers compared", "worst error*", ""))
     outcomes = []
     with interruptible() as interrupted, _bar(len(chosen) * options.configurations) as bar:
         for number, subject in enumerate(chosen):
@@ -138,7 +143,17 @@ def _prove(
     return outcome
 
 
+def _wide() -> bool:
+    return (room(sys.stdout) or _WIDE) >= _WIDE
+
+
 def _row(outcome: _Outcome) -> str:
+    if not _wide():
+        worst = f", worst error* {outcome.worst:.1e}" if outcome.compared else ""
+        return (
+            f"{outcome.name}: {outcome.verdict}\n  {outcome.configurations:,} configurations, {outcome.compared:,} "
+            f"numbers compared{worst}"
+        )
     return _COLUMNS.format(
         outcome.name,
         f"{outcome.configurations:,}",

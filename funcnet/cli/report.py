@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from funcnet.cli.pages import expect_room, write_pages
-from funcnet.cli.terminal import complain
+from funcnet.cli.terminal import complain, text
 from funcnet.data.dataset import DataError
 from funcnet.files import make_folder
 from funcnet.record import RunRecord
@@ -22,12 +22,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "report",
         help="make the report of runs from their files, without training",
         description="Make the report of runs again from the files that lab-report or write_run wrote, without "
-        "training. Several runs on one data set are compared: their mean and band, and what sets their recipes apart.",
+        "training. Several runs on one data set are compared: their means and ranges, and how their settings differ.",
     )
     report.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="a run's file, or a folder with files called run*.json"
     )
-    report.add_argument("--title", default="Lab report", help="the report's title (default: %(default)s)")
+    report.add_argument("--title", type=text, default="Lab report", help="the report's title (default: %(default)s)")
     report.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for the report")
     report.set_defaults(run=_run)
 

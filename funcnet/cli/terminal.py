@@ -1,18 +1,21 @@
-"""What the commands share: numbers read from arguments, Ctrl-C, and printing to whoever still reads."""
+"""What the commands share: arguments, Ctrl-C, and printing that survives closed pipes and every encoding."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["INTERRUPTED", "complain", "interruptible", "open_missing_streams", "say", "whole_number"]
+__all__ = ["INTERRUPTED", "complain", "interruptible", "prepare_streams", "room", "say", "text", "whole_number"]
 
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
 
@@ -31,6 +34,15 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def text(argument: str) -> str:
+    """An argument that is text. What the locale could not decode is read as UTF-8."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode(errors="backslashreplace")
+    return argument
 
 
 @contextmanager
@@ -64,13 +76,41 @@ def complain(text: object) -> None:
 
 def _print(text: object, stream: Any) -> None:
     try:
-        print(text, file=stream, flush=True)
+        print(_wrapped(str(text), stream), file=stream, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def open_missing_streams() -> None:
-    """Of a program that was started with its output or errors closed, what it says goes nowhere."""
+def room(stream: Any) -> int | None:
+    """The columns of the terminal that the stream goes to, or of ``COLUMNS``; None for a file or a pipe."""
+    return shutil.get_terminal_size().columns if stream.isatty() or "COLUMNS" in os.environ else None
+
+
+def _wrapped(text: str, stream: Any) -> str:
+    """The text with its lines broken between words. A path or a command that no line holds stays whole."""
+    width = room(stream)
+    if width is None:
+        return text
+    lines = text.split("\n")
+    return "\n".join(line if len(line) <= width or "\x1b" in line else _broken(line, width) for line in lines)
+
+
+def _broken(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
+
+
+def prepare_streams() -> None:
+    r"""See that nothing said to the standard streams can fail.
+
+    Of a program that was started with its output or errors closed, it goes nowhere. What the encoding lacks is written
+    as ``\u732b``.
+    """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115, as long as the program runs
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -26,7 +26,7 @@ def test_a_report_is_made_again_from_the_file_alone(tmp_path: Path, capsys: pyte
         "one",
         "Final Loss",
         "6.750",
-        "by 13 rules",
+        "rules that apply",
         "The total loss rose because a penalty did",
         "report.pdf",
     ):

@@ -9,6 +9,7 @@ from PIL import Image
 from runs import run_record, whole_run, with_end
 
 from funcnet.record import RunRecord
+from funcnet.report.document import file_names
 from funcnet.report.files import summary, write_report
 from funcnet.run_file import read_run
 
@@ -108,6 +109,28 @@ def test_names_that_lead_astray_stay_in_the_folder(tmp_path: Path) -> None:
     paths = write_report([run_record("../a/b\0"), run_record("../A/b"), run_record("$a$ <b> " + "x" * 300)], out)
     assert sorted(path for path in out.rglob("*") if path.is_file()) == sorted(paths)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_texts_that_utf8_cannot_hold_do_not_stop_a_report(tmp_path: Path) -> None:
+    """As arguments in another encoding than the locale's are."""
+    bad = "\udcff\x1b[1m\ud800"
+    run, made = whole_run(bad, epochs=1), tmp_path / "out"
+    run = attrs.evolve(
+        run, settings=((bad, bad),), command=bad, ended=bad, planned_epochs=9, environment=((bad, bad),),
+        data=attrs.evolve(run.data, classes=(f"{bad}1", f"{bad}2", "")),
+        layers=(attrs.evolve(run.layers[0], name=bad, path=bad),),
+    )  # fmt: skip
+    paths = write_report([run], made, bad)
+    for path in paths:
+        if path.suffix not in (".pdf", ".png"):
+            assert "\\udcff" in path.read_text(encoding="utf-8") or path.name.startswith("history"), path
+    (file,) = made.glob("run-*.json")
+    assert read_run(file).dataset == "\\udcff\x1b[1m\\ud800"
+
+
+def test_file_names_have_what_the_file_system_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert file_names([run_record("a µ猫 b"), run_record("µ")]) == ("a-b", "-")
 
 
 def test_the_loss_goes_by_its_name() -> None:

@@ -180,6 +180,9 @@ def test_classes_without_names_go_by_number() -> None:
     run = whole_run()
     assert class_names(attrs.evolve(run, data=None)) == ("0", "1", "2")
     assert class_names(attrs.evolve(run, data=attrs.evolve(run.data, classes=("one", "two")))) == ("0", "1", "2")
+    alike = attrs.evolve(run, data=attrs.evolve(run.data, classes=("cat", "", "cat")))
+    assert class_names(alike) == ("0: cat", "1", "2: cat")
+    assert [row[0] for row in class_table(alike).rows] == ["0: cat", "1", "2: cat"]
 
 
 def test_history_in_full_precision() -> None:
