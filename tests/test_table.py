@@ -185,7 +185,7 @@ def test_columns_that_do_not_fit_stand_below_one_another() -> None:
         "Runs\n\none\n  Final Loss: 0.25\n  Accuracy: 0.5\n  Kind: -\ntwo\n  Final Loss: 1\n  Accuracy: 2\n  Kind: 3\n"
     )
     assert "  one         0.25        0.5      -\n" in to_terminal(table, 40)
-    assert "  one      0.25        0.5      -\n" in to_terminal(table, 36)  # the heading takes two lines
+    assert "  one       0.25        0.5      -\n" in to_terminal(table, 36)  # the heading takes two lines
     nameless = Table("T", ("", ""), (("the first name", "1" * 20),))
     assert to_terminal(nameless, 24) == f"T\n\nthe first name\n  {'1' * 20}\n"
 

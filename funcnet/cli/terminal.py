@@ -91,6 +91,8 @@ def _wrapped(text: str, stream: Any) -> str:
     width = room(stream)
     if width is None:
         return text
+    encoding = stream.encoding or "utf-8"
+    text = text.encode(encoding, "backslashreplace").decode(encoding)  # as long as it will be
     lines = text.split("\n")
     return "\n".join(line if len(line) <= width or "\x1b" in line else _broken(line, width) for line in lines)
 

@@ -123,7 +123,8 @@ def test_texts_that_utf8_cannot_hold_do_not_stop_a_report(tmp_path: Path) -> Non
     paths = write_report([run], made, bad)
     for path in paths:
         if path.suffix not in (".pdf", ".png"):
-            assert "\\udcff" in path.read_text(encoding="utf-8") or path.name.startswith("history"), path
+            content = path.read_text(encoding="utf-8").replace("\\textbackslash{}", "\\")
+            assert "\\udcff" in content or path.name.startswith("history"), path
     (file,) = made.glob("run-*.json")
     assert read_run(file).dataset == "\\udcff\x1b[1m\\ud800"
 
