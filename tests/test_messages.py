@@ -12,7 +12,7 @@ from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.layers.norm import batch_norm
 from funcnet.layers.reshape import flatten
-from funcnet.losses import mean_squared_error, softmax_cross_entropy
+from funcnet.losses import Loss, mean_squared_error, softmax_cross_entropy
 from funcnet.random import make_key
 from funcnet.shapes import Array, ShapeError
 
@@ -49,6 +49,11 @@ def bare_forward(x: Array) -> Array:
 def bare_squared_error(target: Array) -> Array:
     off = COLUMN - target
     return (off * off).mean()
+
+
+def unpacked(made: object) -> object:
+    value, _ = made
+    return value
 
 
 def bare_batch_norm(x: Array) -> Array:
@@ -96,6 +101,18 @@ MISTAKES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         lambda: bare_squared_error(COLUMN.astype(float)),
         lambda: mean_squared_error()(COLUMN, COLUMN.astype(float)),
     ),
+    "Examples in float64": (
+        lambda: bare_forward(IMAGES.reshape(64, 784).astype(float)),
+        lambda: forward(IMAGES.astype(float)),
+    ),
+    "A loss of one's own that broadcasts its target": (
+        lambda: bare_squared_error(COLUMN[:, 0]),
+        lambda: Loss("my loss", lambda z, t: (bare_squared_error(t), 2 * (z - t) / z.size))(COLUMN, COLUMN[:, 0]),
+    ),
+    "A loss of one's own without its gradient": (
+        lambda: unpacked(bare_squared_error(COLUMN)),
+        lambda: Loss("my loss", lambda z, t: bare_squared_error(t))(COLUMN, COLUMN),
+    ),
     "Images with channels first": (lambda: bare_batch_norm(CHANNELS_FIRST), lambda: normalized(CHANNELS_FIRST)),
 }
 
@@ -118,7 +135,7 @@ def test_the_page_shows_each() -> None:
 def test_the_messages_are_those_of_the_page(heading: str) -> None:
     bare, ours = MISTAKES[heading]
     before, after = said_on_the_page()[heading]
-    with pytest.raises(ShapeError) as caught:
+    with pytest.raises((ShapeError, TypeError)) as caught:
         ours()
     assert str(caught.value) == after
     if before.startswith("no error"):

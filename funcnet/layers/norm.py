@@ -55,6 +55,9 @@ class RunningNormResiduals(Record):
 def batch_norm(*, keep: float = 0.9, epsilon: float = 1e-5) -> Layer[BatchNormParams, BatchNormResiduals]:
     """Batch normalization of (batch, ..., features): every feature to mean 0 and variance 1 over the batch.
 
+    The squares of x - mean, added up over the batch, must be finite in the dtype: in float32, deviations up to about
+    1e18. Larger ones give y = shift, or NaN.
+
     ``keep`` is the share of the running statistics that a step keeps: 1 minus PyTorch's ``momentum``.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -149,6 +150,7 @@ def _make_donating_step(
 ) -> Step:
     kernel, value_and_grad, accuracy = plan(net), _value_and_grad(loss), _accuracy(loss)
     owned = value_and_grad is not loss.value_and_grad  # a kernel does not keep its gradient; a user's loss may
+    share = partial(contract.share, loss) if accuracy is loss.pure_accuracy else float
     # The buffer pool: scratch gradients, each with the list of its arrays, whose memory the next step uses again. Their
     # contents mean nothing between steps. A list's pop and append are atomic, so two threads may use one step.
     pool: list[tuple[Tree, list[Array]]] = []
@@ -195,7 +197,7 @@ def _make_donating_step(
             metrics = Evaluation(
                 float(data_loss),
                 penalty_values_of(penalties, found.arrays, penalty_value) if penalty_values else (),
-                math.nan if accuracy is None else contract.share(loss, accuracy(prediction, batch.y)),
+                math.nan if accuracy is None else share(accuracy(prediction, batch.y)),
                 len(batch),
             )
             now = Moment(state.step, optimizer.rate(state.step), metrics.data_loss)
