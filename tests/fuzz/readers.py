@@ -7,6 +7,7 @@ reach new lines of it.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import random
@@ -19,13 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from funcnet.report.run_file import read_run
 
+from funcnet.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from funcnet.combinators import chain
 from funcnet.data import registry
 from funcnet.data.cifar import read_cifar10, read_cifar100
 from funcnet.data.dataset import DataError
 from funcnet.data.download import _unpack
+from funcnet.data.glyphs import glyphs_dataset
 from funcnet.data.idx import idx_header, read_idx
+from funcnet.layers.linear import linear
+from funcnet.layers.reshape import flatten
+from funcnet.model_file import load_model, make_model, save_model
+from funcnet.optimizers import adam
+from funcnet.random import make_key
+from funcnet.run_file import read_run, run_of_json
+from funcnet.step import init_state
 
 Change = Callable[[random.Random, bytes], bytes]
 
@@ -87,6 +97,23 @@ def json_changed(draw: random.Random, content: bytes) -> bytes:
     text = json.dumps(root)
     return (text.replace('"nan"', "NaN") if draw.random() < 0.05 else text).encode(errors="surrogatepass")
 
+
+def summed_again(change: Change) -> Change:
+    """What is changed gets the right checksum, mostly: else nothing of the file would be looked at."""
+
+    def changed(draw: random.Random, content: bytes) -> bytes:
+        new = change(draw, content)
+        place = new.find(_SUM)
+        if place < 0 or draw.random() < 0.1:
+            return new
+        begin, end = place + len(_SUM), place + len(_SUM) + 64
+        digest = hashlib.sha256(new[:begin] + b"0" * 64 + new[end:]).hexdigest().encode()
+        return new[:begin] + digest + new[end:]
+
+    return changed
+
+
+_SUM = rb'"{\"sha256\": \"'
 
 _VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**31, 2**63, 2**64, 10**30, -(2**63), 0.5, 1e308, -0.0, "", "nan", "inf", "-inf", "a",
@@ -156,7 +183,22 @@ _LABELS = idx_header((3,)) + bytes([1, 9, 0])
 _IDX = (_LABELS, idx_header((2, 3, 4)) + bytes(24), idx_header(()) + b"\1", idx_header((0, 5)))
 _CIFAR10 = bytes([3]) + bytes(3072) + bytes([9]) + bytes(3072)
 _CIFAR100 = bytes([19, 99]) + bytes(3072)
-_RUN = (Path(__file__).parents[1] / "report" / "run-version-1.json").read_bytes()
+_RUN = (Path(__file__).parents[1] / "run-version-1.json").read_bytes()
+
+_DATA = glyphs_dataset(make_key(0), 4, 2)
+_NET = chain(flatten(), linear(3), linear(10))
+_STATE = init_state(_NET.init(make_key(0), _DATA.train.in_shape)[0], adam(0.1), make_key(1))
+
+
+def _saved() -> tuple[bytes, bytes]:
+    """A checkpoint and a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = save_checkpoint(folder, Checkpoint(_STATE, run_of_json(_RUN, "run")))
+        save_model(Path(folder, "model"), make_model(_NET, _STATE.params, _DATA))
+        return checkpoint.read_bytes(), Path(folder, "model").read_bytes()
+
+
+_CHECKPOINT, _MODEL = _saved()
 
 READERS: dict[str, Reader] = {
     "idx": Reader(read_idx, _IDX),
@@ -168,4 +210,6 @@ READERS: dict[str, Reader] = {
     "mnist": Reader(_set_of, (_LABELS,)),
     "archive": Reader(_unpacked, (_archive(),), inside_gzip(bytes_changed), (DataError, OSError)),
     "run": Reader(read_run, (_RUN,), json_changed),
+    "checkpoint": Reader(lambda path: load_checkpoint(path, _STATE), (_CHECKPOINT,), summed_again(bytes_changed)),
+    "model": Reader(load_model, (_MODEL,), summed_again(bytes_changed)),
 }
