@@ -632,3 +632,19 @@ def test_eight_threads_may_share_a_step() -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(train, range(16)))
     assert all(tree.equal(state.params, found[0].params) for state in found)
+
+
+@pytest.mark.parametrize(
+    ("values", "total"),
+    [
+        ((), 0.0),
+        ((1.0, 2.0), 3.0),
+        ((1e308, 1e308), math.inf),
+        ((math.inf, -math.inf), math.nan),
+        ((math.nan,), math.nan),
+    ],
+)
+def test_penalties_of_any_size_have_a_sum(values: tuple[float, ...], total: float) -> None:
+    evaluation = Evaluation(1.0, tuple(PenaltyValue("", "l2", value) for value in values), math.nan, 1)
+    assert evaluation.penalty == pytest.approx(total, nan_ok=True)
+    assert evaluation.loss == pytest.approx(1.0 + total, nan_ok=True)

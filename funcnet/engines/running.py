@@ -24,6 +24,7 @@ from funcnet.step import (
     Step,
     TrainState,
     checked,
+    exact_sum,
     expect_net,
     expect_paths,
     penalty_values_of,
@@ -183,8 +184,8 @@ def evaluate(
         if not examples:
             raise ValueError("there are no examples to evaluate: the batches are empty")
         return Evaluation(
-            math.fsum(losses) / examples,
+            exact_sum(losses) / examples,
             penalty_values_of(on_paths, arrays, runs.penalty_value),
-            math.fsum(accuracies) / examples,
+            exact_sum(accuracies) / examples,
             examples,
         )
