@@ -75,8 +75,8 @@ class Plot:
     """
 
     name: str
-    alt: str
-    caption: str
+    alt: str = attrs.field(converter=printable)
+    caption: str = attrs.field(converter=printable)
     draw: Callable[..., Figure] = attrs.field(repr=False)
     wide: bool = False
 
