@@ -40,8 +40,8 @@ def open_file(path: Path | str) -> BufferedReader:
     try:
         _expect_regular(Path(path).stat(), path)  # before it is opened: to open a device may do something to it
         opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except ValueError:  # a null byte, or letters that no name of a file has
-        raise OSError(errno.EINVAL, "it cannot be the name of a file", f"{path!s:.200}") from None
+    except ValueError:
+        raise _no_name(path, "a file") from None
     file = open(opened, "rb")  # noqa: PTH123, SIM115
     try:
         _expect_regular(os.fstat(opened), path)  # it may have been replaced meanwhile
@@ -81,6 +81,8 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+    except ValueError:
+        raise _no_name(path, "a folder") from None
     try:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
@@ -95,19 +97,27 @@ def write_whole(path: Path | str, content: bytes | str) -> None:
     Raises:
         OSError: where it cannot be written; a file of that name is then as it was.
     """
-    path = Path(path)
+    path, content = Path(path), content.encode() if isinstance(content, str) else content
     unfinished = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         with unfinished.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())  # before the name: a power cut leaves the old content, not an empty file
         unfinished.replace(path)
         _sync_folder(path.parent)
+    except ValueError:
+        raise _no_name(path, "a file") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(ValueError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _no_name(path: Path | str, kind: str) -> OSError:
+    """The error of a null byte, or of letters that no name has."""
+    return OSError(errno.EINVAL, f"it cannot be the name of {kind}", f"{path!s:.200}")
 
 
 def _sync_folder(path: Path) -> None:

@@ -277,5 +277,8 @@ def test_a_file_that_becomes_a_pipe_is_refused(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
 def test_a_name_that_no_file_has(name: str) -> None:
-    with pytest.raises(OSError, match="it cannot be the name of a file"):
-        open_file(name)
+    for call in (open_file, lambda name: write_whole(name, b"")):
+        with pytest.raises(OSError, match="it cannot be the name of a file"):
+            call(name)
+    with pytest.raises(OSError, match="it cannot be the name of a folder"):
+        make_folder(Path(name))
