@@ -105,7 +105,7 @@ def from_json(content: Any, kind: type[T], name: str) -> T:
     return made
 
 
-def _said(error: BaseException, kind: type | None) -> str:
+def _said(error: BaseException, kind: Any) -> str:
     """What this module's readers say, and of all else what cattrs says."""
     from cattrs.v import format_exception
 

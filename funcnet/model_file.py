@@ -154,7 +154,6 @@ def save_model(path: Path | str, model: Model) -> None:
 
     Raises:
         TypeError: for an array of a dtype that the file cannot hold, naming it.
-        ValueError: for a text that the file cannot hold.
         OSError: where the file cannot be written.
     """
     params = _Params(model.params)

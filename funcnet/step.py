@@ -14,7 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 import numpy as np
 
-from funcnet import aligned, random, tree
+from funcnet import aligned, contract, random, tree
+from funcnet.arrays import shielded
 from funcnet.layer import AnyLayer, Layer, advance, run_forward
 from funcnet.losses import Loss
 from funcnet.optimizers import Moment, Optimizer, apply_updates, expect_optimizer
@@ -255,11 +256,13 @@ def make_update(
     return update
 
 
+@shielded
 def penalty_grads(penalties: Mapping[str, Penalty], arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The gradient of each penalty, by its path."""
     return {path: penalty.grad(arrays[path]) for path, penalty in penalties.items()}
 
 
+@shielded
 def add_on_paths(own: Mapping[str, Array], grads: Tree) -> Tree:
     """The gradient of the total loss, from those of the penalties and that of the data loss."""
     return tree.map_named(lambda path, grad: own[path] + grad if path in own else grad, grads) if own else grads
@@ -350,7 +353,7 @@ def _make_plain_predict(net: AnyLayer, params: Tree) -> Predict:
 
 
 def _plain_penalty_value(penalty: Penalty, array: Array) -> float:
-    return float(penalty.value(array))
+    return float(contract.penalty_value(penalty, array))
 
 
 def _copy_state(state: TrainState) -> TrainState:

@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from funcnet import contract, random, tree
+from funcnet.arrays import shielded
 from funcnet.data.batches import Normalization, batch_count, batches, normalization
 from funcnet.data.dataset import Dataset, Split
 from funcnet.engines.running import evaluate, expect_engine, make_step
@@ -538,10 +539,12 @@ def _evenly_spaced(count: int, steps: int) -> list[int]:
     return sorted({steps * (2 * i + 1) // (2 * count) for i in range(count)})
 
 
+@shielded
 def _norms(parameters: Tree) -> Numbers:
     return tuple((path, tree.norm(leaf)) for path, leaf in tree.named_leaves(parameters))
 
 
+@shielded
 def _update_ratios(before: Tree, after: Tree) -> dict[str, float]:
     pairs = zip(tree.named_leaves(tree.trained(before)), tree.leaves(tree.trained(after)), strict=True)
     return {path: tree.norm(new - old) / norm for (path, old), new in pairs if (norm := tree.norm(old)) > 0}

@@ -127,7 +127,7 @@ def test_predictions_name_what_does_not_fit() -> None:
     expected = r"^chain\[1\]\.chain\[0\]\.linear\(3\): expected x of "
     with pytest.raises(ShapeError, match=expected + r"shape \(batch, 4\), got shape \(1, 6\)$"):
         predict(np.zeros((1, 2, 3), np.float32))
-    with pytest.raises(ShapeError, match=expected + "dtype float32, got dtype float64"):
+    with pytest.raises(ShapeError, match=expected + "dtype float32, as the params, got dtype float64"):
         predict(np.zeros((1, 2, 2)))
     with pytest.raises(ShapeError, match=r"is the batch axis missing\? x\[None\] is a batch of one"):
         make_predict(net.children[1][1], params[1])(np.zeros(4, np.float32))

@@ -611,7 +611,9 @@ def test_a_loss_whose_gradient_has_another_shape_is_refused() -> None:
     column = Loss("column", lambda y, t: (float((y - t).mean()), np.ones((len(y), 1), y.dtype)))
     params, _ = chain(linear(3), tanh()).init(make_key(0), (2,))
     step = make_step(chain(linear(3), tanh()), column, sgd(0.1))
-    with pytest.raises(ShapeError, match=r"column: expected the gradient of shape \(4, 3\), got shape \(4, 1\)"):
+    with pytest.raises(
+        ShapeError, match=r"column: expected a gradient dprediction of shape \(4, 3\), got shape \(4, 1\)"
+    ):
         step(
             init_state(params, sgd(0.1), make_key(0)),
             Batch(np.ones((4, 2), np.float32), np.zeros((4, 3), np.float32)),

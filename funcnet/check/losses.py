@@ -127,12 +127,12 @@ def _prove_contract(case: _Case) -> Property:
         value, gradient = case.loss.value_and_grad(part.prediction, part.target)
         expect_number(case.claim, "the loss", value, dtype)
         expect_array(case.claim, "dprediction", gradient, part.prediction.shape, dtype)
-        if case.loss.accuracy is not None:
-            accuracy = case.loss.accuracy(part.prediction, part.target)
+        if case.loss.pure_accuracy is not None:
+            accuracy = case.loss.pure_accuracy(part.prediction, part.target)
             expect_number(case.claim, "accuracy", accuracy)
             if not 0 <= accuracy <= 1:
                 raise case.claim.refuted("accuracy is no share from 0 to 1", where="accuracy", analytic=accuracy)
-            if case.loss.accuracy(np.full_like(part.prediction, math.nan), part.target) != 0:
+            if case.loss.pure_accuracy(np.full_like(part.prediction, math.nan), part.target) != 0:
                 raise case.claim.refuted(
                     "predictions that are NaN count as right answers",
                     where="accuracy",

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import attrs
 import pytest
-from funcnet.report.run_file import write_run
 from rich.cells import cell_len
 from runs import whole_run
+
+from funcnet.run_file import write_run
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 LOCALES = [ASCII, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1:strict"}]

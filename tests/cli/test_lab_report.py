@@ -30,7 +30,7 @@ def test_lab_report_on_glyphs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     out = tmp_path / "out"
     assert main(["lab-report", "--epochs", "3", "--out", str(out)]) == 0
     files = [
-        "history-glyphs.csv", "loss-glyphs.png", "model-glyphs.safetensors", "report.html", "report.md", "report.pdf",
+        "classes-glyphs.csv", "history-glyphs.csv", "loss-glyphs.png", "model-glyphs.safetensors", "report.html", "report.md", "report.pdf",
         "run-glyphs.json", "summary.json", "summary.md", "tables.tex",
     ]  # fmt: skip
     assert sorted(p.name for p in out.iterdir()) == sorted([*files, "figures"])
@@ -83,7 +83,10 @@ def test_wrong_usage_is_explained(arguments: list[str], message: str, capsys: py
 def test_missing_data_is_said_before_any_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lab-report", "glyphs", "mnist", "--data", "/no/where", "--out", str(tmp_path)]) == 1
     captured = capsys.readouterr()
-    assert captured.err == "funcnet: error: the folder /no/where: there is no such folder\n"
+    assert (
+        captured.err
+        == "funcnet: error: the folder /no/where: there is no such folder. Name a folder with --data or FUNCNET_DATA.\n"
+    )
     assert captured.out == ""
 
 
@@ -170,7 +173,7 @@ def test_ctrl_c_within_the_first_epoch_reports_nothing(
 
     @contextmanager
     def at_once() -> Iterator[object]:
-        yield lambda: True
+        yield lambda: signal.SIGINT
 
     monkeypatch.setattr(lab_report, "interruptible", at_once)
     monkeypatch.setattr(lab_report, "load", lambda name, folder: attrs.evolve(load("glyphs"), name=name))
@@ -242,9 +245,9 @@ def test_ctrl_c_while_the_report_is_written_says_how_to_make_it(
 
     trained = lab_report._train
 
-    def stopped(*arguments: Any) -> tuple[RunRecord, int]:
-        run, _ = trained(*arguments)
-        return attrs.evolve(run, ended="Stopped by Ctrl-C"), 130
+    def stopped(*arguments: Any) -> tuple[RunRecord, Any, int]:
+        run, params, _ = trained(*arguments)
+        return attrs.evolve(run, ended="Stopped by Ctrl-C"), params, 130
 
     monkeypatch.setattr(lab_report, "_train", stopped)
     monkeypatch.setattr(lab_report, "write_pages", interrupted)

@@ -58,7 +58,7 @@ def test_a_wrong_input_is_refused_at_the_door() -> None:
     params, _ = linear(3).init(make_key(0), (5,))
     with pytest.raises(ShapeError, match=r"linear\(3\): expected x of shape \(batch, 5\), got shape \(2, 4\)"):
         linear(3).forward(params, np.zeros((2, 4), np.float32))
-    with pytest.raises(ShapeError, match="expected x of dtype float32, got dtype float64"):
+    with pytest.raises(ShapeError, match="expected x of dtype float32, as the params, got dtype float64"):
         linear(3).forward(params, np.zeros((2, 5)))
     with pytest.raises(ShapeError, match=r"one axis \(put flatten\(\) before it\), got \(28, 28\)"):
         linear(3).init(make_key(0), (28, 28))
@@ -98,7 +98,11 @@ def test_the_parameters_of_another_layer_are_refused() -> None:
             r"params.bias of shape \(3,\), got shape \(3, 1\)",
         ),
         (linear(3), LinearParams(mine.weight, np.zeros(3)), "params.bias of dtype float32"),
-        (linear(3, bias=False), LinearParams(mine.weight.astype(np.float64)), "x of dtype float64, got dtype float32"),
+        (
+            linear(3, bias=False),
+            LinearParams(mine.weight.astype(np.float64)),
+            "x of dtype float64, as the params, got dtype float32",
+        ),
         (linear(3), (), r"expected LinearParams, got a tuple"),
     ):
         with pytest.raises(ShapeError, match=message):
