@@ -18,7 +18,7 @@ from jaxtyping import config, install_import_hook
 
 install_import_hook("funcnet", "typecheck.checked")
 
-settings.register_profile("funcnet", deadline=None, max_examples=50, derandomize="CI" in os.environ, print_blob=True)
+settings.register_profile("funcnet", deadline=None, max_examples=25, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("funcnet")
 
 DATA = os.environ.get("FUNCNET_DATA")

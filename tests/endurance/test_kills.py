@@ -6,7 +6,7 @@ import pytest
 from endurance.kills import result
 
 
-@pytest.mark.parametrize("kind", ["lab", "script"])
+@pytest.mark.parametrize("kind", [pytest.param("lab", marks=pytest.mark.slow), "script"])
 def test_a_run_that_was_killed_ends_as_one_that_was_not(kind: str) -> None:
     hits: list[str] = []
     killed = result(kind, hits, random.Random(1), 2)

@@ -29,7 +29,7 @@ from funcnet.random import make_key
 from funcnet.record import data_facts
 
 LONG = "FUNCNET_FUZZ" in os.environ
-COUNT = int(os.environ.get("FUNCNET_FUZZ", "200"))
+COUNT = int(os.environ.get("FUNCNET_FUZZ", "100"))
 SEED = random.SystemRandom().randrange(2**32) if LONG else 0
 SECONDS, MEMORY = 20, 1 << 29
 
