@@ -195,7 +195,9 @@ def _made(
         _keep(path, earlier, trained)  # which knows by now why it ended
     if not status:
         net = lab_network(recipe.hidden, len(dataset.classes))
-        save_model(out / f"model-{dataset.name}.safetensors", make_model(net, params, dataset, trained))
+        model = out / f"model-{dataset.name}.safetensors"
+        save_model(model, make_model(net, params, dataset, trained))
+        say(f"Wrote {model}.")
         shutil.rmtree(folder)
     return trained, status
 
