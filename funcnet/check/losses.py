@@ -154,8 +154,8 @@ def _prove_purity(case: _Case) -> Property:
         expect_unshared(case.claim, "a later call", {"dprediction": other}, results)
         broken = "a later call changes what an earlier one returned"
         same_bits(case.claim, broken, kept, state(results), "memory used again")
-        if case.loss.accuracy is not None:
-            call_purely(case.claim, "accuracy", case.loss.accuracy, arguments)
+        if case.loss.pure_accuracy is not None:
+            call_purely(case.claim, "accuracy", case.loss.pure_accuracy, arguments)
     return Property(PURITY, 8)
 
 
