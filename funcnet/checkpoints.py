@@ -294,16 +294,18 @@ def _checkpointed(
     training: Training, folder: Path, run: RunRecord | None, steps: int | None, minutes: float, keep: int
 ) -> Iterator[EpochRecord]:
     made, last = 0, time.monotonic()  # since the last checkpoint: the steps made, and when it was written
+    unsaved = False
 
     def save(state: TrainState) -> None:
-        nonlocal made, last
-        made = 0
+        nonlocal made, last, unsaved
+        made, unsaved = 0, False
         save_checkpoint(folder, Checkpoint(state, run), keep)
         last = time.monotonic()
 
     with lock_folder(folder):
         try:
             for moment in training.steps():
+                unsaved = True
                 if isinstance(moment, EpochRecord):
                     run = run if run is None else run.and_epoch(moment)
                     yield moment
@@ -311,15 +313,18 @@ def _checkpointed(
                     made += 1
                 if made == steps or time.monotonic() - last > 60 * minutes:
                     save(training.state)
-            if made:
+            if unsaved:
                 save(training.state)
         except OSError:  # the disk is full, or the like
             raise
         except NonFiniteError as error:
             if error.state is not None:
+                for path in _checkpoints(folder):  # they hold what is not finite
+                    if _step_of(path) > error.state.step:
+                        path.unlink()
                 save(error.state)
             raise
         except BaseException:
-            if made and training.is_whole:
+            if unsaved and training.is_whole:
                 save(training.state)
             raise

@@ -19,6 +19,7 @@ from funcnet.checkpoints import Checkpoint, load_checkpoint, resume, save_checkp
 from funcnet.data.dataset import DataError, Dataset, Split
 from funcnet.engines import numpy as numpy_engine
 from funcnet.engines import plain
+from funcnet.files import FolderInUseError
 from funcnet.step import Batch, Engine, Progress, TrainState
 
 KEY = fn.make_key(0)
@@ -421,3 +422,91 @@ def test_checkpoints_without_the_record_that_is_asked_for(tmp_path: Path) -> Non
     save_checkpoint(tmp_path, at_step(7))
     with pytest.raises(DataError, match="its checkpoints hold no record of the run"):
         resume(tmp_path, beginning(), whole_run())
+
+
+# --- checkpointed
+
+
+DATA = Dataset("made up", *2 * (Split(fn.random.normal(KEY, (20, 4, 3)), np.arange(20) % 3),), ())
+
+
+def training(epochs: int = 2, state: TrainState | None = None, **options: Any) -> fn.Training:
+    """An epoch has 4 steps."""
+    optimizer = options.pop("optimizer", OPTIMIZERS["adamw"])
+    return fn.train(
+        NET, state or beginning(optimizer=optimizer), DATA, loss=fn.softmax_cross_entropy(), optimizer=optimizer,
+        epochs=epochs, batch_size=5, **options,
+    )  # fmt: skip
+
+
+def steps_in(folder: Path) -> list[int]:
+    return sorted(int(path.stem.partition("-")[2]) for path in folder.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("steps", "saved"), [(1, [6, 7, 8]), (3, [3, 6, 8]), (4, [4, 8]), (None, [8])])
+def test_a_checkpoint_is_written_every_few_steps_and_at_the_end(
+    steps: int | None, saved: list[int], tmp_path: Path
+) -> None:
+    """The last one has all epochs in its record, also where it fell on the last step of one."""
+    run = fn.new_run(NET, DATA, seed=0, epochs=2)
+    records = list(fn.checkpointed(training(), tmp_path, run=run, steps=steps))
+    assert [record.epoch for record in records] == [1, 2]
+    assert steps_in(tmp_path) == saved
+    last = load_checkpoint(tmp_path, beginning())
+    assert last.run is not None
+    assert last.run.epochs == 2
+    assert last.state.progress is not None
+    assert (last.state.progress.epoch, last.state.progress.batches) == (2, 0)
+    assert same_bits(last.state, records[-1].state)
+
+
+def test_a_checkpoint_is_written_every_few_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 40))  # 40 s from one look to the next
+    monkeypatch.setattr("funcnet.checkpoints.time.monotonic", lambda: next(clock))
+    list(fn.checkpointed(training(1), tmp_path, minutes=1, keep=9))
+    assert steps_in(tmp_path) == [2, 4]
+
+
+def test_what_is_dropped_or_interrupted_is_saved(tmp_path: Path) -> None:
+    iterator = fn.checkpointed(training(), tmp_path / "a")
+    next(iterator)
+    iterator.close()
+    assert steps_in(tmp_path / "a") == [4]
+
+    def interrupt(step: int, metrics: object) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(fn.checkpointed(training(callback=interrupt), tmp_path / "b"))
+    assert steps_in(tmp_path / "b") == [3]
+    start = resume(tmp_path / "b", beginning())
+    (*_, last), (*_, whole) = training(2, start.state), training(2)
+    assert same_bits(last.state, whole.state)
+    assert last.running == whole.running
+
+
+@pytest.mark.parametrize("steps", [1, 2, None])
+def test_what_is_not_finite_stays_in_no_checkpoint(steps: int | None, tmp_path: Path) -> None:
+    """The fifth update makes infinities. They show in the loss of the sixth step, and may be in a file by then."""
+
+    def update(grads: Any, opt_state: Any, params: Any, now: Any) -> Any:
+        return tree.map(lambda g: g * np.float32(np.inf if now.step == 4 else -0.01), grads), opt_state
+
+    optimizer = fn.Optimizer("mine", lambda params: (), update, lambda step: 0.01)
+    with pytest.raises(fn.NonFiniteError, match="the update by mine"):
+        list(fn.checkpointed(training(optimizer=optimizer), tmp_path, steps=steps))
+    start = resume(tmp_path, beginning(optimizer=optimizer))
+    assert start.state.step == 4
+    assert all(np.isfinite(array).all() for array in tree.leaves(start.state.params))
+
+
+def test_a_folder_in_use_is_refused_and_wrong_cadences_too(tmp_path: Path) -> None:
+    first = fn.checkpointed(training(), tmp_path)
+    next(first)
+    with pytest.raises(FolderInUseError, match="writes to this folder"):
+        next(fn.checkpointed(training(), tmp_path))
+    first.close()
+    for options in ({"steps": 0}, {"minutes": 0}, {"minutes": float("nan")}, {"keep": 0}):
+        with pytest.raises(ValueError, match="got"):
+            fn.checkpointed(training(), tmp_path, **options)
