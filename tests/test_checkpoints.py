@@ -1,5 +1,4 @@
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from damage import KINDS, damaged
 from runs import whole_run
 
 import funcnet as fn
@@ -248,17 +248,12 @@ def test_keep(keep: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("as_users_run")
-@pytest.mark.parametrize("damage", ["cut", "flip"])
+@pytest.mark.parametrize("damage", KINDS)
 def test_damage_at_200_random_places_is_found_and_the_one_before_used(damage: str, tmp_path: Path) -> None:
     save_checkpoint(tmp_path, at_step(5))
     path = save_checkpoint(tmp_path, Checkpoint(attrs.evolve(beginning(), step=10, progress=PROGRESS), whole_run()))
-    whole, draw, like = path.read_bytes(), random.Random(damage), beginning()
-    for place in draw.sample(range(len(whole)), 200):
-        content = bytearray(whole)
-        if damage == "cut":
-            del content[place:]
-        else:
-            content[place] ^= 1 << draw.randrange(8)
+    like = beginning()
+    for content in damaged(path.read_bytes(), damage):
         path.write_bytes(content)
         with pytest.raises(DataError, match=rf"^{path}: .*(damaged|an empty file)"):
             load_checkpoint(path, like)

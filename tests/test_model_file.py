@@ -1,6 +1,5 @@
 import json
 import pickle
-import random
 import subprocess
 import sys
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from damage import KINDS, damaged
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import run_record
@@ -183,17 +183,11 @@ def test_texts_that_no_file_can_hold_are_written_with_a_backslash(tmp_path: Path
 
 
 @pytest.mark.usefixtures("as_users_run")
-@pytest.mark.parametrize("damage", ["cut", "flip"])
+@pytest.mark.parametrize("damage", KINDS)
 def test_damage_at_200_random_places_is_found(damage: str, tmp_path: Path) -> None:
-    path, draw = tmp_path / "m", random.Random(damage)
+    path = tmp_path / "m"
     save_model(path, MODEL)
-    whole = path.read_bytes()
-    for place in draw.sample(range(len(whole)), 200):
-        content = bytearray(whole)
-        if damage == "cut":
-            del content[place:]
-        else:
-            content[place] ^= 1 << draw.randrange(8)
+    for content in damaged(path.read_bytes(), damage):
         path.write_bytes(content)
         with pytest.raises(DataError, match=rf"^{path}: .*(damaged|an empty file)"):
             load_model(path)
