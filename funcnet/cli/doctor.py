@@ -55,9 +55,10 @@ def _run(options: argparse.Namespace) -> int:
     if pinned:
         say(_verdict(pinned, rate, _rate_without(pinned)))
     library, threads = _blas_threads()
-    for name, processors in (("affinity", affinity()), ("quota", cpu_quota())):
-        if processors is not None and threads > processors:
-            say(_too_many_threads(library, threads, name, processors))
+    limits = ((affinity(), "its CPU affinity"), (cpu_quota(), "the CPU quota of its control group"))
+    known = [(processors, by) for processors, by in limits if processors is not None]
+    if known and threads > min(known)[0]:
+        say(_too_many_threads(library, threads, *min(known)))
     if library == "openblas" and threads > 1:
         say(_beside_threads(threads, threads_rate(), _measured("threads_rate", {**os.environ, _OPENBLAS: "1"})))
     return 0
@@ -77,12 +78,11 @@ def _blas_threads() -> tuple[str, int]:
     return max(((str(p["internal_api"]), int(p["num_threads"])) for p in pools), key=lambda p: p[1], default=("", 0))
 
 
-def _too_many_threads(library: str, threads: int, limit: str, processors: float) -> str:
-    by = {"affinity": "its CPU affinity", "quota": "the CPU quota of its control group"}[limit]
+def _too_many_threads(library: str, threads: int, processors: float, by: str) -> str:
     setting = {"openblas": _OPENBLAS, "mkl": "MKL_NUM_THREADS"}.get(library, "OMP_NUM_THREADS")
     return (
         f"\nThe BLAS uses {threads} threads, but {by} gives this process {processors:g} "
-        f"processor{'' if processors == 1 else 's'}. Threads that wait for one another waste that time. Set "
+        f"processor{'' if processors == 1 else 's'}. Threads in excess of them only wait for one another. Set "
         f"{setting}={max(1, int(processors))}."
     )
 

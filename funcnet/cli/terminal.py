@@ -83,7 +83,9 @@ def _print(text: object, stream: Any) -> None:
 
 def room(stream: Any) -> int | None:
     """The columns of the terminal that the stream goes to, or of ``COLUMNS``; None for a file or a pipe."""
-    return shutil.get_terminal_size().columns if stream.isatty() or "COLUMNS" in os.environ else None
+    if "COLUMNS" in os.environ:
+        return shutil.get_terminal_size().columns
+    return os.get_terminal_size(stream.fileno()).columns or 80 if stream.isatty() else None
 
 
 def _wrapped(text: str, stream: Any) -> str:
@@ -113,6 +115,6 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115, as long as the program runs
+            setattr(sys, name, Path(os.devnull).open("w", errors="backslashreplace"))  # noqa: SIM115, as long as the program runs
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

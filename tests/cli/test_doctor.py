@@ -142,7 +142,7 @@ def test_other_blas_and_single_threads_are_not_measured_so(
         (
             {"cpu_quota": 1.5},
             "The BLAS uses 4 threads, but the CPU quota of its control group gives this process 1.5 processors. "
-            "Threads that wait for one another waste that time. Set OPENBLAS_NUM_THREADS=1.",
+            "Threads in excess of them only wait for one another. Set OPENBLAS_NUM_THREADS=1.",
         ),
         ({"cpu_quota": 0.5}, "gives this process 0.5 processors."),
         ({"cpu_quota": 3.0, "_blas_threads": ("mkl", 4)}, "Set MKL_NUM_THREADS=3."),

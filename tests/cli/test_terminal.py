@@ -66,7 +66,7 @@ def test_what_the_encoding_lacks_is_written_with_a_backslash(name: str, monkeypa
 def test_a_closed_stream_takes_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     prepare_streams()
-    say("to nobody")
+    say("to nobody \udcff")
     sys.stdout.close()
 
 
