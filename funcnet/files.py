@@ -178,15 +178,16 @@ def lock_folder(folder: Path) -> Iterator[None]:
         remove_unfinished(folder)
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the lock ends: afterwards the file may be another run's
-        os.close(file)
+        if file is not None:
+            path.unlink(missing_ok=True)  # before the lock ends: afterwards the file may be another run's
+            os.close(file)
 
 
-def _locked_file(path: Path) -> int:
+def _locked_file(path: Path) -> int | None:
     try:
         import fcntl
     except ImportError:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        return None
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

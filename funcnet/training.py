@@ -430,15 +430,15 @@ class Training(Iterator[EpochRecord]):
         _, data_grads = data_grad(params, next(_evaluation_batches(some, recipe.normalize)), key)
         own_grads = penalty_grads(recipe.penalties, dict(tree.named_leaves(params)))
         testing = evaluated(dataset.test)
+        classified = recipe.loss.accuracy is not None
+        examination = examine(net, params, dataset.test, recipe.normalize, classified=classified)
         running, ratios, seconds = _mean(metrics), _medians(self._ratios), self._seconds
-        self._cut_off = True
+        self._cut_off = True  # until the record is made: without it, a state that counts the epoch cannot go on
         self._epoch += 1
         self._metrics, self._ratios, self._seconds = [], [], 0.0
-        self._cut_off = False
-        self._kept = self.state
+        self._kept = self._with_progress(state, 0)
         params = recipe.evaluated(self._kept)
-        classified = recipe.loss.accuracy is not None
-        return EpochRecord(
+        record = EpochRecord(
             epoch=self._epoch,
             train=training,
             test=testing,
@@ -455,10 +455,12 @@ class Training(Iterator[EpochRecord]):
             loss_name=recipe.loss.name,
             settings=recipe.settings,
             schedule_steps=end_of_schedule(recipe.optimizer.learning_rate),
-            examination=examine(net, params, dataset.test, recipe.normalize, classified=classified),
+            examination=examination,
             state=self._kept,
             params=params,
         )
+        self._cut_off = False
+        return record
 
     def _not_finite(self, said: str, seen: int, met: Evaluation) -> NonFiniteError:
         """The error for what is not finite. The steps since the kept state are made again, to find the first of it.
@@ -480,14 +482,16 @@ class Training(Iterator[EpochRecord]):
             before = state
             if number == seen:
                 break
-        if before is state:  # no step went wrong
+        found = before is not state  # the step that went wrong, and the state before it
+        if not found:
             examples = _evaluation_batches(recipe.dataset.train, recipe.normalize)
             first = first_in_evaluation(recipe.net, recipe.evaluated(state), examples, recipe.loss)
         rate = recipe.optimizer.rate(self._state.step - 1)
-        error = _error(said, seen, met, rate, first, self._epoch + 1, number)
+        error = _error(said, seen, met, rate, first, self._epoch + 1, number, found=found)
         error.epoch, error.step = self._epoch + 1, number
         if first is not None:
             error.what = first.what
+        if found or first is not None:
             error.state = self._with_progress(before, before.step - kept.step + kept.progress.batches)
         return error
 
@@ -571,12 +575,14 @@ def _mean(metrics: list[Evaluation]) -> Evaluation:
 
 
 def _error(
-    said: str, seen: int, met: Evaluation, rate: float, first: First | None, epoch: int, step: int
+    said: str, seen: int, met: Evaluation, rate: float, first: First | None, epoch: int, step: int, *, found: bool
 ) -> NonFiniteError:
     parts = "".join(f", {p.name} of {p.path} {p.value:g}" for p in met.penalties)
     message = (
         f"{said} at step {seen} of epoch {epoch} (data loss {met.data_loss:g}{parts}) at a learning rate of {rate:g}"
     )
+    if first is None and found:
+        return NonFiniteError(f"{message}; with the plain functions step {step} is finite: try engine=engines.plain()")
     if first is None:
         return NonFiniteError(f"{message}; run again, the steps stay finite: a layer, loss or optimizer is not pure")
     kind = DivergenceError if first.of_loss else NonFiniteError

@@ -14,6 +14,7 @@ from damage import KINDS, damaged
 from runs import whole_run
 
 import funcnet as fn
+from funcnet import training as training_module
 from funcnet import tree
 from funcnet.checkpoints import Checkpoint, load_checkpoint, resume, save_checkpoint
 from funcnet.data.dataset import DataError, Dataset, Split
@@ -479,6 +480,37 @@ def test_what_is_dropped_or_interrupted_is_saved(tmp_path: Path) -> None:
     (*_, last), (*_, whole) = training(2, start.state), training(2)
     assert same_bits(last.state, whole.state)
     assert last.running == whole.running
+
+
+def test_an_epoch_whose_examination_is_cut_off_is_recorded_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps are in the checkpoint, and its record is made when the run goes on."""
+    whole = recorded(training(), fn.new_run(NET, DATA, seed=0, epochs=2)).history
+    calls = iter(range(9))
+    examine = training_module.examine
+
+    def cut_off(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return examine(*arguments, **options)
+
+    monkeypatch.setattr(training_module, "examine", cut_off)
+    run = fn.new_run(NET, DATA, seed=0, epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        list(fn.checkpointed(training(), tmp_path, run=run))
+    start = resume(tmp_path, beginning(), run)
+    assert start.run is not None
+    assert start.run.epochs == 1
+    gone_on = recorded(training(2, start.state), start.run)
+    assert [e.running for e in gone_on.history] == [e.running for e in whole]
+    assert [e.test for e in gone_on.history] == [e.test for e in whole]
+
+
+def recorded(records: Iterator[fn.EpochRecord], run: fn.RunRecord) -> fn.RunRecord:
+    for record in records:
+        run = run.and_epoch(record)
+    return run
 
 
 @pytest.mark.parametrize("steps", [1, 2, None])

@@ -282,3 +282,9 @@ def test_a_name_that_no_file_has(name: str) -> None:
             call(name)
     with pytest.raises(OSError, match="it cannot be the name of a folder"):
         make_folder(Path(name))
+
+
+def test_without_fcntl_nothing_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with lock_folder(tmp_path), lock_folder(tmp_path):
+        assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ import pytest
 from funcnet import engines, tree
 from funcnet.combinators import chain, residual
 from funcnet.data.dataset import Dataset, Split
+from funcnet.engines.numpy import engine as numpy_engine
 from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.layers.norm import batch_norm
@@ -187,6 +188,14 @@ def test_a_network_that_is_not_finite_in_evaluation_alone() -> None:
 def test_an_average_of_the_parameters_is_looked_at_too() -> None:
     error, _ = failed(optimizer=average(sgd(1e38)), penalties={"[0].weight": l2(1e-3)})
     assert "at a learning rate of 1e+38" in str(error)
+
+
+def test_a_kernel_that_is_not_finite_where_its_function_is_leaves_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numpy_engine, "_value_and_grad", lambda loss: lambda z, t: (math.inf, np.zeros_like(z)))
+    error, _ = failed()
+    assert "with the plain functions step 1 is finite: try engine=engines.plain()" in str(error)
+    assert error.state is not None
+    assert error.state.step == 0
 
 
 def test_a_layer_that_is_not_pure_is_said() -> None:
