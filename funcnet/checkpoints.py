@@ -130,11 +130,20 @@ def _step_of(path: Path) -> int:
     return int(path.stem.partition("-")[2])
 
 
+def _read(path: Path) -> tuple[_Facts, dict[str, Array]]:
+    """The facts and the arrays of a good checkpoint."""
+    content, arrays = read_tensors(path, _FORM, _VERSION)
+    try:
+        return from_json(content, _Facts, "facts"), arrays
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
 def _facts_of(path: Path) -> _Facts | None:
     """The facts of a good checkpoint; None for a damaged one."""
     try:
-        return from_json(read_tensors(path, _FORM, _VERSION)[0], _Facts, "facts")
-    except (DataError, OSError, ValueError):
+        return _read(path)[0]
+    except (DataError, OSError):
         return None
 
 
@@ -170,11 +179,11 @@ def load_checkpoint(place: Path | str, like: TrainState) -> Checkpoint:
     """
     place = Path(place)
     if not place.is_dir():
-        return _checkpoint_of(place, *read_tensors(place, _FORM, _VERSION), like)
+        return _checkpoint_of(place, *_read(place), like)
     skipped: list[str] = []
     for path in _checkpoints(place):
         try:
-            content = read_tensors(path, _FORM, _VERSION)
+            content = _read(path)
         except (DataError, OSError) as error:
             skipped.append(str(error))
             continue
@@ -184,12 +193,8 @@ def load_checkpoint(place: Path | str, like: TrainState) -> Checkpoint:
     raise DataError(f"{place}: there is no checkpoint in this folder")
 
 
-def _checkpoint_of(path: Path, content: dict[str, Any], arrays: dict[str, Array], like: TrainState) -> Checkpoint:
+def _checkpoint_of(path: Path, facts: _Facts, arrays: dict[str, Array], like: TrainState) -> Checkpoint:
     """The checkpoint of what a file holds, in the structure of ``like``."""
-    try:
-        facts = from_json(content, _Facts, "facts")
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
     run = arrays.pop("run", None)
     progress = _progress(path, facts.progress, arrays)
     trees = _Trees(like.params, like.opt_state)

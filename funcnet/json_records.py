@@ -2,8 +2,8 @@
 
     {"field": value, ...}
 
-Records are objects, and tuples are arrays. Two things JSON lacks: a number that is none is written as the string "nan",
-"inf" or "-inf", and bytes as base64.
+Records are objects, and tuples are arrays. JSON has no NaN, no infinities and no bytes. They are written as the strings
+"nan", "inf" and "-inf", and as base64.
 """
 
 from __future__ import annotations

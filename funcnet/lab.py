@@ -84,7 +84,7 @@ def run_lab(
     """Train the lab's network on a data set, from its beginning or a later state of the same run. See ``train``."""
     return train(
         _network_of(dataset, recipe),
-        state or lab_state(dataset, recipe, epochs=epochs, seed=seed),
+        lab_state(dataset, recipe, epochs=epochs, seed=seed) if state is None else state,
         dataset,
         loss=softmax_cross_entropy(),
         optimizer=_optimizer(dataset, recipe, epochs),

@@ -36,7 +36,7 @@ class Loss:
         pure_accuracy: ``(prediction, target) -> share of right answers``, or None where no answer is right or wrong.
         targets: what the targets are, for checks: ``labels`` (whole numbers that name one of the outputs), ``shares``
             (from 0 to 1) or ``numbers``, both in the shape and dtype of the prediction. Left empty, they are not
-            checked: what of them does not fit may then be broadcast.
+            checked: a target of another shape may then be broadcast.
 
     Raises:
         TypeError: for what is no function.

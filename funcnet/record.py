@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from funcnet.data.dataset import Dataset, Split
+from funcnet.data.dataset import Dataset, Split, examples_as_bytes
 from funcnet.environment import environment
 from funcnet.examination import Examination, LayerFacts, describe
 from funcnet.layer import AnyLayer
@@ -175,14 +175,14 @@ class RunRecord:
         """The run with one more epoch, and with what that was trained with, where ``settings`` do not say it already.
 
         Raises:
-            ValueError: where that epoch is not the next one, or its numbers are none.
+            ValueError: where that epoch is not the next one, or one of its numbers cannot be, such as a negative norm.
         """
         if record.epoch != self.epochs + 1:
             raise ValueError(f"a run of {self.epochs} epochs cannot go on with epoch {record.epoch}")
         named = dict(self.settings)
         settings = (*self.settings, *(pair for pair in record.settings if pair[0] not in named))
-        numbers = EpochNumbers(**{field.name: getattr(record, field.name) for field in attrs.fields(EpochNumbers)})
-        _expect_epoch(record.epoch, numbers, (*self.history, numbers)[0])
+        made = EpochNumbers(**{field.name: getattr(record, field.name) for field in attrs.fields(EpochNumbers)})
+        _expect_epoch(record.epoch, made, self.history[0] if self.history else made)
         longer = attrs.evolve(
             self,
             settings=settings,
@@ -192,7 +192,7 @@ class RunRecord:
             schedule_steps=record.schedule_steps,
         )
         # Without the validator, which would look at all epochs again: a record of many epochs would take long.
-        object.__setattr__(longer, "history", (*self.history, numbers))
+        object.__setattr__(longer, "history", (*self.history, made))
         return longer
 
     def _repr_markdown_(self) -> str:
@@ -279,9 +279,7 @@ def _hashed(split: Split) -> tuple[str, Array]:
     for begin in range(0, len(split), _BLOCK):  # a mapped file need not come in whole
         block = np.ascontiguousarray(split.x[begin : begin + _BLOCK])
         digest.update(block.data)
-        content, size = block.tobytes(), block[0].nbytes
-        examples = (content[i * size : (i + 1) * size] for i in range(len(block)))
-        hashes[begin : begin + len(block)] = np.fromiter(map(hash, examples), np.int64, len(block))
+        hashes[begin : begin + len(block)] = np.fromiter(map(hash, examples_as_bytes(block)), np.int64, len(block))
     for begin in range(0, len(split), _BLOCK):
         digest.update(np.ascontiguousarray(split.y[begin : begin + _BLOCK]).data)
     return digest.hexdigest(), hashes

@@ -4,8 +4,7 @@
 
 ``run`` holds the fields of ``RunRecord`` by their names; records within are objects, and tuples are arrays, so the
 docstrings of ``RunRecord``, ``EpochNumbers``, ``Evaluation``, ``Examination`` and ``LayerFacts`` are its documentation.
-Two things JSON lacks: a number that is none is written as the string "nan", "inf" or "-inf", and the bytes of a picture
-(uint8, row by row, channels last) as base64.
+``json_records`` says how NaN, infinities and the bytes of a picture (uint8, row by row, channels last) are written.
 
 A change of the meaning of a field, or a new field, raises the version. All earlier versions are read: fields that they
 lack have their defaults. A version that is not known is refused.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -14,7 +14,7 @@ from funcnet.random import Key
 from funcnet.shapes import Array, Integer, Num, Shape, ShapeError, is_plain, kind_of, whole_number
 from funcnet.tree import Record, readonly_view
 
-__all__ = ["DataError", "Dataset", "Split", "hold_out", "rows_of"]
+__all__ = ["DataError", "Dataset", "Split", "examples_as_bytes", "hold_out", "rows_of"]
 
 
 class DataError(Exception):
@@ -155,3 +155,9 @@ def rows_of(array: Num[Array, "n ..."], rows: Integer[Array, "rows"]) -> Num[Arr
     """The rows of an array, in that order, copied."""
     # take() is about twice as fast as an index, but copies a whole array first where it is not contiguous.
     return array.take(rows, axis=0) if array.flags.c_contiguous else array[rows]
+
+
+def examples_as_bytes(rows: Num[Array, "rows ..."]) -> Iterator[bytes]:
+    """The bytes of each row."""
+    content, size = rows.tobytes(), rows[0].nbytes
+    return (content[i * size : (i + 1) * size] for i in range(len(rows)))

@@ -8,14 +8,9 @@ ones.
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tarfile
-import tempfile
-import zlib
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -48,7 +43,7 @@ class Download:
 
 
 def bring(base: str, downloads: Iterable[Download], wanted: Collection[str], target: Path) -> None:
-    """Bring files into the folder ``target``, all or none.
+    """Bring files into the folder ``target``. None is put there before all have arrived and are right.
 
     Whether they can be put there is tried first. Files that are there already stay, except those that are brought.
 
@@ -61,6 +56,8 @@ def bring(base: str, downloads: Iterable[Download], wanted: Collection[str], tar
     Raises:
         DataError: where the folder cannot be used, the server cannot be reached, or it sends something else.
     """
+    import tempfile  # imported where it is needed
+
     try:
         beside = target if target.is_dir() else target.parent
         if target.exists() and not target.is_dir():
@@ -90,7 +87,9 @@ def _move(arrived: Path, target: Path) -> None:
 
 
 def _download(address: str, download: Download, path: Path) -> None:
-    import requests  # imported where they are needed: requests costs a fifth of a second
+    from urllib.parse import urlsplit  # imported where they are needed: requests costs a fifth of a second
+
+    import requests
     from tqdm import tqdm
 
     host = urlsplit(address).netloc
@@ -100,9 +99,8 @@ def _download(address: str, download: Download, path: Path) -> None:
                 try:
                     _receive(address, download, file, bar)
                 except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-                    if (
-                        attempt == _ATTEMPTS - 1 or not file.tell()
-                    ):  # nothing came: there is no connection to go on with
+                    # If nothing has come at all, there is no download to go on with.
+                    if attempt == _ATTEMPTS - 1 or not file.tell():
                         raise
                 if file.tell() == download.size:
                     break
@@ -143,7 +141,11 @@ def _receive(address: str, download: Download, file: BinaryIO, bar: tqdm[NoRetur
 
 
 def _unpack(archive: Path, wanted: Collection[str], folder: Path) -> None:
-    """Copy the contents of the wanted files, wherever they are in the archive. It decides on no name and no place."""
+    """Copy the wanted files out of the archive into ``folder``. The folders that the archive names are ignored."""
+    import shutil  # imported where they are needed
+    import tarfile
+    import zlib
+
     try:
         with tarfile.open(archive) as members:
             for member in members:

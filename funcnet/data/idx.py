@@ -60,7 +60,7 @@ def read_idx(path: Path | str, *, mmap: bool = False) -> UInt8[Array, "..."]:
             return freeze(array.reshape(shape))
         except MemoryError:
             raise DataError(f"{path}: an array of {count:,} bytes does not fit into the memory") from None
-        except ValueError:  # no entries, and still more than an array can have
+        except ValueError:  # an axis of length 0, beside others whose product no array can have
             raise DataError(f"{path}: expected an array, found a header of {len(shape)} axes, {shape}") from None
 
 

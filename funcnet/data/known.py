@@ -1,4 +1,4 @@
-"""Checksums of the examples in a data set. It is known by them, however its files are called and packed."""
+"""Checksums of the examples in a data set. They tell which set it is, whatever its files are called and how packed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from funcnet.data.dataset import Split
+from funcnet.data.dataset import Split, examples_as_bytes
 from funcnet.data.idx import idx_header
+from funcnet.shapes import Array
 
 __all__ = ["idx_sums", "record_sums"]
 
@@ -17,10 +18,13 @@ _BLOCK = 4096
 
 def idx_sums(split: Split) -> tuple[str, ...]:
     """The MD5 checksums of the two unpacked IDX files, of the images and of the labels. These are published."""
-    return tuple(
-        hashlib.md5(idx_header(array.shape) + array.tobytes(), usedforsecurity=False).hexdigest()
-        for array in (split.x, split.y)
-    )
+    return tuple(map(_md5, (split.x, split.y)))
+
+
+def _md5(array: Array) -> str:
+    digest = hashlib.md5(idx_header(array.shape), usedforsecurity=False)
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def record_sums(split: Split) -> tuple[str, ...]:
@@ -35,5 +39,4 @@ def _of_examples(split: Split) -> Iterator[bytes]:
     for begin in range(0, len(split), _BLOCK):
         x, y = split.x[begin : begin + _BLOCK], split.y[begin : begin + _BLOCK]
         rows = np.concatenate([x.reshape(len(x), -1), y[:, None]], axis=1)
-        size, content = rows.shape[1], rows.tobytes()
-        yield from (hashlib.sha256(content[i : i + size]).digest() for i in range(0, len(content), size))
+        yield from (hashlib.sha256(example).digest() for example in examples_as_bytes(rows))

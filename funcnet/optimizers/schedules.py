@@ -190,21 +190,24 @@ def end_of_schedule(schedule: Schedule | None) -> int | None:
     """
     if not isinstance(schedule, partial):
         return None
-    if (of_kind := _ENDS.get(schedule.func)) is None:
-        return None
-    steps, end = of_kind(*schedule.args)
+    of_kind = _ENDS.get(schedule.func)
+    return None if of_kind is None else of_kind(*schedule.args)
+
+
+def _if_low(steps: int, end: float) -> int | None:
+    """The steps, if the last rate over the first or highest one is below a hundredth."""
     return steps if end < 0.01 else None
 
 
-def _end_of_joined(schedules: tuple[Schedule, ...], starts: tuple[int, ...]) -> tuple[int | None, float]:
+def _end_of_joined(schedules: tuple[Schedule, ...], starts: tuple[int, ...]) -> int | None:
     last = end_of_schedule(schedules[-1])
-    return (None, 1.0) if last is None else (starts[-1] + last, 0.0)
+    return None if last is None else starts[-1] + last
 
 
-# For the arguments that are bound in a schedule: its number of steps, and its last rate over its first or highest one.
-_ENDS: dict[Any, Callable[..., tuple[int | None, float]]] = {
-    _polynomial: lambda rate, steps, end, power: (steps, end / rate),
-    _cosine: lambda rate, steps, end: (steps, end / rate),
-    _one_cycle: lambda peak, last, turn: (last + 1, 1 / 250_000),
+# For the arguments that are bound in a schedule: its number of steps.
+_ENDS: dict[Any, Callable[..., int | None]] = {
+    _polynomial: lambda rate, steps, end, power: _if_low(steps, end / rate),
+    _cosine: lambda rate, steps, end: _if_low(steps, end / rate),
+    _one_cycle: lambda peak, last, turn: last + 1,
     _joined: _end_of_joined,
 }
