@@ -12,7 +12,11 @@ lack have their defaults. A version that is not known is refused.
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from funcnet.data.dataset import DataError
@@ -20,7 +24,7 @@ from funcnet.files import read_whole, write_whole
 from funcnet.json_records import from_json, parse, to_json
 from funcnet.record import RunRecord
 
-__all__ = ["FORMAT", "VERSION", "read_run", "run_file_name", "run_of_json", "run_to_json", "write_run"]
+__all__ = ["FORMAT", "VERSION", "file_names", "read_run", "run_file_name", "run_of_json", "run_to_json", "write_run"]
 
 FORMAT, VERSION = "funcnet run", 2
 
@@ -38,6 +42,18 @@ def run_to_json(run: RunRecord) -> str:
     """The content of the run's file."""
     content = {"format": FORMAT, "version": VERSION, "run": to_json(run)}
     return json.dumps(content, allow_nan=False, indent=1) + "\n"
+
+
+def file_names(runs: Sequence[RunRecord]) -> tuple[str, ...]:
+    """For each run a part of file names: its data set's name, safe in paths, numbered from the second on."""
+    names: list[str] = []
+    for run in runs:
+        known = run.dataset.encode(sys.getfilesystemencoding(), "replace").decode(sys.getfilesystemencoding())
+        stem = re.sub(r"[^\w.,+-]+", "-", known).encode()[:120].decode(errors="ignore").lstrip(".") or "-"
+        taken = {name.casefold() for name in names}  # some file systems take a and A for one name
+        candidates = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+        names.append(next(name for name in candidates if name.casefold() not in taken))
+    return tuple(names)
 
 
 def run_file_name(name: str) -> str:

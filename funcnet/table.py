@@ -156,7 +156,7 @@ def to_html(table: Table) -> str:
 
 
 def _html_cell(tag: str, cell: str, attributes: str, text: bool) -> str:
-    start = " ".join(filter(None, (tag, attributes, 'class="text"' if text else "")))
+    start = " ".join(filter(None, (tag, attributes, 'style="text-align: left"' if text else "")))
     return f"<{start}>{_escaped(cell)}</{tag}>"
 
 

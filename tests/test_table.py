@@ -86,15 +86,16 @@ def test_csv_is_read_back() -> None:
 def test_html() -> None:
     assert to_html(TABLE) == (
         "<table><caption>Costs &amp; more</caption>"
-        '<thead><tr><th scope="col" class="text"></th>'
+        '<thead><tr><th scope="col" style="text-align: left"></th>'
         '<th scope="col">a|b</th><th scope="col">x_1 &lt; 2</th></tr></thead>'
         "<tbody>\n"
-        '<tr><th scope="row" class="text">first</th><td>1.5</td><td>-</td></tr>\n'
-        '<tr><th scope="row" class="text">the 2nd</th><td>10</td><td>50%</td></tr>\n'
+        '<tr><th scope="row" style="text-align: left">first</th><td>1.5</td><td>-</td></tr>\n'
+        '<tr><th scope="row" style="text-align: left">the 2nd</th><td>10</td><td>50%</td></tr>\n'
         "</tbody></table>\n"
     )
     assert to_html(WORDS).startswith(
-        '<table><caption>Settings</caption><tbody>\n<tr><th scope="row" class="text">net</th><td class="text">'
+        '<table><caption>Settings</caption><tbody>\n<tr><th scope="row" style="text-align: left">net</th>'
+        '<td style="text-align: left">'
     )
 
 
@@ -102,7 +103,7 @@ def test_text_and_numbers_side_by_side() -> None:
     table = Table("T", ("a", "b", "c"), (("x", "y", "1"),), text=2)
     assert to_markdown(table).splitlines()[3] == "| :--- | :--- | ---: |"
     assert r"\begin{tabular}{lp{0.55\linewidth}r}" in to_latex(table)
-    assert '<td class="text">y</td><td>1</td>' in to_html(table)
+    assert '<td style="text-align: left">y</td><td>1</td>' in to_html(table)
 
 
 def test_nothing_in_markdown_is_emphasis_or_a_tag() -> None:

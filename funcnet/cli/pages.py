@@ -10,6 +10,7 @@ from tqdm import tqdm
 from funcnet.cli.terminal import say
 from funcnet.data.dataset import DataError
 from funcnet.record import RunRecord
+from funcnet.run_file import file_names, read_run, run_file_name
 
 __all__ = ["expect_room", "write_pages"]
 
@@ -20,14 +21,10 @@ def expect_room(runs: Sequence[RunRecord], out: Path) -> None:
     Raises:
         DataError: where it would.
     """
-    from funcnet.report import read_run  # matplotlib
-    from funcnet.report.document import file_names
-    from funcnet.run_file import run_file_name
-
     for name, run in zip(file_names(runs), runs, strict=True):
         if (path := out / run_file_name(name)).exists() and _origin(there := read_run(path)) != _origin(run):
             raise DataError(
-                f"{path} holds another run (seed {there.seed}, {there.epochs} epochs"
+                f"{path} holds another run (seed {there.seed}, {there.epochs} epoch{'' if there.epochs == 1 else 's'}"
                 f"{f', by {there.command}' if there.command else ''}), which would be lost: choose another folder with "
                 "--out, or move it"
             )

@@ -12,6 +12,7 @@ from funcnet.cli.terminal import complain, text
 from funcnet.data.dataset import DataError
 from funcnet.files import make_folder
 from funcnet.record import RunRecord
+from funcnet.run_file import read_run
 
 __all__ = ["add_to"]
 
@@ -43,8 +44,6 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _read(paths: Sequence[Path]) -> Iterator[RunRecord]:
-    from funcnet.report import read_run  # matplotlib, which --help can do without
-
     seen: list[RunRecord] = []
     for file in dict.fromkeys(file for path in paths for file in _files(path)):
         run = read_run(file)

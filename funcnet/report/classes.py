@@ -28,7 +28,6 @@ from funcnet.report.style import (
     legend,
     new_figure,
 )
-from funcnet.shapes import Array, Integer
 
 __all__ = ["FEW", "class_figure", "confusion_figure", "group_size", "recall_figure", "reliability_figure"]
 
@@ -49,7 +48,9 @@ def confusion_figure(answers: Answers, names: tuple[str, ...], width: float = PA
     More than 100 classes are put into groups of neighbours.
     """
     counts, size = np.array(answers.confusion), group_size(len(answers.confusion))
-    shares = _by_groups(counts, size) / np.maximum(_by_groups(np.array([class_sizes(answers)]).T, size)[:, :1], 1)
+    starts = np.arange(0, len(counts), size)
+    sizes = np.add.reduceat(class_sizes(answers), starts)
+    shares = np.add.reduceat(np.add.reduceat(counts, starts, axis=0), starts, axis=1) / np.maximum(sizes, 1)[:, None]
     classes, few = len(counts), len(counts) <= FEW
     figure = new_figure(_side_height(width, 0.94 if few else 0.9), width)
     axes = figure.subplots()
@@ -81,14 +82,6 @@ def confusion_figure(answers: Answers, names: tuple[str, ...], width: float = PA
     bar.ax.tick_params(labelsize=8.5, color=GREY, labelcolor=INK)
     bar.outline.set_edgecolor(GREY)
     return figure
-
-
-def _by_groups(counts: Integer[Array, "rows columns"], size: int) -> Integer[Array, "groups others"]:
-    """The counts summed over groups of neighbouring rows, and of columns if there are as many."""
-    for axis in (0, 1):
-        if counts.shape[axis] > 1:
-            counts = np.add.reduceat(counts, np.arange(0, counts.shape[axis], size), axis=axis)
-    return counts
 
 
 def _side_height(width: float, share: float) -> float:

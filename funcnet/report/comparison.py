@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from funcnet.record import RunRecord
 from funcnet.report.curves import has_accuracy
-from funcnet.report.epochs import draw_band, grouped, places, set_epochs
+from funcnet.report.epochs import LONG, draw_band, grouped, places, set_epochs
 from funcnet.report.style import (
     DASHED,
     DOTTED,
@@ -157,5 +157,5 @@ def _draw(
             places(len(there)), grouped([sum(v) / len(v) for v in there]), color=colour,
             label=f"{plain(name, 45 if is_narrow(axes) else 70)}{count}", clip_on=False, **curve(len(there), style),
         )  # fmt: skip
-        if len(group) > 1:
+        if len(group) > 1 or len(there) > LONG:
             draw_band(axes, list(map(min, there)), list(map(max, there)), colour)

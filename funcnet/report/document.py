@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -32,6 +29,7 @@ from funcnet.report.tables import (
     class_names,
     class_table,
     confusions_table,
+    counted,
     data_table,
     environment_table,
     model_table,
@@ -40,10 +38,11 @@ from funcnet.report.tables import (
     summary_table,
     units_table,
 )
+from funcnet.run_file import file_names
 from funcnet.table import Table
 from funcnet.text import printable
 
-__all__ = ["Block", "Document", "Heading", "Paragraph", "Plot", "document", "file_names"]
+__all__ = ["Block", "Document", "Heading", "Paragraph", "Plot", "document"]
 
 
 @attrs.frozen
@@ -122,18 +121,6 @@ def document(runs: Sequence[RunRecord], title: str) -> Document:
     return Document(title, tuple(blocks))
 
 
-def file_names(runs: Sequence[RunRecord]) -> tuple[str, ...]:
-    """For each run a part of file names: its data set's name, safe in paths, numbered from the second on."""
-    names: list[str] = []
-    for run in runs:
-        known = run.dataset.encode(sys.getfilesystemencoding(), "replace").decode(sys.getfilesystemencoding())
-        stem = re.sub(r"[^\w.,+-]+", "-", known).encode()[:120].decode(errors="ignore").lstrip(".") or "-"
-        taken = {name.casefold() for name in names}  # some file systems take a and A for one name
-        candidates = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-        names.append(next(name for name in candidates if name.casefold() not in taken))
-    return tuple(names)
-
-
 def _whole_run(run: RunRecord, name: str) -> Iterator[Block]:
     yield Paragraph(sentences.about_run(run))
     yield from _said(sentences.about_data(run))
@@ -163,7 +150,7 @@ def _said(*texts: str) -> Iterator[Paragraph]:
 
 
 def _what_happened(run: RunRecord) -> Iterator[Block]:
-    yield attrs.evolve(summary_table(run), title=f"Results after {run.epochs:,} epoch{'' if run.epochs == 1 else 's'}")
+    yield attrs.evolve(summary_table(run), title=f"Results after {counted(run.epochs, 'epoch')}")
     yield Heading("Findings", 2)
     yield Paragraph(verdict(run))
     yield from findings(run)
@@ -180,7 +167,7 @@ def _curves(run: RunRecord, name: str) -> Iterator[Plot]:
     if has_accuracy(run):
         yield plot("accuracy", "Line chart of the accuracy by epoch", sentences.about_accuracy(run), accuracy_figure)
     yield plot("rate", "Line chart of the learning rate by epoch", sentences.about_rate(run), rate_figure)
-    norms, updates = sentences.about_norms(run), sentences.about_updates(run)
+    norms, updates = sentences.about_norms(run), sentences.UPDATES
     yield plot("norms", "Line charts of the norms of gradients and parameters by epoch", norms, norms_figure, wide=True)
     yield plot("updates", "Line chart of the size of updates by epoch", updates, updates_figure, wide=True)
 
@@ -274,7 +261,8 @@ def _environment(run: RunRecord) -> Table | None:
 
 def _comparison(runs: dict[int, RunRecord], names: list[str]) -> Iterator[Block]:
     alone = tuple(runs.values())
-    yield from _said(sentences.about_data(alone[0]))
+    if len({run.data for run in alone}) == 1:
+        yield from _said(sentences.about_data(alone[0]))
     yield from _said(sentences.about_long_runs(max(alone, key=lambda run: run.epochs)))
     yield Plot(
         f"{names[0]}-comparison",
@@ -287,7 +275,7 @@ def _comparison(runs: dict[int, RunRecord], names: list[str]) -> Iterator[Block]
     for (number, run), name in zip(runs.items(), names, strict=True):
         yield Heading(f"Run {number}: {run.dataset}, seed {run.seed}", 2)
         yield Paragraph(sentences.about_run(run))
-        yield attrs.evolve(summary_table(run), title=f"Results of run {number} after {run.epochs:,} epochs")
+        yield attrs.evolve(summary_table(run), title=f"Results of run {number} after {counted(run.epochs, 'epoch')}")
         yield Paragraph(verdict(run))
         yield from findings(run)
         yield from _class_plots(run, name)

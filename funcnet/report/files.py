@@ -18,11 +18,11 @@ from funcnet.arrays import shielded
 from funcnet.files import write_whole
 from funcnet.record import RunRecord
 from funcnet.report.curves import overview_figure
-from funcnet.report.document import Document, Plot, document, file_names
+from funcnet.report.document import Document, Plot, document
 from funcnet.report.pages import to_html_page, to_markdown_page, to_pdf
 from funcnet.report.style import PAGE
 from funcnet.report.tables import class_table, history_table, loss_label, summary_table
-from funcnet.run_file import run_file_name, run_to_json
+from funcnet.run_file import file_names, run_file_name, run_to_json
 from funcnet.step import Evaluation
 from funcnet.table import Table, to_csv, to_latex, to_markdown
 from funcnet.text import printable

@@ -17,7 +17,7 @@ from funcnet.examination import Answers
 from funcnet.record import DataFacts, RunRecord
 from funcnet.report.labels import names_of
 from funcnet.report.statistics import two_proportion_z
-from funcnet.report.tables import class_names, interval, loss_label, number
+from funcnet.report.tables import class_names, counted, from_to, interval, loss_label, number
 from funcnet.step import Evaluation
 from funcnet.text import printable
 from funcnet.training import EpochNumbers, Numbers
@@ -117,7 +117,7 @@ def findings(run: RunRecord) -> tuple[Finding, ...]:
     Raises:
         ValueError: for a run without epochs.
     """
-    return tuple(finding for rule in _applying(run) for finding in rule.found(run))
+    return tuple(finding for rule in _applying(run) for finding in rule.look(run))
 
 
 def verdict(run: RunRecord) -> str:
@@ -137,7 +137,7 @@ def verdict(run: RunRecord) -> str:
         text = f"{said}: after 1 epoch, the {loss_label(run)} is {_said(last.data_loss)} in training and "
     else:
         text = (
-            f"{said}: over {_epochs(run)}, the {loss_label(run)} went from {_said(first.data_loss)} to "
+            f"{said}: over {counted(run.epochs, 'epoch')}, the {loss_label(run)} went from {_said(first.data_loss)} to "
             f"{_said(last.data_loss)} in training and ended at "
         )
     text += f"{_said(test.data_loss)} in testing"
@@ -255,12 +255,13 @@ def _answers(run: RunRecord) -> Answers | None:
 
 def _ended_early(run: RunRecord) -> Iterator[Finding]:
     planned = run.planned_epochs
-    if run.epochs < planned if planned is not None else run.ended:
+    if bool(run.ended) if planned is None else run.epochs < planned:
         reason = run.ended.rstrip(".") or "It was stopped, or is still running"
+        made = counted(run.epochs, "epoch") if planned is None else f"{run.epochs} of {planned} epochs"
         yield Finding(
             "ended early",
             "The run ended early",
-            f"It made {_epochs(run) if planned is None else f'{run.epochs} of {planned} epochs'}. {reason}.",
+            f"It made {made}. {reason}.",
             "fewer epochs than planned, or a reason to end",
         )
 
@@ -278,9 +279,9 @@ def _penalty_dominates(run: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "penalty dominates",
         f"The total loss rose because a penalty did, while the {loss_label(run)} fell",
-        f"The total rose {_from_to(first.loss, last.loss)} while the {loss_label(run)} fell "
-        f"{_from_to(first.data_loss, last.data_loss)}. The {after.name} penalty of {after.path} rose most, by "
-        f"{number(rise)} ({_from_to(before.value, after.value)}). At the end the penalties are {part}: judge the "
+        f"The total rose {from_to(first.loss, last.loss)} while the {loss_label(run)} fell "
+        f"{from_to(first.data_loss, last.data_loss)}. The {after.name} penalty of {after.path} rose most, by "
+        f"{number(rise)} ({from_to(before.value, after.value)}). At the end the penalties are {part}: judge the "
         f"network by {loss_label(run)} and accuracy.",
         f"the total rises by more than {MOVED:.0%} while the {loss_label(run)} falls by more than {MOVED:.0%}",
     )
@@ -314,7 +315,7 @@ def _penalty_ignored(run: RunRecord) -> Iterator[Finding]:
                 "penalty ignored",
                 f"The {penalty.name} penalty of {penalty.path} does not respond to its own gradient",
                 f"It rose in {len(rises)} epochs in which its own gradient was the larger one, so that a step down the "
-                f"total loss lowers it: {_from_to(a, b)} in epoch {epoch}, where that gradient's norm "
+                f"total loss lowers it: {from_to(a, b)} in epoch {epoch}, where that gradient's norm "
                 f"is at least {number(own_norm)} against {number(data_norm)} of the {loss_label(run)}'s. Its gradient "
                 "is missing from the update, or has the wrong sign; or the data's gradient, which is measured on a "
                 "part of the training set, is much larger on the rest.",
@@ -357,8 +358,8 @@ def _over_fitting(run: RunRecord) -> Iterator[Finding]:
         )
     if rose:
         seen.append(
-            f"The {loss_label(run)} in testing rose {_from_to(lowest, last)} since epoch {best + 1}, when it was "
-            f"lowest, while that in training fell {_from_to(run.train[best].data_loss, run.train[-1].data_loss)}."
+            f"The {loss_label(run)} in testing rose {from_to(lowest, last)} since epoch {best + 1}, when it was "
+            f"lowest, while that in training fell {from_to(run.train[best].data_loss, run.train[-1].data_loss)}."
         )
     if seen:
         yield Finding(
@@ -461,16 +462,6 @@ def _said(value: float) -> str:
     return "NaN" if math.isnan(value) else number(value)
 
 
-def _from_to(a: float, b: float) -> str:
-    """Two numbers as tables show them, or with as many digits as it takes to tell them apart."""
-    shown = [number(a), number(b)]
-    for digits in range(4, 18):
-        if a == b or shown[0] != shown[1]:
-            break
-        shown = [f"{value:.{digits}g}" for value in (a, b)]
-    return f"from {shown[0]} to {shown[1]}"
-
-
 def _fold(factor: float) -> str:
     return f"{factor:,.0f}" if factor < 1e6 else f"{factor:.2e}"
 
@@ -490,7 +481,7 @@ def _plateau(run: RunRecord) -> Iterator[Finding]:
             "plateau",
             "Training stands still",
             f"Over the last {quarter} epochs the {loss_label(run)} in training went "
-            f"{_from_to(before.data_loss, last.data_loss)}, never more than {change:.2%} apart, though the "
+            f"{from_to(before.data_loss, last.data_loss)}, never more than {change:.2%} apart, though the "
             f"learning rate was still {rate:.0%} of its highest: more epochs like these change nothing.",
             f"a change below {PLATEAU:.0%} over the last quarter of {PLATEAU_EPOCHS} epochs or more, at a rate above "
             f"{PLATEAU_RATE:.0%} of the highest",
@@ -541,7 +532,7 @@ def _gradient_growth(run: RunRecord) -> Iterator[Finding]:
         yield Finding(
             "gradient growth",
             f"The gradient grew {_fold(norms[-1] / norms[0])}-fold",
-            f"Its norm went {_from_to(norms[0], norms[-1])}, from the end of epoch {first} to the end of epoch {last}.",
+            f"Its norm went {from_to(norms[0], norms[-1])}, from the end of epoch {first} to the end of epoch {last}.",
             f"a growth by a factor above {GRADIENT_GROWTH:g}",
         )
 
@@ -608,8 +599,9 @@ def _schedule_over(run: RunRecord) -> Iterator[Finding]:
         yield Finding(
             "schedule over",
             "Training went on after the end of the learning rate's schedule",
-            f"The schedule ends after {end:,} steps, and the run made {steps:,}. In the last {_epochs_of(len(after))} "
-            f"the rate was {rates} at the epochs' ends. Make the schedule as long as the run.",
+            f"The schedule ends after {end:,} steps, and the run made {steps:,}. In the last "
+            f"{counted(len(after), 'epoch')} the rate was {rates} at the epochs' ends. "
+            "Make the schedule as long as the run.",
             "more steps than the schedule has",
         )
 
@@ -640,8 +632,8 @@ def _class_names(run: RunRecord) -> Iterator[Finding]:
         yield Finding(
             "class names",
             "The class names do not fit the network's outputs",
-            f"The data set names {_counted(len(names), 'class', 'classes')}, and the network has "
-            f"{_counted(len(answers.confusion), 'output', 'outputs')}. Classes are shown by their numbers, from 0. "
+            f"The data set names {counted(len(names), 'class', 'classes')}, and the network has "
+            f"{counted(len(answers.confusion), 'output')}. Classes are shown by their numbers, from 0. "
             "Give the data set one name for each output.",
             "another number of names than of outputs",
         )
@@ -743,18 +735,6 @@ def _test_beats_train(run: RunRecord) -> Iterator[Finding]:
 
 def _deviations_apart(a: Evaluation, b: Evaluation) -> float:
     return two_proportion_z(a.accuracy, a.examples, b.accuracy, b.examples)
-
-
-def _epochs(run: RunRecord) -> str:
-    return _epochs_of(run.epochs)
-
-
-def _epochs_of(count: int) -> str:
-    return _counted(count, "epoch", "epochs")
-
-
-def _counted(count: int, one: str, more: str) -> str:
-    return f"{count:,} {one if count == 1 else more}"
 
 
 RULES = (

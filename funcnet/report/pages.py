@@ -72,14 +72,11 @@ def _for_paper(block: _Part, place: int, folder: Path) -> dict[str, Any]:
             cells = [[_breakable(cell) for cell in row] for row in rows]
             return {"kind": "table", "title": _breakable(title), "columns": columns, "rows": cells, "text": text}
         case _:
-            files = [f"{place}-{number}.pdf" for number in range(len(block))]
-            for plot, file in zip(block, files, strict=True):
-                figure = plot.draw(width=PAGE if len(block) == 1 else COLUMN)
+            plots = []
+            for number, plot in enumerate(block):
+                file, figure = f"{place}-{number}.pdf", plot.draw(width=PAGE if len(block) == 1 else COLUMN)
                 figure.savefig(folder / file, format="pdf", dpi=_RESOLUTION, metadata={"CreationDate": None})
-            plots = [
-                {"file": file, "alt": plot.alt, "caption": _breakable(plot.caption)}
-                for plot, file in zip(block, files, strict=True)
-            ]
+                plots.append({"file": file, "alt": plot.alt, "caption": _breakable(plot.caption)})
             return {"kind": "plots", "plots": plots}
 
 

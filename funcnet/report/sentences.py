@@ -10,11 +10,12 @@ from funcnet.report.classes import FEW, group_size
 from funcnet.report.comparison import recipes
 from funcnet.report.epochs import LONG
 from funcnet.report.statistics import calibration_error, class_scores, class_sizes
-from funcnet.report.tables import date, durations, loss_label, number, numbers
+from funcnet.report.tables import counted, date, durations, from_to, loss_label, number, numbers
 from funcnet.step import Evaluation
 
 __all__ = [
     "HOW_MEASURED",
+    "UPDATES",
     "about_accuracy",
     "about_classes",
     "about_comparison",
@@ -30,7 +31,6 @@ __all__ = [
     "about_reliability",
     "about_run",
     "about_unanswered",
-    "about_updates",
     "about_weights",
 ]
 
@@ -38,6 +38,10 @@ HOW_MEASURED = (
     "Loss and accuracy are measured over the whole training and testing sets, with the parameters at the end of an "
     "epoch. The total loss is the data loss plus the penalties on the weights. The 95% interval is that of the testing "
     "accuracy (Wilson): it tells how far the accuracy on new examples of the same kind may be from the one measured."
+)
+UPDATES = (
+    "The norm of a step's update over the norm of what it updates, array by array: the median of some of each epoch's "
+    "steps, on a logarithmic axis. About 0.001 is usual for weights."
 )
 _LAYERS, _RECIPES = 8, 6  # whose names, or numbers, a sentence can hold
 
@@ -49,7 +53,7 @@ def about_run(run: RunRecord) -> str:
         net += f" of {sum(layer.parameters for layer in run.layers):,} parameters"
         if len(run.layers) <= _LAYERS:
             net += f" ({', '.join(layer.name for layer in run.layers)})"
-    trained = f"{net} was trained on {run.dataset} for {_epochs(run)}, with seed {run.seed}."
+    trained = f"{net} was trained on {run.dataset} for {counted(run.epochs, 'epoch')}, with seed {run.seed}."
     began = f" The run began on {date(run)}." if run.started else ""
     return f"{trained}{began} Its epochs took {durations(run)}."
 
@@ -143,14 +147,6 @@ def about_norms(run: RunRecord) -> str:
     )
 
 
-def about_updates(run: RunRecord) -> str:
-    """What the ratio is, and what is usual."""
-    return (
-        "The norm of a step's update over the norm of what it updates, array by array: the median of some of each "
-        "epoch's steps, on a logarithmic axis. About 0.001 is usual for weights."
-    )
-
-
 def about_confusion(answers: Answers, names: tuple[str, ...]) -> str:
     """What rows, columns and colours are, and how many answers are right."""
     right = sum(row[k] for k, row in enumerate(answers.confusion))
@@ -238,9 +234,7 @@ def about_comparison(runs: tuple[RunRecord, ...]) -> str:
 def _went(first: float, last: float, run: RunRecord) -> str:
     if run.epochs == 1:
         return f"is {number(last)}"
-    verb = "rose" if last > first else "fell" if last < first else "stayed"
-    return f"{verb} from {number(first)} to {number(last)}" if verb != "stayed" else f"stayed at {number(last)}"
-
-
-def _epochs(run: RunRecord) -> str:
-    return f"{run.epochs:,} epoch{'' if run.epochs == 1 else 's'}"
+    if first == last:
+        return f"stayed at {number(last)}"
+    verb = "rose" if last > first else "fell" if last < first else "went"  # NaN
+    return f"{verb} {from_to(first, last)}"

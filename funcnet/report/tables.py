@@ -18,11 +18,13 @@ __all__ = [
     "class_names",
     "class_table",
     "confusions_table",
+    "counted",
     "data_table",
     "date",
     "duration",
     "durations",
     "environment_table",
+    "from_to",
     "history_table",
     "loss_label",
     "model_table",
@@ -69,7 +71,7 @@ def settings_table(run: RunRecord) -> Table:
     planned = f" of {run.planned_epochs:,}" if (run.planned_epochs or 0) > run.epochs else ""
     rows = [("epochs", f"{run.epochs:,}{planned}"), ("seed", str(run.seed)), *run.settings]
     if run.schedule_steps is not None:
-        rows.append(("learning-rate schedule", f"ends after {_count(run.schedule_steps, 'step')}"))
+        rows.append(("learning-rate schedule", f"ends after {counted(run.schedule_steps, 'step')}"))
     if run.started:
         rows.append(("started", date(run)))
     if run.epochs:
@@ -107,8 +109,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(count: int, one: str, more: str = "") -> str:
+    """A number of things: ``1 epoch``, ``20 epochs``; ``more`` is the plural, if an s does not make it."""
+    return f"{count:,} {one if count == 1 else more or f'{one}s'}"
 
 
 def environment_table(run: RunRecord) -> Table:
@@ -130,7 +133,7 @@ def data_table(run: RunRecord) -> Table:
         ("origin", data.origin),
         ("training examples", f"{data.train_examples:,}"),
         ("testing examples", f"{data.test_examples:,}"),
-        ("in both sets", "" if data.common_examples is None else _count(data.common_examples, "testing example")),
+        ("in both sets", "" if data.common_examples is None else counted(data.common_examples, "testing example")),
         ("one example", f"{data.dtype} of shape {_shape(data.in_shape)}"),
         ("classes", f"{len(data.classes):,}"),
         ("SHA-256 of the training set", data.train_sha256),
@@ -318,3 +321,13 @@ def _answers(run: RunRecord) -> Answers:
     if run.examination is None or run.examination.answers is None:
         raise ValueError(f"the run on {run.dataset} has no answers to classes")
     return run.examination.answers
+
+
+def from_to(a: float, b: float) -> str:
+    """Two numbers as tables show them, or with as many digits as it takes to tell them apart."""
+    shown = [number(a), number(b)]
+    for digits in range(4, 18):
+        if a == b or shown[0] != shown[1]:
+            break
+        shown = [f"{value:.{digits}g}" for value in (a, b)]
+    return f"from {shown[0]} to {shown[1]}"

@@ -209,7 +209,7 @@ def test_another_run_in_the_folder_is_not_lost(tmp_path: Path, capsys: pytest.Ca
     arguments = ["lab-report", "--epochs", "1", "--out", str(tmp_path)]
     assert main(arguments) == main(arguments) == 0  # the same once more
     assert main([*arguments, "--seed", "1"]) == 1
-    assert "holds another run (seed 0, 1 epochs, by funcnet lab-report glyphs" in capsys.readouterr().err
+    assert "holds another run (seed 0, 1 epoch, by funcnet lab-report glyphs" in capsys.readouterr().err
     assert read_run(tmp_path / "run-glyphs.json").seed == 0
 
 

@@ -8,9 +8,8 @@ from runs import run_record, whole_run
 from funcnet.cli import main
 from funcnet.cli import report as report_command
 from funcnet.record import RunRecord
-from funcnet.report.document import file_names
 from funcnet.report.files import run_file_name
-from funcnet.run_file import read_run, write_run
+from funcnet.run_file import file_names, read_run, write_run
 
 
 def report(*arguments: object) -> int:

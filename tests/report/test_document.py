@@ -3,8 +3,9 @@ import pytest
 from runs import dated_run, healthy_run, run_record, whole_run
 
 from funcnet.record import RunRecord
-from funcnet.report.document import Document, Heading, Paragraph, Plot, document, file_names
+from funcnet.report.document import Document, Heading, Paragraph, Plot, document
 from funcnet.report.findings import Finding, findings, verdict
+from funcnet.run_file import file_names
 from funcnet.table import Table
 
 

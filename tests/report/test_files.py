@@ -9,9 +9,8 @@ from PIL import Image
 from runs import run_record, whole_run, with_end
 
 from funcnet.record import RunRecord
-from funcnet.report.document import file_names
 from funcnet.report.files import summary, write_report
-from funcnet.run_file import read_run
+from funcnet.run_file import file_names, read_run
 
 
 @pytest.fixture(scope="module")
