@@ -205,6 +205,7 @@ def test_the_real_sets_in_one_epoch(data_folder: Path, tmp_path: Path, monkeypat
         assert run.test[0].accuracy > accuracy
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_another_run_in_the_folder_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["lab-report", "--epochs", "1", "--out", str(tmp_path)]
     assert main(arguments) == main(arguments) == 0  # the same once more
@@ -264,13 +265,10 @@ def lab_report_process(*arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of two sets' worth of epochs that nothing stopped."""
-    folder = tmp_path_factory.mktemp("whole")
-    with lab_report_process("--epochs", 4, "--out", folder) as process:
-        assert process.wait(300) == 0
-    return folder
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports take most of a short run's time."""
+    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
 
 
 @pytest.mark.parametrize(
@@ -280,11 +278,13 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ([signal.SIGINT, signal.SIGINT], 130, ""),
     ],
 )
+@pytest.mark.usefixtures("no_pages")
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
-    signals: list[signal.Signals], status: int, message: str, tmp_path: Path, whole_run: Path
+    signals: list[signal.Signals], status: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Real signals to a real process. After two Ctrl-C, it stops at once, in the middle of what it does."""
-    with lab_report_process("--epochs", 4, "--out", tmp_path) as process:
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    with lab_report_process("--epochs", 4, "--out", stopped) as process:
         for line in process.stdout:
             if line.startswith("epoch   2:"):
                 for number in signals:
@@ -294,15 +294,13 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
     assert process.returncode == status
     assert message in error
     assert "Traceback" not in error
-    with lab_report_process("--resume", tmp_path) as process:
-        output, error = process.communicate(timeout=300)
-    assert (process.returncode, error) == (0, "")
-    assert "Going on after " in output
-    assert timeless(read_run(tmp_path / "run-glyphs.json")) == timeless(read_run(whole_run / "run-glyphs.json"))
-    assert (tmp_path / "history-glyphs.csv").exists()
-    models = [load_model(folder / "model-glyphs.safetensors") for folder in (tmp_path, whole_run)]
+    assert main(["lab-report", "--resume", str(stopped)]) == 0
+    assert "Going on after " in capsys.readouterr().out
+    assert main(["lab-report", "--epochs", "4", "--out", str(whole)]) == 0
+    assert timeless(read_run(stopped / "run-glyphs.json")) == timeless(read_run(whole / "run-glyphs.json"))
+    models = [load_model(folder / "model-glyphs.safetensors") for folder in (stopped, whole)]
     assert tree.equal(models[0].params, models[1].params)
-    assert not (tmp_path / "checkpoints").exists()
+    assert not (stopped / "checkpoints").exists()
 
 
 def test_an_unfinished_run_is_not_begun_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
