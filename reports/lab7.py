@@ -26,7 +26,7 @@ from funcnet.report.document import Block, Document, Heading, Paragraph, Plot
 from funcnet.report.epochs import set_epochs
 from funcnet.report.findings import findings, verdict
 from funcnet.report.pages import to_markdown_page, to_pdf
-from funcnet.report.style import BLUE, PAGE, PALETTE, finish, legend, new_figure
+from funcnet.report.style import BLUE, PAGE, PALETTE, finish, from_zero, legend, new_figure
 from funcnet.report.tables import environment_table, number, settings_table
 from funcnet.run_file import read_run, write_run
 from funcnet.step import Evaluation
@@ -66,7 +66,7 @@ def curves(name: str, lab: Sequence[float], run: RunRecord, width: float = PAGE)
         axes.plot(range(1, len(losses) + 1), losses, color=colour, marker=".", label=name)
         finish(axes, "Loss After Each Epoch", "Epochs", "Loss")
         set_epochs(axes, len(losses), most=5)
-        axes.set_ylim(0, 1.05 * max(losses))
+        from_zero(axes)
         legend(axes)
     return figure
 

@@ -19,10 +19,10 @@ from funcnet.environment import PINS, environment
 __all__ = ["add_to", "product_rate", "threads_rate"]
 
 _SIZE, _ROUNDS = 2048, 7
-# Threads that compute products at once, of what size, for how long; and the factor that is worth a setting.
+# Eight threads compute products of this size, for so many seconds. A setting is advised if it gains this factor.
 _THREADS, _SMALL, _SECONDS, _MUCH = 8, 256, 0.5, 2.0
 _OPENBLAS = "OPENBLAS_NUM_THREADS"
-# Rates of one machine differ by so much from one minute to the next.
+# Rates of one machine differ by this much from one minute to the next.
 _NOISE = 0.1
 
 
@@ -160,6 +160,6 @@ def _rate_without(pinned: list[str]) -> float | None:
 def _measured(function: str, settings: dict[str, str]) -> float | None:
     """A rate in a fresh process, since a BLAS reads its settings once; None where that is killed by its products."""
     code = f"from funcnet.cli.doctor import {function}; print({function}())"
-    settings = {**settings, "PYTHONIOENCODING": "ascii"}  # in whatever encoding this process speaks
+    settings = {**settings, "PYTHONIOENCODING": "ascii"}  # not the encoding of this process
     measured = subprocess.run([sys.executable, "-c", code], capture_output=True, env=settings)
     return float(measured.stdout) if measured.returncode == 0 else None

@@ -29,6 +29,7 @@ from funcnet.nonfinite import NonFiniteError
 from funcnet.record import RunRecord
 from funcnet.run_file import read_run, run_file_name, write_run
 from funcnet.step import Evaluation
+from funcnet.text import duration
 from funcnet.tree import Tree
 
 __all__ = ["add_to"]
@@ -269,7 +270,7 @@ def _train(
             say(record)
             if record.epoch < epochs:
                 bar.reset()
-                bar.set_description(f"epoch {record.epoch + 1}/{epochs}, {_duration(left)} left")
+                bar.set_description(f"epoch {record.epoch + 1}/{epochs}, {duration(left)} left")
     except KeyboardInterrupt:
         bar.clear()
         number = interrupted() or signal.SIGINT
@@ -283,8 +284,3 @@ def _train(
     finally:
         bar.close()
     return run, params, 0
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -31,8 +31,8 @@ def expect_room(runs: Sequence[RunRecord], out: Path) -> None:
 
 
 def _origin(run: RunRecord) -> tuple[object, ...]:
-    """What the same run has, made again or further on."""
-    settings = tuple(pair for pair in run.settings if pair[0] != "engine")  # which is known after the first epoch
+    """What does not change when a run is made again or goes on."""
+    settings = tuple(pair for pair in run.settings if pair[0] != "engine")  # the engine is known after the first epoch
     return run.dataset, run.seed, run.command, settings, run.planned_epochs
 
 

@@ -1,4 +1,4 @@
-"""How many processors this process may use: of its affinity, and by the CPU quota of its control group (Linux)."""
+"""How many processors this process may use: its CPU affinity, and the CPU quota of its control group (Linux)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ __all__ = ["affinity", "cpu_quota"]
 
 
 def affinity() -> int | None:
-    """The processors that this process may run on; None where the system does not tell."""
+    """The number of processors that this process may run on; None if the system does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
 def cpu_quota(root: Path | str = "/") -> float | None:
-    """The processors' time that the control group of this process may use, in processors; None for no limit.
+    """How many processors' time the control group of this process may use; None if there is no limit.
 
-    Groups of version 2 have their quota and period in ``cpu.max``, those of version 1 in ``cpu.cfs_quota_us`` and
-    ``cpu.cfs_period_us``. A group has no more than each group that it is in.
+    Groups of version 2 state their quota and period in ``cpu.max``. Groups of version 1 state them in
+    ``cpu.cfs_quota_us`` and ``cpu.cfs_period_us``. The limit of a group holds for all groups within it.
     """
     return min((quota for folder in _groups(Path(root)) if (quota := _quota(folder)) is not None), default=None)
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """The folders of the process's group for each version, and of the groups that it is in.
+    """The folders of this process's group and of all groups around it, for each version.
 
-    Within a container the folder may not be there: its mount is then the group itself.
+    In a container, the folder of the group may be missing. The mount is then the group itself.
     """
     mounts = root / "sys" / "fs" / "cgroup"
     for line in _text(root / "proc" / "self" / "cgroup").splitlines():
@@ -47,9 +47,9 @@ def _quota(folder: Path) -> float | None:
     ]  # fmt: skip
     try:
         quota, period = map(int, words)
-    except ValueError:  # no limit is "max" in version 2; and there may be no such files
+    except ValueError:  # "max" is no limit in version 2, and the files may be missing
         return None
-    return quota / period if quota > 0 and period > 0 else None  # no limit is -1 in version 1
+    return quota / period if quota > 0 and period > 0 else None  # -1 is no limit in version 1
 
 
 def _text(path: Path) -> str:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from funcnet.examination import Answers, Bin
+from funcnet.report.epochs import steps
 from funcnet.report.labels import labels
 from funcnet.report.statistics import ClassScore, class_scores, class_sizes, wilson_interval
 from funcnet.report.style import (
@@ -91,7 +92,7 @@ def _side_height(width: float, share: float) -> float:
 
 def _tick_step(classes: int, most: int) -> int:
     """The smallest of 5, 10, 20, 50, ... by which there are ``most`` ticks or fewer."""
-    return next(s * 10**k for k in range(20) for s in (5, 10, 20) if classes <= most * s * 10**k)
+    return next(step for step in steps() if step >= 5 and classes <= most * step)
 
 
 def recall_figure(answers: Answers, width: float = PAGE) -> Figure:

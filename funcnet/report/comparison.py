@@ -18,6 +18,7 @@ from funcnet.report.style import (
     SOLID,
     curve,
     finish,
+    from_zero,
     is_narrow,
     legend,
     new_figure,
@@ -134,11 +135,11 @@ def comparison_figure(runs: Sequence[RunRecord], width: float = PAGE) -> Figure:
     for axes, (title, value) in zip(panels, shown, strict=True):
         _draw(axes, groups, value)
         finish(axes, title, "Epochs", title.split()[1].strip(","))
-        set_epochs(axes, max(run.epochs for run in runs), most=5 if is_narrow(axes) else 8)
+        set_epochs(axes, max(run.epochs for run in runs))
         if "Accuracy" in title:
             share_axis(axes)
-        elif axes.get_ylim()[0] > 0:
-            axes.set_ylim(bottom=0)
+        else:
+            from_zero(axes)
     legend(panels[0], columns=1 if count <= _NAMED else _ABREAST)
     return figure
 

@@ -25,7 +25,7 @@ from funcnet.report.style import (
     SOLID,
     curve,
     finish,
-    is_narrow,
+    from_zero,
     legend,
     new_figure,
     plain,
@@ -99,7 +99,7 @@ def parts_figure(run: RunRecord, width: float = PAGE) -> Figure:
         **curve(run.epochs, DASHED),
     )  # fmt: skip
     _finish(axes, "Parts of the Training Loss", "Loss", run)
-    _from_zero(axes, run)
+    from_zero(axes)
     legend(axes)
     return figure
 
@@ -110,7 +110,7 @@ def rate_figure(run: RunRecord, width: float = PAGE) -> Figure:
     axes = figure.subplots()
     draw_curve(axes, [e.learning_rate for e in run.history], BLUE, "learning rate")
     _finish(axes, "Learning Rate at Each Epoch's End", "Learning rate", run)
-    axes.set_ylim(bottom=0)
+    from_zero(axes)
     return figure
 
 
@@ -139,7 +139,7 @@ def updates_figure(run: RunRecord, width: float = PAGE) -> Figure:
 
 def _finish(axes: Axes, title: str, y: str, run: RunRecord, ticks: int = 8) -> None:
     finish(axes, title, "Epochs", y)
-    set_epochs(axes, run.epochs, most=min(ticks, 5) if is_narrow(axes) else ticks)
+    set_epochs(axes, run.epochs, ticks)
 
 
 def _draw_loss(axes: Axes, run: RunRecord) -> None:
@@ -156,7 +156,7 @@ def _draw_loss(axes: Axes, run: RunRecord) -> None:
     for (label, values), colour in zip(_penalty_curves(run), _PENALTIES, strict=False):
         line(values, colour, DOTTED, label)
     _finish(axes, "Loss After Each Epoch", "Loss", run)
-    _from_zero(axes, run)
+    from_zero(axes)
     legend(axes)
 
 
@@ -169,13 +169,6 @@ def _penalty_curves(run: RunRecord) -> list[tuple[str, list[float]]]:
     kept = sorted(curves, key=lambda named: -max(named[1]))[: len(_PENALTIES) - 1]
     others = [values for label, values in curves if label not in {label for label, _ in kept}]
     return [*kept, (f"{len(others)} other penalties", [math.fsum(v) for v in zip(*others, strict=True)])]
-
-
-def _from_zero(axes: Axes, run: RunRecord) -> None:
-    """Losses are shown from 0, where none is below it."""
-    if not any(e.data_loss < 0 for e in (*run.train, *run.test)):
-        # With room above the highest, however little they differ.
-        axes.set_ylim(0, 1.05 * axes.dataLim.y1 if axes.dataLim.y1 > 0 else None)
 
 
 def _draw_accuracy(axes: Axes, run: RunRecord) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from funcnet.report.style import SOLID, curve
+from funcnet.report.style import SOLID, curve, is_narrow
 
-__all__ = ["LONG", "draw_band", "draw_curve", "grouped", "places", "set_epochs"]
+__all__ = ["LONG", "draw_band", "draw_curve", "grouped", "places", "set_epochs", "steps"]
 
 LONG = 300
 _GROUPS = 200
@@ -62,14 +62,18 @@ def draw_band(axes: Axes, low: Sequence[float], high: Sequence[float], colour: A
     axes.fill_between(places(len(low)), grouped(low, min), grouped(high, max), color=colour, alpha=0.2, lw=0)
 
 
-def set_epochs(axes: Axes, epochs: int, most: int) -> None:
-    """Give the horizontal axis whole epochs, ``most`` ticks or fewer, the first and the last among them."""
+def set_epochs(axes: Axes, epochs: int, most: int = 8) -> None:
+    """Give the horizontal axis whole epochs, with ticks at the first and the last.
+
+    There are ``most`` ticks or fewer, and in a narrow figure 5 or fewer. On a logarithmic axis there is one a decade.
+    """
+    most = min(most, 5) if is_narrow(axes) else most
     if epochs > LONG:
         axes.set_xscale("log")
         decades = (10**k for k in range(len(str(epochs))))
         ticks = [1, *(t for t in decades if 1 < t < epochs / 2), epochs]
     else:
-        step = next(s for s in _steps() if epochs / s <= most - 1)
+        step = next(s for s in steps() if epochs / s <= most - 1)
         ticks = [t for t in range(step, epochs, step) if epochs - t >= 0.5 * step]
         ticks = [*([1] if not ticks or ticks[0] > 1.6 else []), *ticks, epochs]
     axes.xaxis.set_major_locator(FixedLocator(sorted(set(ticks))))
@@ -78,7 +82,8 @@ def set_epochs(axes: Axes, epochs: int, most: int) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _steps() -> Iterator[int]:
+def steps() -> Iterator[int]:
+    """From tick to tick: 1, 2, 5, 10, 20, 50, ..."""
     scale = 1
     while True:
         yield from (scale, 2 * scale, 5 * scale)

@@ -24,48 +24,48 @@ from funcnet.training import EpochNumbers, Numbers
 
 __all__ = ["RULES", "Finding", "Rule", "findings", "verdict"]
 
-# The examples that a set must have before shares of it, or a change of its loss, are worth a word.
+# A set has enough examples for shares and losses to mean something.
 ENOUGH = 30
-# A data loss not above this is what rounding leaves of 0.
+# A data loss that is 0 but for rounding is not above this.
 NOTHING = 1e-12
-# A total that rises, and a data loss that falls, by more than this between the first epoch and the last.
+# The total rises and the data loss falls by more than this share, between the first epoch and the last.
 MOVED = 0.01
-# A penalty falls for certain where its own gradient is so many times as long as the data loss's, and moves the weights
-# so many times as far as the noise of the steps; the rule is for one that rises all the same, in so many epochs, by so
-# much each.
+# A penalty must fall if its own gradient is DOMINANT times as long as the data loss's, and moves the weights DOMINANT
+# times as far as the noise of the steps. The rule is for a penalty that rises all the same, by more than
+# DOMINATED_RISE in each of DOMINATED_EPOCHS epochs.
 DOMINANT, DOMINATED_EPOCHS, DOMINATED_RISE = 2.0, 2, 0.001
-# The gap between training and testing accuracy, and the rise of the testing loss from its lowest, of over-fitting.
+# Over-fitting: the gap between training and testing accuracy, and the rise of the testing loss from its lowest value.
 ACCURACY_GAP, LOSS_RISE = 0.10, 0.05
-# The share of a uniform guess's cross-entropy that is still there when a network has learnt too little, the accuracy
-# in training that it does not reach, and the epochs that it has had.
+# Under-fitting: this share of a uniform guess's cross-entropy is left, and this training accuracy is not reached, after
+# this many epochs.
 UNLEARNT, KNOWN, UNLEARNT_EPOCHS = 0.5, 0.9, 3
-# The rise of the training loss from its lowest that is no fluctuation any more.
+# Divergence: the rise of the training loss from its lowest value.
 DIVERGED = 0.5
-# The share of the highest loss of a run below which a change of it is no trouble, however large beside the lowest.
+# A rise below this share of the run's highest loss is no trouble, even if it is large relative to the lowest loss.
 NEGLIGIBLE = 0.02
-# The least improvement over the last quarter of the epochs, while the rate is still above this share of its highest.
+# A plateau: the loss changes by less than PLATEAU over the last quarter of the epochs, while the rate is still above
+# PLATEAU_RATE of its highest value.
 PLATEAU, PLATEAU_RATE, PLATEAU_EPOCHS = 0.01, 0.1, 8
-# The share of a ReLU layer's units that were 0 for every example, of so many examples: a unit that is active for one
-# example in twenty is 0 for all of 100 with a probability of 0.6%.
+# Dead units: this share of a ReLU layer's units was 0 for every one of this many examples or more. A unit that is
+# active for one example in twenty is 0 for all of 100 with a probability of 0.6%.
 DEAD, DEAD_EXAMPLES = 0.05, 100
-# By which factor the relative gradients (norm over the parameters' norm) of the first and the last layer may differ.
+# The relative gradients (norm over the parameters' norm) of the first and the last layer may differ by this factor.
 GRADIENT_RATIO = 1000.0
-# By which factor the gradient's norm may grow in a run.
+# The gradient's norm may grow by this factor in a run.
 GRADIENT_GROWTH = 100.0
-# The update-to-weight ratio of a step; about 0.001 is usual (Karpathy, CS231n notes, "Neural networks part 3").
+# The limits of a step's update-to-weight ratio. 0.001 is usual (Karpathy, CS231n notes, "Neural networks part 3").
 RATIO_HIGH, RATIO_LOW = 0.03, 1e-5
-# The steps of a run, and the parameters of a layer, of which the ratio is no accident.
+# A run has enough steps, and a layer enough parameters, for the ratio to mean something.
 RATIO_STEPS, RATIO_PARAMETERS = 10, 10
-# The testing examples of a class that is never predicted: of fewer, all may be taken for other classes by chance.
+# A class that is never predicted has this many testing examples. If it has fewer, chance may be the reason.
 NEVER = 5
-# The examples of the largest class for each one of the smallest.
+# How many times as many examples the largest class may have as the smallest.
 IMBALANCE = 2.0
-# The share of the testing examples that may be training examples too: it changes no more than the third decimal of an
-# accuracy.
+# This share of the testing examples may be training examples too: it changes an accuracy in the third decimal at most.
 COMMON = 0.001
-# Standard deviations by which testing may be better than training by chance: less than one run in 700.
+# Testing is better than training by more than this many standard deviations in one run of 700 by chance.
 CHANCE = 3.0
-# Classes that are named one by one, and ranges of the numbers of more classes.
+# Up to NAMED classes are named one by one. More are given by their numbers, in up to RANGES ranges.
 NAMED, RANGES = 30, 60
 
 _DEGREES = {"l1": 1, "l2": 2}  # P(t w) = t^degree P(w)
@@ -185,13 +185,16 @@ def _has_answers(run: RunRecord) -> bool:
 
 
 def _finite_losses(run: RunRecord) -> bool:
-    """In training; of other losses, ``_not_finite`` tells."""
+    """Whether the training losses are finite. ``_not_finite`` looks at the others."""
     values = [v for e in run.train for v in (e.data_loss, *(p.value for p in e.penalties))]
     return all(map(math.isfinite, values))
 
 
 def _several_classes_tested(run: RunRecord) -> bool:
-    """Or none at all, as in a regression: units that are silent for one class may be there for the others."""
+    """Whether several classes were tested, or none as in a regression.
+
+    Units that are 0 for one class may be active for the others.
+    """
     answers = _answers(run)
     return answers is None or sum(any(row) for row in answers.confusion) > 1
 
@@ -340,7 +343,7 @@ def _must_fall(epoch: EpochNumbers, path: str, own: float, data: float) -> bool:
 
 
 def _of(numbers: Numbers, path: str) -> float:
-    return dict(numbers).get(path, math.nan)  # with which every comparison fails
+    return dict(numbers).get(path, math.nan)  # every comparison with NaN is false
 
 
 def _over_fitting(run: RunRecord) -> Iterator[Finding]:
@@ -367,15 +370,16 @@ def _over_fitting(run: RunRecord) -> Iterator[Finding]:
             "The network over-fits the training set",
             " ".join(seen),
             f"an accuracy gap above {ACCURACY_GAP:g} and {CHANCE:g} standard deviations, or a testing "
-            f"{loss_label(run)} more than {LOSS_RISE:.0%} above its lowest while training goes on falling",
+            f"{loss_label(run)} that rises from its lowest value by more than {LOSS_RISE:.0%} of that value and "
+            f"{NEGLIGIBLE:.0%} of its highest, while the one in training falls",
         )
 
 
 def _under_fitting(run: RunRecord) -> Iterator[Finding]:
     train, test, guess = run.train[-1], run.test[-1], _uniform_guess(run)
     if any(rule.found(run) for rule in RULES if rule.look in (_divergence, _over_fitting)):
-        return  # what it knew and lost, or knows of the training set alone, it has learnt
-    # Of smoothed labels a part of the cross-entropy stays, however well they are known.
+        return  # the network has learnt, and then lost it or over-fitted
+    # With smoothed labels, a part of the cross-entropy stays even if every answer is right: hence KNOWN.
     little = train.data_loss > UNLEARNT * guess and train.accuracy < KNOWN
     if little and train.accuracy - test.accuracy < ACCURACY_GAP:
         yield Finding(
@@ -399,12 +403,13 @@ def _divergence(run: RunRecord) -> Iterator[Finding]:
             f"The {loss_label(run)} in training was lowest in epoch {best + 1}, {_said(losses[best])}, and ended at "
             f"{_said(losses[-1])} ({_said(run.test[-1].data_loss)} in testing), at a learning rate of "
             f"{run.history[-1].learning_rate:.3g}.",
-            f"a training {loss_label(run)} more than {DIVERGED:.0%} above its lowest, or one that is not finite",
+            f"a training {loss_label(run)} that is not finite, or that rises from its lowest value by more than "
+            f"{DIVERGED:.0%} of that value and {NEGLIGIBLE:.0%} of its highest",
         )
 
 
 def _not_finite(run: RunRecord) -> Iterator[Finding]:
-    """Of the losses beside the one that is trained; of that, ``_divergence`` tells."""
+    """Penalties and testing losses that are not finite. ``_divergence`` looks at the training loss."""
     for epoch in run.history:
         parts = [(f"the {p.name} penalty of {p.path}", p.value) for p in epoch.train.penalties]
         parts.append((f"the {loss_label(run)} in testing", epoch.test.data_loss))
@@ -444,12 +449,12 @@ def _no_answer(run: RunRecord) -> Iterator[Finding]:
 
 
 def _lowest(losses: Sequence[float]) -> int:
-    """Where the lowest of the losses is; what is not a number is none."""
+    """The place of the lowest loss. NaN counts as infinite."""
     return min(range(len(losses)), key=lambda place: math.inf if math.isnan(losses[place]) else losses[place])
 
 
 def _rose(losses: Sequence[float], share: float) -> bool:
-    """Whether the last is above the lowest by more than a share of it, and by what is not negligible."""
+    """Whether the last loss is above the lowest by more than a share of the lowest, and not negligibly."""
     known = [loss for loss in losses if not math.isnan(loss)]
     if not known or math.isinf(losses[-1]):
         return False
@@ -538,7 +543,7 @@ def _gradient_growth(run: RunRecord) -> Iterator[Finding]:
 
 
 def _median(values: Iterator[float]) -> float:
-    """The median of those that are finite; NaN for none."""
+    """The median of the finite values; NaN if there are none."""
     known = [value for value in values if math.isfinite(value)]
     return statistics.median(known) if known else math.nan
 
@@ -575,7 +580,7 @@ def _rate(run: RunRecord) -> Iterator[Finding]:
                 "usual.",
                 f"a median update-to-weight ratio above {RATIO_HIGH:g}",
             )
-        # Where most steps have no gradient, no rate would move it.
+        # A ratio of 0 at a positive rate is no fault of the rate: most steps have no gradient.
         elif 0 < middle < RATIO_LOW or middle == highest == 0:
             yield Finding(
                 "learning rate too low",
@@ -703,7 +708,7 @@ def _named(
 
 def _imbalance(run: RunRecord) -> Iterator[Finding]:
     counts = run.data.train_counts if run.data else ()
-    there = [count for count in counts if count]  # of a class without any, another rule tells
+    there = [count for count in counts if count]  # _untrained_class looks at classes without any
     low, high = min(there), max(there)
     if high > IMBALANCE * low and high - low > CHANCE * math.sqrt(high + low):
         names = names_of(run, len(counts))

@@ -30,9 +30,10 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def labels(names: Sequence[str], width: int) -> tuple[str, ...]:
-    """The names as figures show them, no two alike: of ``width`` letters at most, and a number before some.
+    """The names as figures show them, no two alike, of about ``width`` letters at most.
 
-    One that the font of figures cannot draw is its number alone. Shortened names that fall together have their numbers.
+    A name that the font of figures cannot draw becomes its number. Names that are alike when shortened get their
+    numbers before them.
     """
     drawn = [name if drawable(name) else str(number) for number, name in enumerate(names)]
     shortened = [plain(name, width) for name in drawn]
@@ -42,7 +43,7 @@ def labels(names: Sequence[str], width: int) -> tuple[str, ...]:
 
 
 def _told_apart(names: Sequence[str], numbered: Sequence[str]) -> tuple[str, ...]:
-    """``names``, but where two are alike the number and the one of ``numbered``."""
+    """``names``, with a number and the name from ``numbered`` in place of each that is there more than once."""
     shown = list(names)
     # A number may make a name like a third one, which then gets a number of its own.
     while twice := {name for name, count in Counter(shown).items() if count > 1}:

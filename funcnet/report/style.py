@@ -28,6 +28,7 @@ __all__ = [
     "curve",
     "drawable",
     "finish",
+    "from_zero",
     "is_narrow",
     "legend",
     "new_figure",
@@ -76,6 +77,13 @@ def finish(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["left", "bottom"]].set_color(GREY)
 
 
+def from_zero(axes: Axes) -> None:
+    """Begin the vertical axis at 0 if nothing is below it, and leave some room above the highest value."""
+    low, high = axes.dataLim.intervaly
+    if low >= 0 and high > 0:
+        axes.set_ylim(0, 1.05 * high)
+
+
 def share_axis(axes: Axes) -> None:
     """Keep the vertical axis within 0 and 1, beyond which there are no shares."""
     low, high = axes.get_ylim()
@@ -106,9 +114,10 @@ def legend(axes: Axes, columns: int = 2) -> None:
 
 
 def plain(text: str, width: int = 60) -> str:
-    """The text as matplotlib shows it letter for letter, and no longer than ``width``: what is too much in the middle.
+    """The text so that matplotlib draws it letter for letter. If it is longer than ``width``, its middle is left out.
 
-    Dollars are no mathematics, what has no shape is a space, and what the font lacks a question mark.
+    Dollars do not begin mathematics, a control character becomes a space, and a letter that the font lacks a question
+    mark.
     """
     letters = _letters()
     shown = "".join(c if ord(c) in letters else "?" if c.isprintable() else " " for c in " ".join(text.split()))

@@ -13,6 +13,7 @@ from funcnet.report.labels import names_of
 from funcnet.report.statistics import class_scores, class_sizes, wilson_interval
 from funcnet.step import Evaluation, PenaltyValue
 from funcnet.table import Table
+from funcnet.text import duration
 
 __all__ = [
     "class_names",
@@ -21,7 +22,6 @@ __all__ = [
     "counted",
     "data_table",
     "date",
-    "duration",
     "durations",
     "environment_table",
     "from_to",
@@ -54,7 +54,7 @@ def summary_table(run: RunRecord) -> Table:
         loss_label(run).capitalize(): numbers([e.data_loss for e in ends]),
         "Penalty": numbers([e.penalty for e in ends]),
         "Accuracy": tuple(_share(e.accuracy) for e in ends),
-        # The training examples are no sample that tells of new ones.
+        # An interval for the training examples would say nothing about new ones.
         "95% interval": ("", interval(run, run.test[-1]) or "-"),
     }
     return Table(run.dataset, ("", *columns), tuple(zip(("Training", "Testing"), *columns.values(), strict=True)))
@@ -63,7 +63,9 @@ def summary_table(run: RunRecord) -> Table:
 def loss_label(run: RunRecord) -> str:
     """What reports call the run's data loss: ``cross-entropy``, ``mean squared error``."""
     name = run.loss_name.removeprefix("softmax ") or "data loss"
-    return f"data {name}" if name in ("loss", "penalty", "accuracy") else name  # which reports have already
+    return (
+        f"data {name}" if name in ("loss", "penalty", "accuracy") else name
+    )  # reports use these names for other things
 
 
 def settings_table(run: RunRecord) -> Table:
@@ -99,14 +101,6 @@ def durations(run: RunRecord) -> str:
     steps = duration(math.fsum(epoch.seconds for epoch in run.history))
     whole = math.fsum(epoch.total_seconds for epoch in run.history)
     return f"{steps} of training steps" if math.isnan(whole) else f"{duration(whole)}, of which {steps} training steps"
-
-
-def duration(seconds: float) -> str:
-    """A time with its units: ``0.25 s``, ``7.5 s``, ``3 min 12 s``, ``2 h 5 min``."""
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def counted(count: int, one: str, more: str = "") -> str:

@@ -26,6 +26,22 @@ def summary_of(out: Path) -> list[dict[str, object]]:
     return json.loads((out / "summary.json").read_text())
 
 
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports take most of a short run's time."""
+    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of four epochs that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
+        assert main(["lab-report", "--epochs", "4", "--out", str(folder)]) == 0
+    return folder
+
+
 def test_lab_report_on_glyphs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["lab-report", "--epochs", "3", "--out", str(out)]) == 0
@@ -52,8 +68,8 @@ def test_lab_report_on_glyphs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (model.predict(test.x).argmax(axis=1) == test.y).mean() == pytest.approx(run.test[-1].accuracy)
 
 
-def test_the_same_seed_gives_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
+@pytest.mark.usefixtures("no_pages")
+def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
     runs = []
     for out, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert main(["lab-report", "glyphs", "--epochs", "1", "--seed", str(seed), "--out", str(tmp_path / out)]) == 0
@@ -113,10 +129,10 @@ def test_divergence_is_an_error(
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]  # the state before it diverged
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_a_run_that_was_stopped_replaces_none_that_got_further(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
     command = ["lab-report", "--epochs", "2", "--out", str(tmp_path)]
     assert main(command) == 0
     whole = read_run(tmp_path / "run-glyphs.json")
@@ -194,9 +210,9 @@ def test_help_and_version_do_not_wait_for_matplotlib() -> None:
     assert shown.startswith("funcnet 0.")
 
 
-def test_the_real_sets_in_one_epoch(data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_pages")
+def test_the_real_sets_in_one_epoch(data_folder: Path, tmp_path: Path) -> None:
     """The lab's sets, trained for a twentieth of the lab's time; chance is 0.1, 0.1 and 0.01."""
-    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
     least = {"fashion-mnist": 0.83, "cifar-10": 0.40, "cifar-100": 0.14}
     assert main(["lab-report", *least, "--data", str(data_folder), "--epochs", "1", "--out", str(tmp_path)]) == 0
     for name, accuracy in least.items():
@@ -265,12 +281,6 @@ def lab_report_process(*arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.fixture
-def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports take most of a short run's time."""
-    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
-
-
 @pytest.mark.parametrize(
     ("signals", "status", "message"),
     [
@@ -280,11 +290,15 @@ def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.usefixtures("no_pages")
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
-    signals: list[signal.Signals], status: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    signals: list[signal.Signals],
+    status: int,
+    message: str,
+    tmp_path: Path,
+    whole: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Real signals to a real process. After two Ctrl-C, it stops at once, in the middle of what it does."""
-    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    with lab_report_process("--epochs", 4, "--out", stopped) as process:
+    with lab_report_process("--epochs", 4, "--out", tmp_path) as process:
         for line in process.stdout:
             if line.startswith("epoch   2:"):
                 for number in signals:
@@ -294,13 +308,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
     assert process.returncode == status
     assert message in error
     assert "Traceback" not in error
-    assert main(["lab-report", "--resume", str(stopped)]) == 0
+    assert main(["lab-report", "--resume", str(tmp_path)]) == 0
     assert "Going on after " in capsys.readouterr().out
-    assert main(["lab-report", "--epochs", "4", "--out", str(whole)]) == 0
-    assert timeless(read_run(stopped / "run-glyphs.json")) == timeless(read_run(whole / "run-glyphs.json"))
-    models = [load_model(folder / "model-glyphs.safetensors") for folder in (stopped, whole)]
+    assert timeless(read_run(tmp_path / "run-glyphs.json")) == timeless(read_run(whole / "run-glyphs.json"))
+    models = [load_model(folder / "model-glyphs.safetensors") for folder in (tmp_path, whole)]
     assert tree.equal(models[0].params, models[1].params)
-    assert not (stopped / "checkpoints").exists()
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_an_unfinished_run_is_not_begun_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

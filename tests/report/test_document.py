@@ -50,7 +50,7 @@ def test_every_plot_is_of_what_its_name_says() -> None:
     for block in document([whole_run("one")], "T").blocks:
         if isinstance(block, Plot):
             figure = block.draw()
-            of_axes = (axes.get_title() for axes in figure.axes)
+            of_axes = (text for axes in figure.axes for text in (axes.get_title(), *(t.get_text() for t in axes.texts)))
             titles[block.name.removeprefix("one-")] = next(filter(None, (figure.get_suptitle(), *of_axes)), "")
     assert titles == {
         "loss": "Loss After Each Epoch", "parts": "Parts of the Training Loss",

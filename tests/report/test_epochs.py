@@ -37,7 +37,7 @@ def test_the_first_and_the_last_epoch_have_a_tick(epochs: int, most: int, expect
 def test_there_are_no_more_ticks_than_there_is_room_for(epochs: int) -> None:
     for most in (5, 8):
         shown = ticks(epochs, most)
-        assert len(shown) <= most + 1
+        assert len(shown) <= most
         assert (shown[0], shown[-1]) == (1, epochs)
         assert shown == sorted(set(shown))
 

@@ -24,6 +24,13 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The PDF and the HTML page take most of a report's time."""
+    monkeypatch.setattr("funcnet.report.files.to_pdf", lambda content: b"")
+    monkeypatch.setattr("funcnet.report.files.to_html_page", lambda content: "")
+
+
 def test_everything_is_written(out: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         "classes-one.csv", "figures", "history-one.csv", "history-two.csv", "loss-one.png", "loss-two.png",
@@ -86,6 +93,7 @@ def test_what_is_not_a_number_is_null() -> None:
     assert told["final"]["train"]["accuracy"] == 0.5
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_a_failure_leaves_the_old_files_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run itself comes first: it is the new one, from which the rest can be made."""
     write_report([run_record()], tmp_path)
@@ -102,6 +110,7 @@ def test_a_failure_leaves_the_old_files_and_no_rest(tmp_path: Path, monkeypatch:
     assert read_run(tmp_path / "run-cifar-10.json").epochs == 2
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_names_that_lead_astray_stay_in_the_folder(tmp_path: Path) -> None:
     """A name of dots and slashes, of nothing that a file may be called, and one that is markup."""
     out = tmp_path / "out"

@@ -7,14 +7,13 @@ from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
-import attrs
 import matplotlib
 import pytest
 from PIL import Image
 from pypdf import PdfReader
 from runs import run_record, whole_run
 
-from funcnet.report.document import Document, Heading, Paragraph, document
+from funcnet.report.document import Document, Heading, Paragraph, Plot, document
 from funcnet.report.findings import findings, verdict
 from funcnet.report.pages import to_html_page, to_markdown_page, to_pdf
 from funcnet.table import Table
@@ -261,7 +260,8 @@ def test_markdown_has_everything_in_its_order() -> None:
 def test_threads_may_draw_at_the_same_time() -> None:
     """And leave no trace: neither settings of matplotlib nor a figure of pyplot's."""
     before = dict(matplotlib.rcParams)
-    content = document([attrs.evolve(whole_run(), examination=None)], "T")
+    plots = [block for block in document([whole_run()], "T").blocks if isinstance(block, Plot)]
+    content = Document("T", (plots[0], plots[4], plots[-1]))
     alone = to_html_page(content)
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(to_html_page, [content] * 4))

@@ -2,6 +2,7 @@ import itertools
 
 import attrs
 import numpy as np
+import pytest
 from runs import examination
 
 from funcnet.examination import Picture
@@ -13,12 +14,15 @@ ANSWERS = examination().answers
 
 def test_a_mistake_with_what_was_predicted_and_what_it_is() -> None:
     figure = mistakes_figure(ANSWERS, ("cat", "dog", "US$"))
-    first, second, *rest = figure.axes
-    assert first.get_title() == "dog\n(US\\$)\n97%"
-    assert second.get_title() == "cat\n(dog)\n66%"
-    np.testing.assert_array_equal(first.images[0].get_array(), np.arange(12).reshape(2, 2, 3))
-    assert not any(axes.images for axes in rest)
-    assert not any(axes.axison for axes in figure.axes)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["dog\n(US\\$)\n97%", "cat\n(dog)\n66%"]
+    first, second = axes.images
+    np.testing.assert_array_equal(first.get_array(), np.arange(12).reshape(2, 2, 3))
+    for image, text in zip((first, second), axes.texts, strict=True):
+        left, right, bottom, top = image.get_extent()
+        assert left < text.get_position()[0] < right
+        assert top - 0.1 < text.get_position()[1] < top < bottom  # y goes down
+    assert not axes.axison
 
 
 def test_long_names_do_not_overlap() -> None:
@@ -26,15 +30,26 @@ def test_long_names_do_not_overlap() -> None:
     names = ("Pullover (wool)", "Trouser and top", "Ankle boot wide")
     figure = mistakes_figure(attrs.evolve(ANSWERS, mistakes=mistakes), names)
     figure.draw_without_rendering()
-    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    (axes,) = figure.axes
+    boxes = [part.get_window_extent() for part in (*axes.texts, *axes.images)]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_as_many_rows_as_it_takes() -> None:
     mistakes = ANSWERS.mistakes[:1] * 13 + (attrs.evolve(ANSWERS.mistakes[0], picture=None),)
     figure = mistakes_figure(attrs.evolve(ANSWERS, mistakes=mistakes), ("cat", "dog", "cow"))
-    assert len(figure.axes) == 18
-    assert sum(bool(axes.images) for axes in figure.axes) == 13
+    (axes,) = figure.axes
+    assert len(axes.images) == 13
+    assert len({image.get_extent()[3] for image in axes.images}) == 3
+    assert figure.get_figheight() == 3 * 1.25
+
+
+def test_a_picture_keeps_its_shape() -> None:
+    figure = filters_figure((Picture((2, 6), bytes(range(12))),))
+    figure.draw_without_rendering()
+    box = figure.axes[0].images[0].get_window_extent()
+    assert box.width == pytest.approx(3 * box.height)
+    assert figure.bbox.containsx(box.x1)
 
 
 def test_grey_weights_are_red_above_zero_blue_below_and_nothing_at_zero() -> None:
@@ -55,4 +70,5 @@ def test_a_telephone_has_fewer_pictures_in_a_row() -> None:
         mistakes_figure(twelve, ("cat", "dog", "US$")),
         mistakes_figure(twelve, ("cat", "dog", "US$"), COLUMN),
     )
-    assert [figure.axes[0].get_gridspec().ncols for figure in (wide, narrow)] == [6, 3]
+    columns = [len({image.get_extent()[0] for image in figure.axes[0].images}) for figure in (wide, narrow)]
+    assert columns == [6, 3]

@@ -14,7 +14,6 @@ from funcnet.report.tables import (
     confusions_table,
     data_table,
     date,
-    duration,
     environment_table,
     history_table,
     interval,
@@ -89,14 +88,6 @@ def test_when_a_run_was_made_and_on_what() -> None:
     assert "in both sets" not in dict(data_table(unknown).rows)
     assert date(attrs.evolve(run, started="yesterday")) == "yesterday"
     assert date(attrs.evolve(run, started="2026-11-28T10:15")) == "2026-11-28, 10:15"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0.254, "0.25 s"), (7.46, "7.5 s"), (192.3, "3 min 12 s"), (3599.7, "1 h 0 min"), (7500, "2 h 5 min")],
-)
-def test_times_have_their_units(seconds: float, shown: str) -> None:
-    assert duration(seconds) == shown
 
 
 def test_units_that_rectify() -> None:
