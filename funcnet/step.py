@@ -6,7 +6,7 @@ batch -> forward -> loss -> vjp -> + penalties -> optimizer -> advance -> new Tr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol, runtime_checkable
@@ -108,14 +108,6 @@ def itself(value: float) -> float | str:
     return "nan" if math.isnan(value) else value
 
 
-def exact_sum(values: Sequence[float]) -> float:
-    """The sum, rounded once. It is infinite or NaN where the sum of floats is."""
-    try:
-        return math.fsum(values)
-    except (OverflowError, ValueError):  # fsum raises where it grows beyond all floats, or meets inf and -inf
-        return sum(values)
-
-
 @attrs.frozen
 class PenaltyValue:
     """The value of one penalty: ``PenaltyValue("[1].weight", "l2", 0.37)``."""
@@ -144,7 +136,7 @@ class Evaluation:
     @property
     def penalty(self) -> float:
         """The sum of the penalties."""
-        return exact_sum([p.value for p in self.penalties])
+        return tree.exact_sum([p.value for p in self.penalties])
 
     @property
     def loss(self) -> float:

@@ -42,7 +42,6 @@ from funcnet.step import (
     TrainState,
     add_on_paths,
     checked,
-    exact_sum,
     expect_paths,
     expect_state_of,
     itself,
@@ -565,7 +564,7 @@ def _mean(metrics: list[Evaluation]) -> Evaluation:
     examples = sum(m.examples for m in metrics)
 
     def mean(values: list[float]) -> float:
-        return exact_sum([value * m.examples for value, m in zip(values, metrics, strict=True)]) / examples
+        return tree.exact_sum([value * m.examples for value, m in zip(values, metrics, strict=True)]) / examples
 
     penalties = tuple(
         PenaltyValue(first.path, first.name, mean([m.penalties[i].value for m in metrics]))

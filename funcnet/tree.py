@@ -426,7 +426,7 @@ def _combine(path: str, new: Tree, old: Tree) -> Tree:
 
 def norm(tree: Tree) -> float:
     """The Euclidean norm over all entries of all leaves, computed in float64."""
-    return math.sqrt(math.fsum(squared_norm(leaf.astype(np.float64)) for leaf in leaves(tree)))
+    return math.sqrt(exact_sum([squared_norm(leaf.astype(np.float64)) for leaf in leaves(tree)]))
 
 
 def squared_norm(array: Array) -> float:
@@ -435,3 +435,11 @@ def squared_norm(array: Array) -> float:
     # The sums of blocks are added up in float64: one float32 sum over millions of entries is off by a thousandth.
     blocks = (flat[begin : begin + _BLOCK] for begin in range(0, flat.size, _BLOCK))
     return float(sum(float(np.vdot(block, block)) for block in blocks))
+
+
+def exact_sum(values: Sequence[float]) -> float:
+    """The sum, rounded once. It is infinite or NaN where the sum of floats is."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # fsum raises where it grows beyond all floats, or meets inf and -inf
+        return sum(values)

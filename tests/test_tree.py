@@ -151,6 +151,8 @@ def test_map_freezes_only_what_it_made() -> None:
 def test_norms_neither_overflow_nor_vanish() -> None:
     assert tree.norm(np.full(3, 1e20, np.float32)) == pytest.approx(1e20 * np.sqrt(3))
     assert tree.norm(np.full(4, 1e-25, np.float32)) == pytest.approx(2e-25)
+    # In float64 there is no wider type. A sum beyond all floats is infinite, of several arrays too.
+    assert tree.norm((np.full(1, 1.2e154), np.full(1, 1.2e154))) == math.inf
 
 
 def test_records_of_views_are_copied_once_and_stay_read_only() -> None:

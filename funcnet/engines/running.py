@@ -24,7 +24,6 @@ from funcnet.step import (
     Step,
     TrainState,
     checked,
-    exact_sum,
     expect_net,
     expect_paths,
     penalty_values_of,
@@ -184,8 +183,8 @@ def evaluate(
         if not examples:
             raise ValueError("there are no examples to evaluate: the batches are empty")
         return Evaluation(
-            exact_sum(losses) / examples,
+            tree.exact_sum(losses) / examples,
             penalty_values_of(on_paths, arrays, runs.penalty_value),
-            exact_sum(accuracies) / examples,
+            tree.exact_sum(accuracies) / examples,
             examples,
         )

@@ -33,6 +33,7 @@ from funcnet.report.style import (
 )
 from funcnet.report.tables import loss_label
 from funcnet.training import EpochNumbers, Numbers
+from funcnet.tree import exact_sum
 
 __all__ = [
     "accuracy_figure",
@@ -168,7 +169,7 @@ def _penalty_curves(run: RunRecord) -> list[tuple[str, list[float]]]:
         return curves
     kept = sorted(curves, key=lambda named: -max(named[1]))[: len(_PENALTIES) - 1]
     others = [values for label, values in curves if label not in {label for label, _ in kept}]
-    return [*kept, (f"{len(others)} other penalties", [math.fsum(v) for v in zip(*others, strict=True)])]
+    return [*kept, (f"{len(others)} other penalties", [exact_sum(v) for v in zip(*others, strict=True)])]
 
 
 def _draw_accuracy(axes: Axes, run: RunRecord) -> None:

@@ -24,7 +24,7 @@ from funcnet.optimizers import Moment, Optimizer
 from funcnet.optimizers import optimizer as chains
 from funcnet.optimizers import transformations as parts
 from funcnet.shapes import Array
-from funcnet.tree import Tree, squared_norm
+from funcnet.tree import Tree, exact_sum, squared_norm
 
 __all__ = ["InPlace", "has_kernel", "in_place"]
 
@@ -270,7 +270,7 @@ def _by_chunks(chain: list[Part], arrays: Mapping[str, Array]) -> InPlace:
 
     def apply(now: Moment, gradients: Sequence[Array]) -> None:
         for limit in limits:
-            norm = math.sqrt(math.fsum(squared_norm(g) for g in gradients))
+            norm = math.sqrt(exact_sum([squared_norm(g) for g in gradients]))
             if not norm <= limit:
                 for g in gradients:
                     blas.scale(g, limit / norm)
