@@ -2,10 +2,10 @@
 
 import os
 
-# Where tests run side by side, threads of one's BLAS that spin while they wait would take the other's cores: all tests
-# take 0.8 of the time. OpenBLAS reads this when NumPy is imported.
+# Tests that run side by side have one thread each. A BLAS with more has threads that spin while they wait and take the
+# other workers' cores: all tests take 1.3 times as long. OpenBLAS reads this when NumPy is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.pop("COLUMNS", None)  # xdist sets it, and what the commands say would be broken into lines
 
 from collections.abc import Iterator
