@@ -274,15 +274,21 @@ def make_grad(net: AnyLayer, loss: Loss, penalties: Mapping[str, Penalty] | None
         ShapeError: by the function, where batch, parameters and network do not fit.
         ValueError: by the function, for a penalty on a path that the parameters do not have.
     """
-    made = checked(net, loss, penalties)
+    return partial(_grad, net, loss, checked(net, loss, penalties))
 
-    def grad(
-        params: Tree, batch: Batch, key: Key | None = None, *, penalty_values: bool = True
-    ) -> tuple[Evaluation, Tree]:
-        metrics, grads, _ = _checked_gradient(net, loss, made, params, batch, key, penalty_values=penalty_values)
-        return metrics, grads
 
-    return grad
+def _grad(
+    net: AnyLayer,
+    loss: Loss,
+    penalties: Mapping[str, Penalty],
+    params: Tree,
+    batch: Batch,
+    key: Key | None = None,
+    *,
+    penalty_values: bool = True,
+) -> tuple[Evaluation, Tree]:
+    metrics, grads, _ = _checked_gradient(net, loss, penalties, params, batch, key, penalty_values=penalty_values)
+    return metrics, grads
 
 
 def _checked_gradient(

@@ -565,13 +565,17 @@ def test_an_advance_may_move_any_array(donate: bool) -> None:
 
 @pytest.mark.parametrize("engine", [engines.plain(), engines.numpy()], ids=str)
 def test_a_step_pickles(engine: Engine) -> None:
-    """For other processes: with what it is made of."""
+    """For other processes: with what it is made of. So does a gradient."""
     net, optimizer = chain(linear(4), relu(), linear(3)), adam(0.1)
     params, _ = net.init(make_key(0), (2,))
     step = make_step(net, softmax_cross_entropy(), optimizer, each_weight(l2(0.1), params), engine=engine)
     state, batch = init_state(params, optimizer, make_key(1)), batch_of(make_key(2), 5, np.float32)
     (here, met), (there, met_there) = (made(state, batch) for made in (step, pickle.loads(pickle.dumps(step))))
     assert tree.equal(here.params, there.params)
+    assert met == met_there
+    grad = make_grad(net, softmax_cross_entropy(), each_weight(l2(0.1), params))
+    (met, here), (met_there, there) = (made(params, batch) for made in (grad, pickle.loads(pickle.dumps(grad))))
+    assert tree.equal(here, there)
     assert met == met_there
 
 
