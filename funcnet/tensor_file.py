@@ -88,12 +88,10 @@ def read_tensors(path: Path, form: str, version: int) -> tuple[dict[str, Any], d
 
     Raises:
         DataError: for a file that was cut short or changed, one of another form or version, or anything else.
-        OSError: where the file cannot be read.
+        OSError: where the file cannot be read, as by ``read_whole``.
     """
     import hashlib  # imported where it is needed
 
-    if path.exists() and not path.is_file():  # reading a pipe or a device might never end
-        raise DataError(f"{path}: expected the file of a {form}, found what is no file")
     content = read_whole(path)
     if not content:
         raise DataError(f"{path}: expected the file of a {form}, found an empty file")

@@ -1,13 +1,6 @@
 """Every annotation of the package is enforced in the tests: jaxtyping's shapes by beartype's checks."""
 
 import os
-
-# Tests that run side by side have one thread each. A BLAS with more has threads that spin while they wait and take the
-# other workers' cores: all tests take 1.3 times as long. OpenBLAS reads this when NumPy is imported.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.pop("COLUMNS", None)  # xdist sets it, and what the commands say would be broken into lines
-
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from jaxtyping import config, install_import_hook
+from threadpoolctl import threadpool_limits
+
+# Tests that run side by side have one BLAS thread each, and so do the processes that they start. A BLAS with more has
+# threads that spin while they wait and take the other workers' cores: all tests take 1.3 times as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    threadpool_limits(int(os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")), "blas")
+    os.environ.pop("COLUMNS", None)  # xdist sets it, and what the commands say would be broken into lines
 
 install_import_hook("funcnet", "typecheck.checked")
 

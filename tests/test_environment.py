@@ -7,6 +7,7 @@ from funcnet.environment import environment
 
 
 def test_what_a_result_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     told = dict(environment())
