@@ -47,7 +47,7 @@ pytestmark = pytest.mark.usefixtures("as_users_run")
 def test_the_whole_library_as_installed() -> None:
     """In a process of its own, where nothing is watched or slowed down; the README's figure has 1,000 for each."""
     done = subprocess.run(
-        [sys.executable, "-m", "funcnet", "check", "--configurations", "10", "--seed", "3"],
+        [sys.executable, "-m", "funcnet", "check", "--configurations", "4", "--seed", "3"],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONWARNINGS": "error"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

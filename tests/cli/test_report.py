@@ -102,7 +102,8 @@ def test_an_output_folder_is_asked_for(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_file_of_another_run_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, other = whole_run(), attrs.evolve(whole_run(), seed=8)
+    one = attrs.evolve(run_record(), command="python train.py")
+    other = attrs.evolve(one, seed=8)
     for name, run in (("a", one), ("b", other)):
         (tmp_path / name).mkdir()
         write_run(run, tmp_path / name / "run.json")
