@@ -52,7 +52,7 @@ class Model:
 
     Raises:
         ShapeError: where network, parameters, normalization and the shape of an example do not fit.
-        ValueError: for another number of classes than the network has outputs.
+        ValueError: for another number of classes than the network has outputs, or a normalization that is not finite.
     """
 
     net: AnyLayer
@@ -64,6 +64,8 @@ class Model:
     settings: tuple[tuple[str, str], ...] = ()
 
     def __attrs_post_init__(self) -> None:
+        if not all(np.isfinite(array).all() for array in tree.leaves(self.normalize)):
+            raise ValueError("the scale or the shift of the normalization is not finite")
         example = self._input(np.zeros((1, *self.in_shape), self._dtype))
         contract.expect_fit(self.net, self.params, example)
         outputs = self.net.predict(self.params, example).shape

@@ -20,7 +20,7 @@ from runs import run_record
 import funcnet as fn
 from funcnet import optimizers, random, tree
 from funcnet.check import check_layer, check_loss, check_penalty, class_labels
-from funcnet.data.batches import normalization
+from funcnet.data.batches import Normalization, normalization
 from funcnet.data.dataset import Dataset, Split
 from funcnet.examination import describe, examine
 from funcnet.optimizers import apply_updates, schedules
@@ -134,6 +134,7 @@ def examinations() -> list[Any]:
         examine(fn.identity(), (), Split(np.array([[0, 200], [3e38, -3e38]], F4), LABELS[:2])),
         describe(net, (4,)),
         normalize(pictures),
+        Normalization(np.full((2, 2), 3e38, F4), np.full((2, 2), -np.inf, F4))(pictures + np.uint8(9)),
         tree.norm((HARD,)),
     ]
 

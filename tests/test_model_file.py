@@ -160,6 +160,11 @@ def test_what_is_no_network(tmp_path: Path) -> None:
         ({"normalize": None, "in_shape": (5,)}, ShapeError, "expected x of shape"),
         ({"params": MODEL.params[:-1]}, ShapeError, "expected params with an entry for each of its 6 layers"),
         ({"net": fn.linear(3)}, ShapeError, "expected LinearParams"),
+        (
+            {"normalize": attrs.evolve(MODEL.normalize, shift=np.full((4, 4, 2), np.nan, np.float32))},
+            ValueError,
+            "the scale or the shift of the normalization is not finite",
+        ),
     ],
 )
 def test_what_does_not_fit(changes: Any, error: Any, message: str) -> None:

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from funcnet import random
+from funcnet.arrays import shielded
 from funcnet.data.buffer_pool import buffer_pool
 from funcnet.data.dataset import Split, rows_of
 from funcnet.data.mapped import mapped_rows, read_in_order
@@ -33,6 +34,7 @@ class Normalization(Record):
     scale: Float[Array, "..."] = array_field()
     shift: Float[Array, "..."] = array_field()
 
+    @shielded
     def __call__(
         self, x: UInt8[Array, "batch ..."], y: Float[Array, "batch ..."] | None = None
     ) -> Float[Array, "batch ..."]:
