@@ -31,7 +31,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import is_array, namespace
-from funcnet.random import Key, expect_key, make_key
+from funcnet.random import Key, expect_key
 from funcnet.shapes import (
     Array,
     Shape,
@@ -329,7 +329,9 @@ def _hint_for_x(array: Array, wanted: tuple[Any, ...]) -> str:
 
 def _fit_params(layer: AnyLayer, function: Callable[..., Any], params: Any) -> _Fit:
     """Require params of this layer."""
-    lengths: dict[str, Any] = {name: length for name, length in layer.known.items() if length is not None}
+    lengths: dict[str, Any] = {
+        name: length for name, length in layer.known.items() if length is not None and not callable(length)
+    }
     fit = _Fit(layer.name, lengths)
     if layer.children:
         _expect_entries(layer, params)
@@ -347,6 +349,7 @@ def _fit_params(layer: AnyLayer, function: Callable[..., Any], params: Any) -> _
             raise ShapeError(layer.name, f"params {given} a {name}", "the opposite")
         if array is not None or not dims.optional:
             fit.expect(f"params.{name}", array, dims, _no_hint)
+    fit.lengths |= {name: length(params) for name, length in layer.known.items() if callable(length)}
     return fit
 
 
@@ -375,6 +378,20 @@ def _expect_input(layer: AnyLayer, params: Any, x: Array) -> None:
             raise ShapeError(_short_name(layer), "x of shape (batch, ...)", "shape ()")
         return
     fit.expect("x", x, dims, _hint_for_x)
+    if layer.out_shape is not None:
+        _expect_example(layer, layer.out_shape, tuple(x.shape))
+
+
+def _expect_example(layer: AnyLayer, out_shape: Callable[[Shape], Shape], shape: Shape) -> None:
+    """Require examples of a shape that the layer takes."""
+    try:
+        out_shape(shape[1:])
+    except ShapeError as error:
+        hint = ""
+        with suppress(ShapeError):
+            out_shape(shape)
+            hint = " (is the batch axis missing? x[None] is a batch of one)"
+        raise ShapeError(layer.name, error.expected, f"{error.given}{hint}") from None
 
 
 def _expect_cotangent(layer: AnyLayer, params: Any, residuals: Any, dy: Array) -> None:
@@ -394,8 +411,8 @@ def _expect_cotangent(layer: AnyLayer, params: Any, residuals: Any, dy: Array) -
     for name, field in _fields_of(residuals):
         fit.expect(name, getattr(residuals, name), field, _no_hint)
     in_shape = getattr(residuals, "in_shape", None)
-    if in_shape is not None:
-        out_shape = layer.init(make_key(0), tuple(in_shape[1:]))[1]
+    if in_shape is not None and layer.out_shape is not None:
+        out_shape = layer.out_shape(tuple(in_shape[1:]))
         dims = attrs.evolve(dims, axes=tuple(map(str, (in_shape[0], *out_shape))))
     fit.expect("dy", dy, dims, _no_hint)
 

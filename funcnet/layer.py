@@ -82,8 +82,10 @@ class Layer(Generic[P, R]):
             statistics, after a step. If None, nothing changes.
         draws: whether forward draws random numbers, and so takes a key. Such a layer has a predict of its own.
         known: what is known of params beforehand, for checks. An axis has its length here, by its name in the
-            annotations: ``{"out": 10}``. A field that may be None has None here if it is None (``{"bias": None}``),
-            else a number.
+            annotations: ``{"out": 10}``, or ``{"*window": (3, 3)}`` for several axes. A length may be a function of
+            params. A field that may be None has None here if it is None (``{"bias": None}``), else a number.
+        out_shape: ``out_shape(in_shape)``, shapes without the batch axis, for a layer whose output has other axes than
+            the annotations can say. It raises ShapeError as init does. Inputs and gradients are checked by it.
         children: the layers inside, each with its path within the params: ``("[0]", linear(3))``.
         kind: how the children are composed: one after the other (``sequence``), side by side (``sum``,
             ``concatenation``), or one child inside the layer (``around``). Params of the first three are tuples, one
@@ -105,7 +107,8 @@ class Layer(Generic[P, R]):
     pure_predict: Callable[[P, Array], Array] | None = attrs.field(default=None, alias="predict", kw_only=True)
     pure_advance: Callable[[P, R], P] | None = attrs.field(default=None, alias="advance", kw_only=True)
     draws: bool = attrs.field(default=False, kw_only=True, validator=_draws_in_training_alone)
-    known: Mapping[str, int | None] = attrs.field(factory=dict, kw_only=True)
+    known: Mapping[str, int | Shape | Callable[[P], int] | None] = attrs.field(factory=dict, kw_only=True)
+    out_shape: Callable[[Shape], Shape] | None = attrs.field(default=None, kw_only=True)
     children: tuple[tuple[str, Layer[Any, Any]], ...] = attrs.field(default=(), kw_only=True)
     kind: Kind = attrs.field(default="", kw_only=True)
     remake: Callable[[tuple[Layer[Any, Any], ...]], Layer[Any, Any]] | None = attrs.field(default=None, kw_only=True)

@@ -18,19 +18,23 @@ import attrs
 from funcnet.combinators import chain, frozen, parallel, residual
 from funcnet.layer import AnyLayer, Layer
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.conv import conv1d, conv2d, conv_transpose2d, depthwise_conv2d
 from funcnet.layers.dropout import dropout
 from funcnet.layers.initializers import glorot, he
 from funcnet.layers.linear import linear
 from funcnet.layers.norm import batch_norm
+from funcnet.layers.pool import avg_pool2d, global_avg_pool, global_max_pool, max_pool2d
 from funcnet.layers.reshape import flatten, identity
 
 __all__ = ["describe", "make"]
 
 # A new layer, combinator or initializer is entered here.
 _MAKERS: Mapping[str, Callable[..., AnyLayer]] = {
-    "batch_norm": batch_norm, "chain": chain, "dropout": dropout, "flatten": flatten, "frozen": frozen, "gelu": gelu,
-    "identity": identity, "leaky_relu": leaky_relu, "linear": linear, "parallel": parallel, "relu": relu,
-    "residual": residual, "sigmoid": sigmoid, "softplus": softplus, "tanh": tanh,
+    "avg_pool2d": avg_pool2d, "batch_norm": batch_norm, "chain": chain, "conv1d": conv1d, "conv2d": conv2d,
+    "conv_transpose2d": conv_transpose2d, "depthwise_conv2d": depthwise_conv2d, "dropout": dropout, "flatten": flatten,
+    "frozen": frozen, "gelu": gelu, "global_avg_pool": global_avg_pool, "global_max_pool": global_max_pool,
+    "identity": identity, "leaky_relu": leaky_relu, "linear": linear, "max_pool2d": max_pool2d, "parallel": parallel,
+    "relu": relu, "residual": residual, "sigmoid": sigmoid, "softplus": softplus, "tanh": tanh,
 }  # fmt: skip
 _INITIALIZERS = {"glorot": glorot, "he": he}
 
@@ -62,15 +66,17 @@ def _same(one: Any, other: Any) -> bool:
         return _same((one.func, one.args, one.keywords), (other.func, other.args, other.keywords))
     if isinstance(one, tuple) and isinstance(other, tuple):
         return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
     return type(one) is type(other) and bool(one == other)
 
 
 def _described(layer: AnyLayer, value: Any) -> Any:
     if isinstance(value, Layer):
         return describe(value)
-    if isinstance(value, tuple):
-        return [describe(entry) for entry in value]
-    if isinstance(value, int | float | str):
+    if isinstance(value, tuple | list):
+        return [_described(layer, entry) for entry in value]
+    if value is None or isinstance(value, int | float | str):
         return value
     if (name := next((name for name, known in _INITIALIZERS.items() if known is value), None)) is None:
         raise ValueError(f"an argument of {layer} is none of funcnet's own initializers: {value!r:.60}")
@@ -96,7 +102,7 @@ def _made(argument: str, value: Any) -> Any:
     if isinstance(value, dict):
         return make(value)
     if isinstance(value, list):
-        return [make(entry) for entry in value]
+        return [_made(argument, entry) for entry in value]
     if argument == "init":
         if value not in _INITIALIZERS:
             raise ValueError(f"there is no initializer {value!r:.60}; there are {', '.join(_INITIALIZERS)}")

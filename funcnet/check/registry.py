@@ -14,10 +14,12 @@ from funcnet.check.optimizers import Rule
 from funcnet.combinators import chain, frozen, parallel, residual
 from funcnet.layer import AnyLayer
 from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.conv import conv1d, conv2d, conv_transpose2d, depthwise_conv2d
 from funcnet.layers.dropout import dropout
 from funcnet.layers.initializers import glorot
 from funcnet.layers.linear import linear
 from funcnet.layers.norm import batch_norm
+from funcnet.layers.pool import avg_pool2d, global_avg_pool, global_max_pool, max_pool2d
 from funcnet.layers.reshape import flatten, identity
 from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
 from funcnet.optimizers import (
@@ -68,6 +70,26 @@ LAYERS: tuple[LayerEntry, ...] = (
     *(LayerEntry(layer) for layer in ACTIVATIONS),
     LayerEntry(flatten()),
     LayerEntry(identity()),
+    LayerEntry(conv2d(3), axes=3),
+    LayerEntry(conv2d(2, (1, 2), stride=(3, 2), padding="valid", bias=False), axes=3, name="conv2d(2), by strides"),
+    LayerEntry(
+        conv2d(4, 2, padding=((1, 2), (0, 1)), dilation=2, groups=2), axes=3, name="conv2d(4), dilated, two groups"
+    ),
+    LayerEntry(conv2d(2, padding="reflect"), axes=3, name="conv2d(2), reflected"),
+    LayerEntry(depthwise_conv2d(2, multiplier=2), axes=3),
+    LayerEntry(conv1d(3, 4, stride=2), axes=2),
+    LayerEntry(conv_transpose2d(2, stride=2), axes=3),
+    LayerEntry(
+        conv_transpose2d(2, (2, 3), padding=((0, 1), (1, 1)), bias=False), axes=3, name="conv_transpose2d(2), cut"
+    ),
+    LayerEntry(max_pool2d(), axes=3),
+    LayerEntry(max_pool2d(3, stride=2, padding="same"), axes=3, name="max_pool2d, overlapping"),
+    LayerEntry(avg_pool2d(2, padding=1), axes=3),
+    LayerEntry(
+        avg_pool2d((2, 1), stride=1, padding="same", count_padding=True), axes=3, name="avg_pool2d, padding counted"
+    ),
+    LayerEntry(global_avg_pool(), axes=3),
+    LayerEntry(global_max_pool(), axes=3),
     LayerEntry(batch_norm(), least_axes=1, mixes_examples=True),
     LayerEntry(frozen(batch_norm()), least_axes=1),
     LayerEntry(dropout(0.3), mixes_examples=True),

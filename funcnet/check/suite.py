@@ -70,7 +70,7 @@ def subjects() -> tuple[Subject, ...]:
 
 def _of_layer_entry(entry: LayerEntry) -> Subject:
     def check(key: Key) -> CheckReport:
-        shape = _shape(key, entry.axes, entry.least_axes)
+        shape = _accepted(entry.layer, key, entry.axes, entry.least_axes)
         batch = _size(random.fold_in(key, 7))
         return check_layer(entry.layer, shape, key=key, batch=batch, mixes_examples=entry.mixes_examples)
 
@@ -111,9 +111,9 @@ def of_layer(layer: AnyLayer, *, axes: int | None = None, in_shape: Shape | None
     return Subject(layer.name, check)
 
 
-def _accepted(layer: AnyLayer, key: Key, axes: int | None) -> Shape:
+def _accepted(layer: AnyLayer, key: Key, axes: int | None, least: int = 0) -> Shape:
     for attempt in range(_ATTEMPTS):
-        shape = _shape(random.fold_in(key, attempt), axes)
+        shape = _shape(random.fold_in(key, attempt), axes, least)
         try:
             _, out_shape = layer.init(key, shape)
         except Exception as error:  # a layer that refuses a shape, in whatever way

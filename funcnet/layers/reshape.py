@@ -27,12 +27,17 @@ class FlattenResiduals(Record):
 
 def flatten() -> Layer[tuple[()], FlattenResiduals]:
     """Joins all axes but the batch into one: (batch, height, width, ...) to (batch, height * width * ...)."""
-    return Layer("flatten", flatten_init, flatten_forward, flatten_vjp, recipe=flatten)
+    return Layer("flatten", flatten_init, flatten_forward, flatten_vjp, out_shape=flatten_shape, recipe=flatten)
 
 
 def flatten_init(key: Key, in_shape: Shape) -> tuple[tuple[()], Shape]:
+    """No params."""
+    return (), flatten_shape(in_shape)
+
+
+def flatten_shape(in_shape: Shape) -> Shape:
     """One axis, as long as the product of all."""
-    return (), (math.prod(in_shape),)
+    return (math.prod(in_shape),)
 
 
 def flatten_forward(
