@@ -37,6 +37,7 @@ from funcnet.optimizers import (
     sgd,
 )
 from funcnet.penalties import Penalty, l1, l2
+from funcnet.shapes import Shape
 
 __all__ = ["ACTIVATIONS", "LAYERS", "LOSSES", "OPTIMIZERS", "PENALTIES", "LayerEntry", "LossEntry", "OptimizerEntry"]
 
@@ -58,6 +59,11 @@ class LayerEntry:
     least_axes: int = 0
     mixes_examples: bool = False
     name: str = attrs.field(default=attrs.Factory(lambda self: self.layer.name, takes_self=True))
+
+    @property
+    def in_shape(self) -> Shape:
+        """The shape of a small example that the layer takes."""
+        return {1: (3,), 2: (5, 2), 3: (2, 3, 2)}.get(self.axes or 0, (2, 3))
 
 
 ACTIVATIONS: tuple[AnyLayer, ...] = (relu(), leaky_relu(), leaky_relu(0.3), tanh(), sigmoid(), softplus(), gelu())

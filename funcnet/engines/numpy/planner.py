@@ -23,11 +23,12 @@ from funcnet import combinators, tree
 from funcnet.combinators import FrozenParams, ParallelResiduals, child_key, first_trained, parts_of
 from funcnet.engines.numpy import blas
 from funcnet.engines.numpy.activations import activation_kernel
+from funcnet.engines.numpy.conv import conv_kernel
 from funcnet.engines.numpy.kernel import LayerKernel, Ownership, base, still_owned
 from funcnet.engines.numpy.linear import linear_kernel
 from funcnet.engines.numpy.reshape import flatten_kernel, identity_kernel
 from funcnet.layer import AnyLayer, run_forward, run_predict
-from funcnet.layers import activations, linear, reshape
+from funcnet.layers import activations, conv, linear, reshape
 from funcnet.random import Key
 from funcnet.shapes import Array, ShapeError, expect, kind_of
 
@@ -60,6 +61,7 @@ def kernel_names(layer: AnyLayer) -> tuple[tuple[str, str], ...]:
 
 _KERNELS: dict[tuple[Any, ...], Callable[[AnyLayer], LayerKernel | None]] = {
     (linear.linear_forward, linear.linear_vjp, None): lambda layer: linear_kernel(),
+    (conv.conv_forward, conv.conv_vjp, None): conv_kernel,
     (reshape.flatten_forward, reshape.flatten_vjp, None): lambda layer: flatten_kernel(),
     (reshape.identity_forward, reshape.identity_vjp, None): lambda layer: identity_kernel(),
     (activations.forward_keeping_output, activations.activation_vjp, None): (
