@@ -130,7 +130,10 @@ def case_of(entry: LayerEntry) -> dict[str, Any]:
 )
 def test_a_wrong_gradient_of_any_layer_of_the_library(entry: LayerEntry, target: str, mistake: str) -> None:
     edit, said = EDITS[mistake]
-    refuses(lambda: check_layer(edited(entry.layer, target, edit), **case_of(entry)), f"{said}|not the derivative|adjoint identity")
+    refuses(
+        lambda: check_layer(edited(entry.layer, target, edit), **case_of(entry)),
+        f"{said}|not the derivative|adjoint identity",
+    )
 
 
 # Mistakes that only a linear layer has room for: its square weight, and a batch as long as it is wide.

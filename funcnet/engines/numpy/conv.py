@@ -11,14 +11,14 @@ cache between the copy and the product. Filters of 3 x 3 need less arithmetic in
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+import math
+from functools import partial, reduce
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from funcnet.engines.numpy import blas
-from funcnet.engines.numpy.cores import on_all_cores, shares
+from funcnet.engines.numpy.cores import on_all_cores, scratch, shares
 from funcnet.engines.numpy.kernel import LayerKernel, base, bound
 from funcnet.engines.numpy.winograd import pays, winograd_backward, winograd_forward
 from funcnet.layer import AnyLayer
@@ -38,8 +38,9 @@ def conv_kernel(layer: AnyLayer) -> LayerKernel | None:
     channels = layer.known.get("channels")
     if len(sliding.size) != 2 or base(channels) is not channels_of or bound(channels) != (1,):
         return None
-    functions = (partial(function, sliding) for function in (_forward, _predict, _backward))
-    return LayerKernel("conv2d", *functions, y="own", prediction="own", dx="own")
+    arguments = (sliding,)
+    forward, predict, backward = (partial(function, *arguments) for function in (_forward, _predict, _backward))
+    return LayerKernel("conv2d", forward, predict, backward, y="own", prediction="own", dx="own")
 
 
 def _forward(
@@ -75,7 +76,7 @@ def _backward(
     dx = np.empty(x.shape, x.dtype) if need_dx else None
     backward = winograd_backward if pays(sliding, x.shape, dy.shape) else _back_by_patches
     dweight = backward(sliding, weight, x, dy, dx, accumulator is not None)
-    if accumulator is not None:
+    if accumulator is not None and dweight is not None:
         blas.axpby(accumulator.weight, beta, dweight)
     return dx
 
@@ -109,47 +110,59 @@ def _back_by_patches(
             if need_dweight:
                 blas.gemm(sums[begin], 1.0, blocks.patches(x[some]).T, rows, divide=False)
             if dx is not None:
-                dx[some] = blocks.image_of(rows @ matrix.T)
+                dx[some] = blocks.image_of(rows, matrix.T)
 
     on_all_cores(part, len(x))
-    return sum(sums.values()).reshape(weight.shape) if need_dweight else None
+    return reduce(np.add, sums.values()).reshape(weight.shape) if need_dweight else None
 
 
 class _Blocks:
-    """A core's blocks of images, with the memory for their patches."""
+    """A core's blocks of images and their patches."""
 
     def __init__(self, sliding: Windows, x: Array, out: Shape) -> None:
         self.sliding, self.out, self.dtype = sliding, out, x.dtype
-        self.image, channels = x.shape[1:-1], x.shape[-1]
-        window = (*sliding.size, channels)
-        self.images = max(1, min(len(x), _PATCHES // max(1, int(np.prod((*out, *window))))))
-        self.shape = (self.images, *out, *window)
-        self.memory = np.empty(self.shape, x.dtype)
+        self.image, self.channels = x.shape[1:-1], x.shape[-1]
+        self.amounts = sliding.amounts(self.image)
+        self.padded = tuple(n + low + high for n, (low, high) in zip(self.image, self.amounts, strict=True))
+        self.entries = math.prod(sliding.size) * self.channels
+        self.images = max(1, min(len(x), _PATCHES // (math.prod(out) * self.entries)))
 
     def patches(self, x: Float[Array, "images *image channels"]) -> Float[Array, "rows entries"]:
         """The windows of some images: a row each."""
-        padded = np.ascontiguousarray(self.sliding.padded(x))
-        windows = self._windows(padded, len(x))
-        entries = windows.shape[-1] * windows.shape[-2] * windows.shape[-3]
+        windows = self._windows(self._padded(x))
         if windows.flags.c_contiguous:  # windows of one entry, at each place
-            return windows.reshape(-1, entries)
-        np.copyto(self.memory[: len(x)], windows)
-        return self.memory[: len(x)].reshape(-1, entries)
+            return windows.reshape(-1, self.entries)
+        patches = scratch("patches", windows.shape, self.dtype)
+        np.copyto(patches, windows)
+        return patches.reshape(-1, self.entries)
 
-    def image_of(self, dpatches: Float[Array, "rows entries"]) -> Float[Array, "images *image channels"]:
-        """The sum of the gradients of the patches, each where its window was."""
-        entries = dpatches.reshape(-1, *self.shape[1:])
-        amounts = self.sliding.amounts(self.image)
-        padded = tuple(n + low + high for n, (low, high) in zip(self.image, amounts, strict=True))
-        total = np.zeros((len(entries), *padded, self.shape[-1]), self.dtype)
-        for row, column in self.sliding.places():
-            cut = self.sliding.cut(total, (row, column), self.out)
-            cut += entries[:, :, :, row, column]
-        return self.sliding.unpadded(total, self.image)
+    def _padded(self, x: Array) -> Array:
+        if self.padded == self.image:
+            return np.ascontiguousarray(x)
+        if self.sliding.padding == "reflect":
+            return np.ascontiguousarray(self.sliding.padded(x))
+        padded = scratch("padded", (len(x), *self.padded, self.channels), self.dtype)
+        padded[...] = 0
+        self.sliding.unpadded(padded, self.image)[...] = x  # a view, since nothing is reflected
+        return padded
 
-    def _windows(self, padded: Array, count: int) -> Array:
+    def _windows(self, padded: Array) -> Array:
         """A view of all windows, (images, *out, *window, channels), which overlap."""
         image, *axes, channel = padded.strides
         steps = (s * stride for s, stride in zip(self.sliding.stride, axes, strict=True))
         within = (d * stride for d, stride in zip(self.sliding.dilation, axes, strict=True))
-        return as_strided(padded, (count, *self.shape[1:]), (image, *steps, *within, channel), writeable=False)
+        shape = (len(padded), *self.out, *self.sliding.size, self.channels)
+        return as_strided(padded, shape, (image, *steps, *within, channel), writeable=False)
+
+    def image_of(
+        self, rows: Float[Array, "rows filters"], matrix: Float[Array, "filters entries"]
+    ) -> Float[Array, "images *image channels"]:
+        """The sum of the gradients of the patches, ``rows @ matrix``, each where its window was."""
+        dpatches = np.matmul(rows, matrix, out=scratch("patches", (len(rows), self.entries), self.dtype))
+        windows = dpatches.reshape(-1, *self.out, *self.sliding.size, self.channels)
+        total = scratch("padded", (len(windows), *self.padded, self.channels), self.dtype)
+        total[...] = 0
+        for row, column in self.sliding.places():
+            cut = self.sliding.cut(total, (row, column), self.out)
+            cut += windows[:, :, :, row, column]
+        return self.sliding.unpadded(total, self.image)

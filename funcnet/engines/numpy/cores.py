@@ -1,6 +1,7 @@
 """Work on many images, divided among the cores.
 
-    on_all_cores(f, count)    f(begin, end) for contiguous parts of range(count), a part a core, at the same time
+    on_all_cores(f, count)        f(begin, end) for contiguous parts of range(count), a part a core, at the same time
+    scratch(name, shape, dtype)   memory of this core's own, for f; the next call with this name uses it again
 
 NumPy copies, adds and compares on one core, and OpenBLAS divides each product among all. A convolution copies as much
 as it multiplies. So here each core takes images of its own, and copies and multiplies by itself: what it copied lies in
@@ -11,6 +12,7 @@ from the others.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -18,10 +20,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from funcnet.arrays import shielded
 from funcnet.engines.numpy.blas.routines import numpys_library
+from funcnet.shapes import Array, Shape
 
-__all__ = ["on_all_cores", "shares"]
+__all__ = ["on_all_cores", "scratch", "shares"]
 
 
 def on_all_cores(f: Callable[[int, int], object], count: int) -> None:
@@ -49,6 +54,23 @@ def shares(count: int) -> list[tuple[int, int]]:
     parts = min(count, _BLAS.threads())
     ends = [count * part // parts for part in range(1, parts + 1)]
     return list(zip([0, *ends[:-1]], ends, strict=True)) if parts else []
+
+
+_memory = threading.local()
+
+
+def scratch(name: str, shape: Shape, dtype: np.dtype) -> Array:
+    """An array of this thread's own, whose contents mean nothing.
+
+    New memory costs more than the arithmetic on it: the system clears its pages, and the threads wait for each other
+    meanwhile.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    kept: Array | None = getattr(_memory, name, None)
+    if kept is None or kept.size < size:
+        kept = np.empty(size, np.uint8)
+        setattr(_memory, name, kept)
+    return kept[:size].view(dtype).reshape(shape)
 
 
 @functools.cache

@@ -26,9 +26,11 @@ from funcnet.engines.numpy.activations import activation_kernel
 from funcnet.engines.numpy.conv import conv_kernel
 from funcnet.engines.numpy.kernel import LayerKernel, Ownership, base, still_owned
 from funcnet.engines.numpy.linear import linear_kernel
+from funcnet.engines.numpy.norm import batch_norm_kernel
+from funcnet.engines.numpy.pool import max_pool_kernel
 from funcnet.engines.numpy.reshape import flatten_kernel, identity_kernel
 from funcnet.layer import AnyLayer, run_forward, run_predict
-from funcnet.layers import activations, conv, linear, reshape
+from funcnet.layers import activations, conv, linear, norm, pool, reshape
 from funcnet.random import Key
 from funcnet.shapes import Array, ShapeError, expect, kind_of
 
@@ -47,7 +49,7 @@ def plan(layer: AnyLayer) -> LayerKernel:
 
 def kernel_key(layer: AnyLayer) -> tuple[Any, ...]:
     """The pure functions that a kernel of this layer is registered under."""
-    if base(layer.pure_advance) not in (None, combinators.chain_advance, combinators.parallel_advance):
+    if base(layer.pure_advance) not in _ADVANCES:
         return ()  # it reads the residuals of the pure functions
     return tuple(base(f) for f in (layer.pure_forward, layer.pure_vjp, layer.pure_predict))
 
@@ -59,8 +61,13 @@ def kernel_names(layer: AnyLayer) -> tuple[tuple[str, str], ...]:
     return ((layer.name, plan(layer).name),)
 
 
+# Those that read the residuals of children's kernels, or residuals that the kernel makes as the equation does.
+_ADVANCES = (None, combinators.chain_advance, combinators.parallel_advance, norm.batch_norm_advance)
+
 _KERNELS: dict[tuple[Any, ...], Callable[[AnyLayer], LayerKernel | None]] = {
     (linear.linear_forward, linear.linear_vjp, None): lambda layer: linear_kernel(),
+    (norm.batch_norm_forward, norm.batch_norm_vjp, norm.batch_norm_predict): batch_norm_kernel,
+    (pool.max_pool_forward, pool.max_pool_vjp, None): max_pool_kernel,
     (conv.conv_forward, conv.conv_vjp, None): conv_kernel,
     (reshape.flatten_forward, reshape.flatten_vjp, None): lambda layer: flatten_kernel(),
     (reshape.identity_forward, reshape.identity_vjp, None): lambda layer: identity_kernel(),

@@ -9,8 +9,8 @@ is a matrix product of all tiles. The vjp is the same sum read backward:
 
     dg = G^T [ (B^T d B) * (A dy A^T) ] G,        dd = B [ (G g G^T) * (A dy A^T) ] B^T
 
-Lavin & Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), section 4; Winograd, Arithmetic complexity
-of computations (1980). Each transformation is one product with a Kronecker square, such as B^T x B^T, which is 36 x 36.
+Lavin & Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), section 4; Winograd, Arithmetic
+complexity of computations (1980). Each transformation is one product with a Kronecker square, such as B^T x B^T, which is 36 x 36.
 
 The rounding error is larger than that of the sum over the window: in float32, about 2e-6 of the output's size against
 3e-7, for 64 to 256 channels.
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from funcnet.engines.numpy import blas
-from funcnet.engines.numpy.cores import on_all_cores, shares
+from funcnet.engines.numpy.cores import on_all_cores, scratch, shares
 from funcnet.layers.windows import Windows
 from funcnet.shapes import Array, Float, Shape
 from funcnet.tree import freeze
@@ -59,8 +59,7 @@ def winograd_forward(sliding: Windows, weight: Array, bias: Array | None, x: Arr
         tiles = _Tiles(sliding, x, y.shape)
         for first in range(begin, end, tiles.images):
             some = slice(first, min(first + tiles.images, end))
-            products = np.matmul(tiles.of_image(x[some]), filters)
-            tiles.write(_squared("A", x.dtype, transpose=True) @ products.reshape(36, -1), y[some])
+            tiles.write(_product("products", tiles.of_image(x[some]), filters), y[some])
             if bias is not None:
                 y[some] += bias
 
@@ -85,7 +84,7 @@ def winograd_backward(
                 for total, left, right in zip(sums[begin], of_x, of_dy, strict=True):
                     blas.gemm(total, 1.0, left.T, right, divide=False)
             if dx is not None:
-                dx[some] = tiles.image_of(np.matmul(of_dy, backward))
+                dx[some] = tiles.image_of(_product("products", of_dy, backward))
 
     on_all_cores(part, len(x))
     if not need_dweight:
@@ -107,6 +106,12 @@ def _squared(name: str, dtype: Any, *, transpose: bool = False) -> Array:
     return freeze(np.ascontiguousarray(square.T if transpose else square, dtype))
 
 
+def _product(name: str, left: Array, right: Array) -> Array:
+    """A matrix product in this core's scratch memory."""
+    shape = (*left.shape[:-1], right.shape[-1])
+    return np.matmul(left, right, out=scratch(name, shape, left.dtype))
+
+
 class _Tiles:
     """A core's blocks of images, cut into tiles."""
 
@@ -124,22 +129,31 @@ class _Tiles:
         height, width = self.image
         return padded[:, top : top + height, left : left + width]
 
+    def _zeros(self, count: int, channels: int) -> Array:
+        padded = scratch("padded", (count, *self.padded, channels), self.dtype)
+        padded[...] = 0
+        return padded
+
     def of_image(self, x: Float[Array, "images height width channels"]) -> Float[Array, "36 tiles channels"]:
         """B^T d B of all tiles."""
         count, channels = len(x), x.shape[-1]
-        padded = np.zeros((count, *self.padded, channels), self.dtype)
+        padded = self._zeros(count, channels)
         self._inside(padded)[...] = x
         image, row, column, entry = padded.strides
         shape = (_REACH, _REACH, count, *self.tiles, channels)
-        tiles = as_strided(padded, shape, (row, column, image, _TILE * row, _TILE * column, entry), writeable=False)
-        made = _squared("B", self.dtype, transpose=True) @ tiles.reshape(36, -1)
-        return made.reshape(36, -1, channels)
+        overlapping = as_strided(padded, shape, (row, column, image, _TILE * row, _TILE * column, entry))
+        tiles = scratch("tiles", shape, self.dtype)
+        np.copyto(tiles, overlapping)
+        return _product("of_image", _squared("B", self.dtype, transpose=True), tiles.reshape(36, -1)).reshape(
+            36, -1, channels
+        )
 
     def image_of(self, of_dd: Float[Array, "36 tiles channels"]) -> Float[Array, "images height width channels"]:
         """The sum of the dd, which overlap, without the padding."""
         channels = of_dd.shape[-1]
-        dd = (_squared("B", self.dtype) @ of_dd.reshape(36, -1)).reshape(_REACH, _REACH, -1, *self.tiles, channels)
-        padded = np.zeros((dd.shape[2], *self.padded, channels), self.dtype)
+        dd = _product("tiles", _squared("B", self.dtype), of_dd.reshape(36, -1))
+        dd = dd.reshape(_REACH, _REACH, -1, *self.tiles, channels)
+        padded = self._zeros(dd.shape[2], channels)
         height, width = (_TILE * n for n in self.tiles)
         for i in range(_REACH):
             for j in range(_REACH):
@@ -152,16 +166,20 @@ class _Tiles:
         shape = (count, self.tiles[0], _TILE, self.tiles[1], _TILE, filters)
         height, width = self.out
         if self.out != (shape[1] * _TILE, shape[3] * _TILE):
-            whole = np.zeros((count, shape[1] * _TILE, shape[3] * _TILE, filters), self.dtype)
+            whole = scratch("padded", (count, shape[1] * _TILE, shape[3] * _TILE, filters), self.dtype)
+            whole[:, height:] = 0
+            whole[:, :, width:] = 0
             whole[:, :height, :width] = dy
             dy = whole
-        tiles = dy.reshape(shape).transpose(2, 4, 0, 1, 3, 5)
-        return (_squared("A", self.dtype) @ tiles.reshape(16, -1)).reshape(36, -1, filters)
+        tiles = scratch("tiles", (_TILE, _TILE, count, *self.tiles, filters), self.dtype)
+        np.copyto(tiles, dy.reshape(shape).transpose(2, 4, 0, 1, 3, 5))
+        return _product("of_gradient", _squared("A", self.dtype), tiles.reshape(16, -1)).reshape(36, -1, filters)
 
-    def write(self, tiles: Float[Array, "16 entries"], y: Float[Array, "images height width filters"]) -> None:
-        """Write tiles of the output to where they belong. What reaches beyond the border is left out."""
+    def write(self, products: Float[Array, "36 tiles filters"], y: Float[Array, "images height width filters"]) -> None:
+        """Write A^T products A to where it belongs. What reaches beyond the border is left out."""
         height, width, filters = y.shape[1:]
-        made = tiles.reshape(_TILE, _TILE, len(y), *self.tiles, filters)
+        made = _product("tiles", _squared("A", self.dtype, transpose=True), products.reshape(36, -1))
+        made = made.reshape(_TILE, _TILE, len(y), *self.tiles, filters)
         for i in range(_TILE):
             for j in range(_TILE):
                 rows, columns = -(-(height - i) // _TILE), -(-(width - j) // _TILE)
