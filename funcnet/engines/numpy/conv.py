@@ -40,7 +40,7 @@ def conv_kernel(layer: AnyLayer) -> LayerKernel | None:
         return None
     arguments = (sliding,)
     forward, predict, backward = (partial(function, *arguments) for function in (_forward, _predict, _backward))
-    return LayerKernel("conv2d", forward, predict, backward, y="own", prediction="own", dx="own")
+    return LayerKernel("conv2d", forward, predict, backward, y="own", prediction="own", dx="own", divides=True)
 
 
 def _forward(

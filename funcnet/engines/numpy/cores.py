@@ -17,7 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from funcnet.arrays import shielded
 from funcnet.engines.numpy.blas.routines import numpys_library
 from funcnet.shapes import Array, Shape
 
-__all__ = ["on_all_cores", "scratch", "shares"]
+__all__ = ["on_all_cores", "one_blas_thread", "scratch", "shares"]
 
 
 def on_all_cores(f: Callable[[int, int], object], count: int) -> None:
@@ -39,7 +39,7 @@ def on_all_cores(f: Callable[[int, int], object], count: int) -> None:
         f(0, count)
         return
     run = shielded(f)  # what is ignored of floating-point errors is said thread by thread
-    with _BLAS.on_one_thread():
+    with one_blas_thread():
         others = [_threads().submit(run, *part) for part in parts[1:]]
         try:
             run(*parts[0])
@@ -105,7 +105,9 @@ class _Blas:
 
     @contextmanager
     def on_one_thread(self) -> Iterator[None]:
-        """BLAS has one thread, until the last of those who asked for it has ended."""
+        if self._control is None:
+            yield
+            return
         with self._lock:
             if not self._callers:
                 self._before = self._control.get_num_threads()
@@ -121,3 +123,12 @@ class _Blas:
 
 
 _BLAS = _Blas()
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
+    """BLAS has one thread within, until the last of those who asked for it has ended.
+
+    After a product in several threads, those of BLAS wait in a loop for the next one, for milliseconds. Meanwhile they
+    take the cores from ``on_all_cores``. So a step that divides its work by images has this around all of it.
+    """
+    return _BLAS.on_one_thread()

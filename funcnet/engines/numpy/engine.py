@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 
 from funcnet import aligned, contract, tree
 from funcnet.engines.numpy.blas import fast_order
+from funcnet.engines.numpy.cores import one_blas_thread
+from funcnet.engines.numpy.kernel import LayerKernel
 from funcnet.engines.numpy.losses import fast_loss
 from funcnet.engines.numpy.optimizers import InPlace, has_kernel, in_place
 from funcnet.engines.numpy.penalties import add_gradient, penalty_kernels, penalty_value
@@ -55,11 +57,16 @@ def _make_predict(net: AnyLayer, params: Tree) -> Predict:
 
     def predict(x: Array) -> Array:
         _expect_fit(net, params, x, seen)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), _threads_for(kernel, x):
             y: Array = kernel.predict(params, x, False)
         return tree.freeze(y if owned else y.view())
 
     return predict
+
+
+def _threads_for(kernel: LayerKernel, x: Array) -> AbstractContextManager[None]:
+    """BLAS has one thread where kernels divide the images among the cores, and there is more than one image."""
+    return one_blas_thread() if kernel.divides and len(x) > 1 else nullcontext()
 
 
 def _expect_fit(net: AnyLayer, params: Tree, x: Array, seen: set[Any]) -> None:
@@ -189,7 +196,7 @@ def _make_donating_step(
         if found is None or found.params is not params or found.opt_state is not opt_state:
             last = found = _traverse(state, optimizer, penalties)
         _expect_fit(net, params, batch.x, found.seen)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), _threads_for(kernel, batch.x):
             prediction, residuals = kernel.forward(params, batch.x, False, step_key(net, state))
             contract.expect_targets(loss, prediction, batch.y)
             made = value_and_grad(prediction, batch.y)

@@ -171,6 +171,7 @@ def _chain(layer: AnyLayer) -> LayerKernel:
         y=_of_sequence([kernel.y for kernel in kernels]),
         prediction=_of_sequence([kernel.prediction for kernel in kernels]),
         dx=_of_sequence([kernel.dx for kernel in reversed(kernels)]),
+        divides=any(kernel.divides for kernel in kernels),
     )
 
 
@@ -220,7 +221,8 @@ def _parallel(layer: AnyLayer) -> LayerKernel:
         ]  # fmt: skip
         return _sum(found, [kernel.dx for kernel in kernels]) if need_dx else None
 
-    return LayerKernel("parallel", forward, predict, backward, y="own", prediction="own", dx="own")
+    divides = any(kernel.divides for kernel in kernels)
+    return LayerKernel("parallel", forward, predict, backward, y="own", prediction="own", dx="own", divides=divides)
 
 
 def _sum(arrays: list[Array], ownerships: list[Ownership]) -> Array:
@@ -249,7 +251,8 @@ def _frozen(layer: AnyLayer) -> LayerKernel:
     ) -> Array | None:
         return kernel.backward(params.params, kept, dy, owned, None, beta, need_dx) if need_dx else None
 
-    return LayerKernel("frozen", forward, predict, backward, kernel.y, kernel.prediction, kernel.dx)
+    made = (kernel.y, kernel.prediction, kernel.dx, kernel.divides)
+    return LayerKernel("frozen", forward, predict, backward, *made)
 
 
 _COMBINATORS: dict[tuple[Any, ...], Callable[[AnyLayer], LayerKernel]] = {

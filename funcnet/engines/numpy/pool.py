@@ -5,6 +5,7 @@ All cores share the images.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import attrs
@@ -18,6 +19,8 @@ from funcnet.random import Key
 from funcnet.shapes import Array, Shape, expect
 
 __all__ = ["max_pool_kernel"]
+
+_BLOCK = 1 << 17  # entries
 
 
 def max_pool_kernel(layer: AnyLayer) -> LayerKernel | None:
@@ -46,10 +49,10 @@ def _forward(sliding: Windows, params: tuple[()], x: Array, owned: bool, key: Ke
     chosen = np.zeros(y.shape, np.uint8)
 
     def part(begin: int, end: int) -> None:
-        for image in range(begin, end):
-            largest, which = y[image : image + 1], chosen[image : image + 1]
+        for some in _blocks(begin, end, x[:1].size):
+            largest, which = y[some], chosen[some]
             for number, place in enumerate(sliding.places()):
-                entry = sliding.cut(x[image : image + 1], place, out)
+                entry = sliding.cut(x[some], place, out)
                 if not number:
                     largest[...] = entry
                     continue
@@ -82,13 +85,22 @@ def _backward(
     expect("max_pool2d", "dy", dy, chosen.shape, dy.dtype)
     dx = np.empty(residuals.in_shape, dy.dtype)
     out = dy.shape[1:-1]
+    height, width = (m * s for m, s in zip(out, sliding.stride, strict=True))
+    outside = np.s_[:, height:], np.s_[:, :, width:]  # what no window reaches
 
     def part(begin: int, end: int) -> None:
-        for image in range(begin, end):
-            some = slice(image, image + 1)
-            dx[some] = 0
+        for some in _blocks(begin, end, dx[:1].size):
+            for border in outside:
+                dx[some][border] = 0
             for number, place in enumerate(sliding.places()):
-                np.copyto(sliding.cut(dx[some], place, out), dy[some], where=chosen[some] == number)
+                # NumPy multiplies by a truth value in a seventh of the time that it needs to copy where it is true.
+                np.multiply(dy[some], chosen[some] == number, out=sliding.cut(dx[some], place, out))
 
     on_all_cores(part, len(dx))
     return dx
+
+
+def _blocks(begin: int, end: int, entries: int) -> Iterator[slice]:
+    """The images from begin to end, in blocks that a core's cache holds."""
+    images = max(1, _BLOCK // entries)
+    return (slice(first, min(first + images, end)) for first in range(begin, end, images))

@@ -94,7 +94,7 @@ def winograd_backward(
 
 
 def _transformed_filters(weight: Float[Array, "3 3 channels filters"]) -> Float[Array, "36 channels filters"]:
-    made = _squared("G", weight.dtype) @ np.ascontiguousarray(weight).reshape(9, -1)
+    made = _product("filters", _squared("G", weight.dtype), np.ascontiguousarray(weight).reshape(9, -1))
     return made.reshape(36, *weight.shape[2:])
 
 
