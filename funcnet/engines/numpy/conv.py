@@ -12,13 +12,13 @@ cache between the copy and the product. Filters of 3 x 3 need less arithmetic in
 from __future__ import annotations
 
 import math
-from functools import partial, reduce
+from functools import partial
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from funcnet.engines.numpy import blas
-from funcnet.engines.numpy.cores import on_all_cores, scratch, shares
+from funcnet.engines.numpy.cores import on_all_cores, scratch, shares, total_of
 from funcnet.engines.numpy.kernel import LayerKernel, base, bound
 from funcnet.engines.numpy.winograd import pays, winograd_backward, winograd_forward
 from funcnet.layer import AnyLayer
@@ -100,7 +100,7 @@ def _back_by_patches(
     sliding: Windows, weight: Array, x: Array, dy: Array, dx: Array | None, need_dweight: bool
 ) -> Array | None:
     matrix = np.ascontiguousarray(weight).reshape(-1, weight.shape[-1])
-    sums: dict[int, Array] = {begin: np.zeros(matrix.shape, x.dtype) for begin, _ in shares(len(x)) if need_dweight}
+    sums = {begin: np.zeros(matrix.shape, x.dtype) for begin, _ in shares(len(x)) if need_dweight}
 
     def part(begin: int, end: int) -> None:
         blocks = _Blocks(sliding, x, dy.shape[1:-1])
@@ -113,7 +113,7 @@ def _back_by_patches(
                 dx[some] = blocks.image_of(rows, matrix.T)
 
     on_all_cores(part, len(x))
-    return reduce(np.add, sums.values()).reshape(weight.shape) if need_dweight else None
+    return total_of(sums.values(), matrix).reshape(weight.shape) if need_dweight else None
 
 
 class _Blocks:

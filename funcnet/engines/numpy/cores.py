@@ -15,7 +15,7 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -26,7 +26,7 @@ from funcnet.arrays import shielded
 from funcnet.engines.numpy.blas.routines import numpys_library
 from funcnet.shapes import Array, Shape
 
-__all__ = ["on_all_cores", "one_blas_thread", "scratch", "shares"]
+__all__ = ["on_all_cores", "one_blas_thread", "scratch", "shares", "total_of"]
 
 
 def on_all_cores(f: Callable[[int, int], object], count: int) -> None:
@@ -71,6 +71,11 @@ def scratch(name: str, shape: Shape, dtype: np.dtype) -> Array:
         kept = np.empty(size, np.uint8)
         setattr(_memory, name, kept)
     return kept[:size].view(dtype).reshape(shape)
+
+
+def total_of(sums: Iterable[Array], like: Array) -> Array:
+    """The sum of what each part has summed up, in the order of the parts; zeros if there were no parts."""
+    return functools.reduce(np.add, sums, np.zeros_like(like))
 
 
 @functools.cache

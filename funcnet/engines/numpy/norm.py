@@ -110,11 +110,14 @@ def _backward(
 
 
 def _statistics(rows: Float[Array, "rows features"]) -> tuple[Float[Array, "features"], Float[Array, "features"]]:
-    """Mean and variance of each feature, each chunk's deviations from its own mean."""
+    """Mean and variance of each feature.
+
+    Each chunk's deviations are from its own mean. That mean is rounded, so they have a sum, which corrects both.
+    """
     count, features = rows.shape
     height = max(1, _CHUNK // max(1, features))
     chunks = -(-count // height)
-    means, squares = np.empty((2, chunks, features), rows.dtype)
+    means, sums, squares = np.empty((3, chunks, features), rows.dtype)
 
     def some(begin: int, end: int) -> None:
         for place in range(begin, end):
@@ -122,14 +125,16 @@ def _statistics(rows: Float[Array, "rows features"]) -> tuple[Float[Array, "feat
             means[place] = blas.sum_of_rows(chunk)
             means[place] /= len(chunk)
             off = np.subtract(chunk, means[place], out=scratch("off", chunk.shape, chunk.dtype))
+            sums[place] = blas.sum_of_rows(off)
             off *= off
             squares[place] = blas.sum_of_rows(off)
 
     on_all_cores(some, chunks)
     sizes = np.minimum(height, count - height * np.arange(chunks))[:, None]
-    mean = np.sum(sizes * means.astype(np.float64), axis=0) / count
-    between = np.sum(sizes * (means - mean) ** 2, axis=0)
-    variance = (np.sum(squares, axis=0, dtype=np.float64) + between) / count
+    rest = sums.astype(np.float64) / sizes
+    of_chunks = means + rest
+    mean = np.sum(sizes * of_chunks, axis=0) / count
+    variance = np.sum(squares + sizes * ((of_chunks - mean) ** 2 - rest**2), axis=0) / count
     return mean.astype(rows.dtype), variance.astype(rows.dtype)
 
 

@@ -10,7 +10,8 @@ is a matrix product of all tiles. The vjp is the same sum read backward:
     dg = G^T [ (B^T d B) * (A dy A^T) ] G,        dd = B [ (G g G^T) * (A dy A^T) ] B^T
 
 Lavin & Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), section 4; Winograd, Arithmetic
-complexity of computations (1980). Each transformation is one product with a Kronecker square, such as B^T x B^T, which is 36 x 36.
+complexity of computations (1980). Each transformation is one product with a Kronecker square. That of B^T, say, is
+36 x 36.
 
 The rounding error is larger than that of the sum over the window: in float32, about 2e-6 of the output's size against
 3e-7, for 64 to 256 channels.
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from funcnet.engines.numpy import blas
-from funcnet.engines.numpy.cores import on_all_cores, scratch, shares
+from funcnet.engines.numpy.cores import on_all_cores, scratch, shares, total_of
 from funcnet.layers.windows import Windows
 from funcnet.shapes import Array, Float, Shape
 from funcnet.tree import freeze
@@ -89,7 +90,7 @@ def winograd_backward(
     on_all_cores(part, len(x))
     if not need_dweight:
         return None
-    total = functools.reduce(np.add, sums.values()).reshape(36, -1)
+    total = total_of(sums.values(), filters).reshape(36, -1)
     return (_squared("G", x.dtype, transpose=True) @ total).reshape(weight.shape)
 
 
