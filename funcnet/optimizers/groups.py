@@ -15,7 +15,7 @@ from funcnet.optimizers.transformations import Mask
 from funcnet.shapes import Array
 from funcnet.tree import Tree
 
-__all__ = ["Where", "by_path", "groups_of", "moments_of"]
+__all__ = ["Where", "by_path"]
 
 Where: TypeAlias = str | Mask
 

@@ -284,7 +284,7 @@ def trust_ratio_update(grads: Tree, opt_state: tuple[()], params: Tree, now: Mom
 def orthogonalize(iterations: int = 5) -> Optimizer:
     """u = sqrt(max(1, columns / rows)) X, with X a matrix near to the orthogonal one that is nearest to g:
 
-        X <- g / |g|,      then ``iterations`` times      X <- a X + (b A + c A^2) X,      A = X X^T
+        X <- g / |g|,      then ``iterations`` times      X <- (a I + b A + c A^2) X,      A = X X^T
 
     with a, b, c = 3.4445, -4.7750, 2.0315 and |g| the Euclidean norm over all entries. With g = U S V^T, X is U S' V^T:
     each iteration moves the singular values, by a s + b s^3 + c s^5, and keeps U and V. Five bring those above a
@@ -317,9 +317,10 @@ def orthogonalize_update(
         x = xp.reshape(g, (rows, columns))
         x = x if rows <= columns else x.T  # A is the smaller of X X^T and X^T X: the result is the same
         x = x / xp.maximum(xp.sqrt(xp.sum(x * x)), number_like(1e-7, x))
+        identity = xp.eye(x.shape[0], dtype=x.dtype)
         for _ in range(iterations):
             gram = x @ x.T
-            x = a * x + (b * gram + c * (gram @ gram)) @ x
+            x = (a * identity + b * gram + c * (gram @ gram)) @ x
         x = x if rows <= columns else x.T
         return xp.reshape(math.sqrt(max(1.0, columns / rows)) * x, g.shape)
 
