@@ -56,8 +56,10 @@ from .optimizers import adagrad as adagrad
 from .optimizers import adam as adam
 from .optimizers import adamw as adamw
 from .optimizers import compose as compose
+from .optimizers import lamb as lamb
 from .optimizers import lion as lion
 from .optimizers import momentum as momentum
+from .optimizers import muon as muon
 from .optimizers import nesterov as nesterov
 from .optimizers import one_cycle as one_cycle
 from .optimizers import rmsprop as rmsprop

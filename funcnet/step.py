@@ -226,15 +226,27 @@ def make_update(
 ) -> Callable[..., tuple[Tree, Tree, Metrics]]:
     """The whole step as one pure function of arrays, of any namespace.
 
-    ``update(params, opt_state, x, y, rate, step=0, key=None) -> (params, opt_state, metrics)``: ``rate`` is the
-    learning rate of this step. A network that draws needs the key. Under ``jax.jit`` all arguments may be traced; the
-    key is then one of ``jax.random``. Nothing is checked.
+    ``update(params, opt_state, x, y, rate, step=0, key=None, numbers=None) -> (params, opt_state, metrics)``: ``rate``
+    is the learning rate of this step. A network that draws needs the key. Under ``jax.jit`` all arguments may be
+    traced; the key is then one of ``jax.random``. Nothing is checked.
+
+    ``numbers`` are those of ``optimizer.moment(step)``. By default the optimizer's schedules are asked for them. Where
+    these are more than constants they cannot be asked under a tracer, and the numbers must be given.
     """
     made = dict(penalties or {})
 
     def update(
-        params: Tree, opt_state: Tree, x: Any, y: Any, rate: Any, step: Any = 0, key: Any = None
+        params: Tree,
+        opt_state: Tree,
+        x: Any,
+        y: Any,
+        rate: Any,
+        step: Any = 0,
+        key: Any = None,
+        numbers: tuple[Any, ...] | None = None,
     ) -> tuple[Tree, Tree, Metrics]:
+        if numbers is None:
+            numbers = tuple(schedule(step) for schedule in optimizer.schedules)
         prediction, residuals = run_forward(net, params, x, key)
         data_loss, dprediction = loss.value_and_grad(prediction, y)
         accuracy = math.nan if loss.pure_accuracy is None else loss.pure_accuracy(prediction, y)
@@ -242,7 +254,7 @@ def make_update(
         arrays = dict(tree.named_leaves(params)) if made else {}
         grads = add_on_paths(penalty_grads(made, arrays), grads)
         metrics = Metrics(data_loss, accuracy, tuple(p.value(arrays[path]) for path, p in made.items()))
-        updates, opt_state = optimizer.pure_update(grads, opt_state, params, Moment(step, rate, data_loss))
+        updates, opt_state = optimizer.pure_update(grads, opt_state, params, Moment(step, rate, data_loss, numbers))
         return advance(net, apply_updates(params, updates), residuals), opt_state, metrics
 
     return update

@@ -127,6 +127,8 @@ OPTIMIZERS = {
     "rmsprop": fn.rmsprop(1e-2),
     "lion": fn.lion(1e-3),
     "adagrad": fn.adagrad(1e-2),
+    "lamb": fn.lamb(1e-2, weight_decay=1e-2),
+    "muon": fn.muon(1e-2),
 }
 
 

@@ -23,7 +23,7 @@ from funcnet.engines.numpy.planner import kernel_names, plan
 from funcnet.engines.running import copy_state, make_step
 from funcnet.layer import AnyLayer
 from funcnet.losses import Loss
-from funcnet.optimizers import Moment, Optimizer, apply_updates
+from funcnet.optimizers import Optimizer, apply_updates
 from funcnet.penalties import Penalty
 from funcnet.random import Key
 from funcnet.shapes import Array
@@ -133,7 +133,7 @@ def prove_optimizer_kernel(
     if update is None:
         return Property(_NAME, 0, note=_NONE)
     for step, gradient in enumerate(grads):
-        now = Moment(step, optimizer.rate(step))
+        now = optimizer.moment(step)
         updates, opt_state = optimizer.pure_update(gradient, opt_state, params, now)
         params = apply_updates(params, updates)
         gradients = [g.copy(order="K") for g in tree.leaves(gradient)]

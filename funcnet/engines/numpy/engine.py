@@ -207,7 +207,7 @@ def _make_donating_step(
                 math.nan if accuracy is None else share(accuracy(prediction, batch.y)),
                 len(batch),
             )
-            now = Moment(state.step, optimizer.rate(state.step), metrics.data_loss)
+            now = optimizer.moment(state.step, metrics.data_loss)
             if given_up:  # else the arrays are this call's own, and nobody can come back with them
                 half_written[id(params)] = params
             with tree.writable(found.own):
