@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 
 from funcnet import combinators, tree
-from funcnet.combinators import FrozenParams, ParallelResiduals, child_key, first_trained, parts_of
+from funcnet.combinators import (
+    CheckpointResiduals,
+    FrozenParams,
+    ParallelResiduals,
+    child_key,
+    first_trained,
+    parts_of,
+)
 from funcnet.engines.numpy import blas
 from funcnet.engines.numpy.activations import activation_kernel
 from funcnet.engines.numpy.kernel import LayerKernel, Ownership, base, still_owned
@@ -243,8 +250,32 @@ def _frozen(layer: AnyLayer) -> LayerKernel:
     return LayerKernel("frozen", forward, predict, backward, kernel.y, kernel.prediction, kernel.dx)
 
 
+def _checkpoint(layer: AnyLayer) -> LayerKernel:
+    inner = _chain(layer)
+
+    def forward(params: Any, x: Array, owned: bool, key: Key | None) -> tuple[Array, CheckpointResiduals]:
+        y, _ = inner.forward(params, x, False, key)  # x is kept
+        return y, CheckpointResiduals(x, key)
+
+    def backward(
+        params: Any,
+        residuals: CheckpointResiduals,
+        dy: Array,
+        owned: bool,
+        accumulator: Any,
+        beta: float,
+        need_dx: bool,
+    ) -> Array | None:
+        _, made = inner.forward(params, residuals.x, False, residuals.key)
+        return inner.backward(params, made, dy, owned, accumulator, beta, need_dx)
+
+    y: Ownership = "held" if inner.y == "same" else inner.y
+    return LayerKernel("checkpoint", forward, inner.predict, backward, y, inner.prediction, inner.dx)
+
+
 _COMBINATORS: dict[tuple[Any, ...], Callable[[AnyLayer], LayerKernel]] = {
     (combinators.chain_forward, combinators.chain_vjp, combinators.chain_predict): _chain,
+    (combinators.checkpoint_forward, combinators.checkpoint_vjp, combinators.chain_predict): _checkpoint,
     (combinators.parallel_forward, combinators.parallel_vjp, combinators.parallel_predict): _parallel,
     (combinators.frozen_forward, combinators.frozen_vjp, combinators.frozen_predict): _frozen,
 }
