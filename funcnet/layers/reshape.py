@@ -72,7 +72,7 @@ def reshape(*shape: int) -> Layer[tuple[()], RearrangedResiduals]:
         name,
         partial(reshape_init, name, shape),
         partial(reshape_forward, name, shape),
-        flatten_vjp,
+        reshape_vjp,
         out_shape=partial(reshape_shape, name, shape),
         recipe=partial(reshape, *shape),
     )
@@ -99,6 +99,13 @@ def reshape_forward(
     """The same numbers, in the new shape."""
     out_shape = reshape_shape(name, shape, tuple(x.shape[1:]))
     return namespace(x).reshape(x, (x.shape[0], *out_shape)), RearrangedResiduals(x.shape)
+
+
+def reshape_vjp(
+    params: tuple[()], residuals: RearrangedResiduals, dy: Float[Array, "batch ..."], *, need_dx: bool = True
+) -> tuple[tuple[()], Float[Array, "batch ..."] | None]:
+    """The same numbers, in the shape of x."""
+    return (), namespace(dy).reshape(dy, residuals.in_shape)
 
 
 def transpose(*axes: int) -> Layer[tuple[()], RearrangedResiduals]:
