@@ -363,9 +363,11 @@ def _expect_entries(layer: AnyLayer, params: Any) -> None:
     if layer.kind == "around":
         if not hasattr(params, "params"):
             raise ShapeError(name, "FrozenParams", f"{kind_of(params)} {_OTHERS}")
-    elif not isinstance(params, tuple) or len(params) != len(layer.children):
+        return
+    entries = len(dict(layer.children))  # children with the same path have the same params
+    if not isinstance(params, tuple) or len(params) != entries:
         given = f"a tuple of {len(params)}" if isinstance(params, tuple) else kind_of(params)
-        raise ShapeError(name, f"params with an entry for each of its {len(layer.children)} layers", given)
+        raise ShapeError(name, f"params with an entry for each of its {entries} layers", given)
 
 
 def _expect_input(layer: AnyLayer, params: Any, x: Array) -> None:
@@ -400,14 +402,15 @@ def _expect_cotangent(layer: AnyLayer, params: Any, residuals: Any, dy: Array) -
     dims = declared.get("dy")
     if not is_plain(dy):
         raise not_an_array(_short_name(layer), "dy", dy)
+    wanted = declared.get("residuals")
+    if isinstance(wanted, type) and attrs.has(wanted) and not isinstance(residuals, wanted):
+        raise ShapeError(_short_name(layer), wanted.__name__, f"{kind_of(residuals)} (the residuals of another layer?)")
     if layer.children:
-        _expect_residuals(layer, residuals, dy)
+        if not isinstance(wanted, type) or layer.kind != "sequence":
+            _expect_residuals(layer, residuals, dy)
         return
     if not isinstance(dims, _Dims):
         return
-    wanted = declared.get("residuals")
-    if isinstance(wanted, type) and attrs.has(wanted) and not isinstance(residuals, wanted):
-        raise ShapeError(layer.name, wanted.__name__, f"{kind_of(residuals)} (the residuals of another layer?)")
     for name, field in _fields_of(residuals):
         fit.expect(name, getattr(residuals, name), field, _no_hint)
     in_shape = getattr(residuals, "in_shape", None)

@@ -232,7 +232,9 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
                 path,
                 layer.name,
                 tuple(y.shape[1:]),
-                sum(leaf.size for leaf in tree.leaves(layer_params)),
+                0
+                if any(path == other.path for other in facts)
+                else sum(leaf.size for leaf in tree.leaves(layer_params)),
                 layer.multiply_adds(layer_params, tuple(x.shape[1:])),
                 sum(size for array, size in kept.items() if array not in counted),
             )

@@ -601,7 +601,7 @@ EQUATIONS = sorted(
     for path in (
         *(PACKAGE / "layers").glob("*.py"),
         *(PACKAGE / "optimizers").glob("*.py"),
-        *(PACKAGE / name for name in ("losses.py", "penalties.py", "combinators.py")),
+        *(PACKAGE / name for name in ("losses.py", "penalties.py", "combinators.py", "whitening.py")),
     )
 )
 
@@ -616,14 +616,25 @@ MAY_RAISE = {
         "parallel_init",
         "residual_init",
         "frozen_init",
+        "tied_init",
     },
-    "layers/activations.py": {"leaky_relu"},
+    "layers/activations.py": {"leaky_relu", "elu"},
+    "layers/bias.py": {"bias_init"},
     "layers/conv.py": {"_conv", "conv_init", "conv_transpose2d"},
     "layers/dropout.py": {"dropout"},
+    "layers/group_norm.py": {"group_norm_shape"},
+    "layers/initializers.py": {"given"},
+    "layers/layer_norm.py": {"norm_init", "positive_epsilon"},
     "layers/linear.py": {"linear_init"},
     "layers/norm.py": {"batch_norm", "batch_norm_init"},
     "layers/pool.py": {"_pooling", "global_shape"},
-    "layers/windows.py": {"out_image", "in_image", "_image", "_each", "_padding"},
+    "layers/prelu.py": {"prelu_init"},
+    "layers/reshape.py": {"reshape", "reshape_shape", "transpose", "transpose_shape"},
+    "layers/scaling.py": {"scaling"},
+    "layers/softmax.py": {"log_softmax_init"},
+    "layers/upsample.py": {"upsample2d", "upsample_shape"},
+    "layers/windows.py": {"_each", "_image", "_padding", "in_image", "out_image"},
+    "whitening.py": {"patch_whitening"},
     "losses.py": {"softmax_cross_entropy"},
     "penalties.py": {"_coefficient"},
     "optimizers/arguments.py": {"positive", "not_negative", "decay_rate"},
@@ -635,9 +646,13 @@ MAY_RAISE = {
 
 # Where a Python number is made: of an argument of a factory, or, for factor_for, of what is known to be one.
 MAY_MAKE_FLOATS = {
-    "layers/activations.py": {"leaky_relu"},
+    "layers/activations.py": {"leaky_relu", "elu"},
     "layers/dropout.py": {"dropout"},
+    "layers/initializers.py": {"truncated_normal"},
+    "layers/layer_norm.py": {"positive_epsilon"},
     "layers/norm.py": {"batch_norm"},
+    "layers/scaling.py": {"scaling"},
+    "whitening.py": {"patch_whitening"},
     "losses.py": {"softmax_cross_entropy"},
     "penalties.py": {"_coefficient"},
     "optimizers/arguments.py": {"positive", "not_negative", "decay_rate"},

@@ -14,7 +14,8 @@ from funcnet.check.strategies import keys, shapes, sizes
 from funcnet.combinators import chain
 from funcnet.engines.running import make_step
 from funcnet.layer import AnyLayer
-from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.activations import elu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.gated import gelu, hard_swish, mish, silu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten, identity
 from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
@@ -34,6 +35,10 @@ ACTIVATIONS: list[tuple[AnyLayer, Callable[[Any], Any]]] = [
     (sigmoid(), torch.sigmoid),
     (softplus(), functional.softplus),
     (gelu(), lambda x: functional.gelu(x, approximate="tanh")),
+    (elu(0.7), lambda x: functional.elu(x, 0.7)),
+    (silu(), functional.silu),
+    (mish(), functional.mish),
+    (hard_swish(), functional.hardswish),
     (identity(), lambda x: x + 0),
     (flatten(), lambda x: x.reshape(len(x), -1)),
 ]

@@ -18,8 +18,9 @@ from funcnet.check.step import check_step
 from funcnet.check.verdict import CheckReport, Claim, call_again, reproducible
 from funcnet.combinators import chain, residual
 from funcnet.layer import AnyLayer, Layer
-from funcnet.layers.activations import gelu, tanh
+from funcnet.layers.activations import tanh
 from funcnet.layers.conv import conv2d
+from funcnet.layers.gated import gelu
 from funcnet.layers.linear import linear
 from funcnet.layers.norm import batch_norm
 from funcnet.layers.reshape import flatten

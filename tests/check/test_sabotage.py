@@ -32,8 +32,9 @@ from funcnet.engines.numpy import penalties as penalty_kernels
 from funcnet.engines.numpy import planner
 from funcnet.engines.numpy.kernel import LayerKernel
 from funcnet.layer import AnyLayer
-from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.activations import leaky_relu, relu, sigmoid, softplus, tanh
 from funcnet.layers.dropout import dropout
+from funcnet.layers.gated import gelu
 from funcnet.layers.linear import LinearParams, linear
 from funcnet.layers.norm import batch_norm
 from funcnet.layers.reshape import flatten, identity
