@@ -405,7 +405,7 @@ LABELS: list[tuple[Any, str, str]] = [
             "labels of shape (3,)",
             "shape (3, 3) (one-hot rows? labels.argmax(axis=1) are their labels)",
         )
-        for dtype in (int, np.uint8, bool, np.float32, np.float64)
+        for dtype in (int, np.uint8, bool)  # rows of floating-point numbers are distributions
     ),
     ([0.0, 1, 2], "integer labels, one a row of logits", "dtype float64 (labels.astype(int)?)"),
     ([0.5, 1, 2], "integer labels, one a row of logits", "dtype float64 (they are no whole numbers)"),
