@@ -603,12 +603,11 @@ _SUM = 1e-4  # what rounding may do to the sum of an example's shares
 
 
 def _expect_weight(loss: Loss, prediction: Array, weight: Array) -> None:
-    for part, function in (("value_and_grad", loss.value_and_grad), ("accuracy", loss.pure_accuracy)):
-        if function is not None and not takes_weights(function):
-            raise TypeError(
-                f"{loss.name}: the examples have weights, and its {part} has no argument weight: Loss.of_examples "
-                "makes a loss that takes weights"
-            )
+    if not takes_weights(loss):
+        raise TypeError(
+            f"{loss.name} takes no weights, and the examples have some: Loss.of_examples makes a loss that takes them, "
+            "and so does an argument weight of its value_and_grad and of its accuracy"
+        )
     if not is_plain(weight):
         raise not_an_array(loss.name, "the weights", weight)
     if weight.shape != prediction.shape[:1]:
@@ -624,9 +623,14 @@ def _expect_weight(loss: Loss, prediction: Array, weight: Array) -> None:
             raise ShapeError(loss.name, "weights that are finite and not negative", f"{low:g} to {high:g}")
 
 
+def takes_weights(loss: Loss) -> bool:
+    """Whether the loss's ``value_and_grad``, and its accuracy if it has one, have an argument ``weight``."""
+    functions = (loss.value_and_grad, loss.pure_accuracy)
+    return all(function is None or _has_weight(function) for function in functions)
+
+
 @lru_cache(512)
-def takes_weights(function: Callable[..., Any]) -> bool:
-    """Whether a loss's ``value_and_grad`` or accuracy has an argument ``weight``."""
+def _has_weight(function: Callable[..., Any]) -> bool:
     try:
         return "weight" in inspect.signature(function).parameters
     except ValueError:  # it is written in C, without a signature

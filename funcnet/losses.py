@@ -43,6 +43,7 @@ __all__ = [
     "mean_squared_error",
     "poisson_loss",
     "softmax_cross_entropy",
+    "weights_by_target",
     "weights_in_means",
 ]
 
@@ -199,7 +200,7 @@ def weights_by_target(
     weights = xp.asarray(class_weights, dtype=like.dtype)
     if target.ndim > 1:
         return xp.sum(weights * target, axis=1)
-    return xp.sum(xp.where(_chosen(target, weights.shape[0]), weights, xp.zeros_like(weights)), axis=1)
+    return xp.take(weights, target)
 
 
 def weights_in_means(
@@ -368,7 +369,7 @@ def focal_loss(gamma: float = 2.0, *, class_weights: Iterable[float] = ()) -> Lo
     is near 1. So loss and gradient are right for finite logits of any size; the loss overflows as a cross-entropy does.
 
     Raises:
-        ValueError: for a gamma that is negative or not finite, or class weights that are negative, not finite, or all 0.
+        ValueError: for a gamma or class weights that are negative or not finite, or class weights that are all 0.
         TypeError: for class weights that are not numbers in the order of the classes.
         ShapeError: when called with labels of another length or dtype, or outside 0 .. classes - 1; with other than
             one logit for each class weight.

@@ -264,7 +264,7 @@ def _expect_split(
         x = next(batches(split.take(np.arange(1)), 1, normalize=normalize)).x
         prediction = net.predict(params, x)
         predictions = np.broadcast_to(prediction, (len(split), *prediction.shape[1:]))
-        contract.expect_targets(loss, predictions, *split.targets)
+        contract.expect_targets(loss, predictions, split.y, split.weight)
     except ShapeError as error:
         raise ShapeError(f"{place}: {error.place}", error.expected, error.given) from None
     if not _weights_in_means(loss, split)[0].any():
@@ -543,13 +543,14 @@ def _settings(
 
 
 def _weighting(loss: Loss, dataset: Dataset) -> tuple[tuple[str, str], ...]:
-    """What a reader of the record must know of weighted means."""
-    weighted = [name for name, part in (("training", dataset.train), ("testing", dataset.test)) if part.weight is not None]
-    said = f"{' and '.join(weighted)} loss and accuracy are means weighted by example" if weighted else ""
-    numbers = ", ".join(f"{weight:g}" for weight in loss.class_weights)
-    by_class = f"the loss is a mean weighted by class: {numbers}" if numbers else ""
-    told = "; ".join(filter(None, (said, by_class)))
-    return ((WEIGHTS, told),) if told else ()
+    """What a reader must know of weighted means."""
+    said = "loss and accuracy are means weighted by these"
+    parts = (("training weights", dataset.train), ("testing weights", dataset.test))
+    of_classes = ", ".join(f"{weight:g}" for weight in loss.class_weights)
+    return (
+        *((name, said) for name, part in parts if part.weight is not None),
+        *([("class weights", f"{of_classes}; the loss is a mean weighted by these")] if of_classes else []),
+    )
 
 
 def _evaluation_batches(split: Split, normalize: Normalization | None) -> Iterator[Batch]:
@@ -604,7 +605,10 @@ def _mean(metrics: list[Evaluation], of_loss: list[float], of_accuracy: list[flo
         PenaltyValue(first.path, first.name, mean([m.penalties[i].value for m in metrics], sizes))
         for i, first in enumerate(metrics[0].penalties)
     )
-    data_loss, accuracy = mean([m.data_loss for m in metrics], of_loss), mean([m.accuracy for m in metrics], of_accuracy)
+    data_loss, accuracy = (
+        mean([m.data_loss for m in metrics], of_loss),
+        mean([m.accuracy for m in metrics], of_accuracy),
+    )
     return Evaluation(data_loss, penalties, accuracy, sum(sizes))
 
 

@@ -62,7 +62,9 @@ def _one_an_example(split: Split, attribute: attrs.Attribute[Array | None], weig
     if weight.dtype.kind != "f":
         raise DataError(f"expected weights of floating-point numbers, got {weight.dtype}: weight.astype(np.float32)")
     if not (np.isfinite(weight) & (weight >= 0)).all():
-        raise DataError(f"expected weights that are finite and not negative, found {weight.min():g} to {weight.max():g}")
+        raise DataError(
+            f"expected weights that are finite and not negative, found {weight.min():g} to {weight.max():g}"
+        )
 
 
 @attrs.frozen(eq=False)
