@@ -102,9 +102,10 @@ def check_loss(
         case = _Case(claim, loss, prediction, target, rest).cast(np.float64)
         properties = _prove(case)
         if takes_weights(loss):
-            weights = random.uniform(random.fold_in(rest, 2), (batch,), 0.2, 2)
-            weights[random.randint(random.fold_in(rest, 3), (), 0, batch)] *= batch == 1  # one example is left out
-            weighted = attrs.evolve(case, weight=freeze(weights.astype(np.float64)))
+            weights = random.uniform(random.fold_in(rest, 2), (batch,), 0.2, 2).astype(np.float64)
+            if batch > 1:
+                weights[random.randint(random.fold_in(rest, 3), (), 0, batch)] = 0
+            weighted = attrs.evolve(case, weight=freeze(weights))
             named = (attrs.evolve(held, name=f"{held.name}, weighted") for held in _prove(weighted))
             properties = (*properties, *named, _prove_nothing(case))
         return CheckReport(claim, properties)

@@ -373,7 +373,7 @@ OF_WEIGHTS: dict[str, tuple[Callable[[Loss], Loss], str]] = {
 
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("mistake", OF_WEIGHTS)
-@pytest.mark.parametrize(("loss", "draw"), LOSSES, ids=[str(loss) for loss, _ in LOSSES])
+@pytest.mark.parametrize(("loss", "draw"), LOSSES[1:6:2], ids=[str(loss) for loss, _ in LOSSES[1:6:2]])
 def test_wrong_weights(loss: Loss, draw: Any, mistake: str) -> None:
     sabotage, said = OF_WEIGHTS[mistake]
     if sabotage is _unweighted_accuracy and loss.pure_accuracy is None:
