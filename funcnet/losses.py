@@ -225,7 +225,7 @@ def _scaled(weight: Float[Array, "batch"]) -> Float[Array, "batch"]:
     return _quotient(weight, xp.max(weight))
 
 
-def _quotient(a: Array, b: Scalar) -> Array:
+def _quotient(a: Any, b: Scalar) -> Any:
     """a / b, and 0 where b is 0."""
     xp = namespace(a)
     return xp.where(b > 0, a / xp.where(b > 0, b, xp.ones_like(b)), xp.zeros_like(a))
