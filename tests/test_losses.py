@@ -315,7 +315,7 @@ def test_a_class_may_be_ruled_out_by_a_logit_of_minus_infinity() -> None:
 
 
 def test_known_values_of_more_losses() -> None:
-    third, log2 = 1 / 3, math.log(2)
+    log2 = math.log(2)
     # The probabilities are 1/4, 1/2, 1/4.
     z = [[0, log2, 0]]
     value, gradient = on_numbers(softmax_cross_entropy(), z, [[0.5, 0.5, 0]])
@@ -335,7 +335,6 @@ def test_known_values_of_more_losses() -> None:
     value, gradient = on_numbers(poisson_loss(), [[log2, 0]], [[3.0, 0]])
     assert value == pytest.approx((2 - 3 * log2 + 1) / 2)
     np.testing.assert_allclose(gradient, [[-0.5, 0.5]])
-    assert third
 
 
 def test_the_focal_loss_without_gamma_is_the_cross_entropy() -> None:
@@ -428,7 +427,7 @@ def test_weights_of_any_size(loss: Loss, targets: object, dtype: type) -> None:
     weight = np.array([1, 2, 0, 3, 1, 1], dtype)
     value, gradient = loss(z, t, weight)
     assert gradient.dtype == dtype
-    huge = float(np.finfo(dtype).max) / 3
+    huge = float(np.finfo(dtype).max) / 4
     for scale in (1e-30, huge):  # the sum of the weights overflows
         other, rows = loss(z, t, weight * dtype(scale))
         assert other == pytest.approx(value, rel=1e-6)
