@@ -68,7 +68,13 @@ from .layers.softmax import log_softmax as log_softmax
 from .layers.upsample import upsample2d as upsample2d
 from .losses import Loss as Loss
 from .losses import binary_cross_entropy as binary_cross_entropy
+from .losses import focal_loss as focal_loss
+from .losses import hinge_loss as hinge_loss
+from .losses import huber_loss as huber_loss
+from .losses import kl_divergence as kl_divergence
+from .losses import mean_absolute_error as mean_absolute_error
 from .losses import mean_squared_error as mean_squared_error
+from .losses import poisson_loss as poisson_loss
 from .losses import softmax_cross_entropy as softmax_cross_entropy
 from .model_file import Model as Model
 from .model_file import load_model as load_model

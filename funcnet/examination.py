@@ -252,6 +252,8 @@ def examine(
 ) -> Examination:
     """Examine the network on ``split``, in one pass over it.
 
+    Every example counts once, whatever its weight: an examination counts examples.
+
     Integer targets, one an example, are taken as class labels, with one output for each class. ``classified=False``
     says that they are something else, such as counts. The answer to an example is the first of its largest outputs. An
     example with an output that is NaN has no answer.

@@ -24,6 +24,7 @@ __all__ = [
     "example_of",
     "layer_cases",
     "params_of",
+    "target_of",
 ]
 
 KEY = fn.make_key(7)
@@ -135,8 +136,17 @@ LAYERS: list[tuple[AnyLayer, tuple[int, ...]]] = [
 LOSSES = [
     (fn.softmax_cross_entropy(), "labels"),
     (fn.softmax_cross_entropy(label_smoothing=0.1), "labels"),
+    (fn.softmax_cross_entropy(), "distributions"),
+    (fn.softmax_cross_entropy(label_smoothing=0.1), "distributions"),
+    (fn.kl_divergence(), "distributions"),
+    (fn.focal_loss(), "labels"),
+    (fn.focal_loss(0.5), "labels"),
+    (fn.hinge_loss(), "labels"),
     (fn.binary_cross_entropy(), "shares"),
     (fn.mean_squared_error(), "numbers"),
+    (fn.mean_absolute_error(), "numbers"),
+    (fn.huber_loss(0.7), "numbers"),
+    (fn.poisson_loss(), "not negative"),
 ]
 
 OPTIMIZERS = {
@@ -151,6 +161,18 @@ OPTIMIZERS = {
     "lamb": fn.lamb(1e-2, weight_decay=1e-2),
     "muon": fn.muon(1e-2),
 }
+
+
+def target_of(kind: str, prediction: np.ndarray) -> np.ndarray:
+    """Targets of this kind."""
+    shares = np.cos(prediction) ** 2
+    return {
+        "labels": np.arange(len(prediction)) % prediction.shape[-1],
+        "shares": shares,
+        "distributions": shares / shares.sum(axis=-1, keepdims=True),
+        "numbers": np.sin(prediction),
+        "not negative": 3 * shares,
+    }[kind]
 
 
 def draws_of(dtype: Any, shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from functools import partial
 
 import attrs
 
-from funcnet.check.losses import Targets, class_labels, real_numbers, shares
+from funcnet.check.losses import Targets, class_labels, counts, distributions, real_numbers, shares
 from funcnet.check.optimizers import Rule
 from funcnet.combinators import chain, checkpoint, frozen, parallel, repeat, residual
 from funcnet.layer import AnyLayer
@@ -30,7 +30,18 @@ from funcnet.layers.reshape import flatten, identity, reshape, transpose
 from funcnet.layers.scaling import scaling
 from funcnet.layers.softmax import log_softmax
 from funcnet.layers.upsample import upsample2d
-from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
+from funcnet.losses import (
+    Loss,
+    binary_cross_entropy,
+    focal_loss,
+    hinge_loss,
+    huber_loss,
+    kl_divergence,
+    mean_absolute_error,
+    mean_squared_error,
+    poisson_loss,
+    softmax_cross_entropy,
+)
 from funcnet.optimizers import (
     Optimizer,
     adagrad,
@@ -155,13 +166,34 @@ class LossEntry:
     name: str = attrs.field(default=attrs.Factory(lambda self: self.loss.name, takes_self=True))
 
 
+_FOUR = (1.0, 0.3, 2.0, 0.5)  # class weights
+
 LOSSES: tuple[LossEntry, ...] = (
     LossEntry(softmax_cross_entropy(), class_labels, axes=1),
     LossEntry(
         softmax_cross_entropy(label_smoothing=0.1), class_labels, axes=1, name="softmax cross-entropy, smoothed labels"
     ),
+    LossEntry(softmax_cross_entropy(), distributions, axes=1, name="softmax cross-entropy, distributions"),
+    LossEntry(
+        softmax_cross_entropy(class_weights=_FOUR), class_labels, axes=1, name="softmax cross-entropy, class weights"
+    ),
+    LossEntry(
+        softmax_cross_entropy(label_smoothing=0.2, class_weights=_FOUR),
+        distributions,
+        axes=1,
+        name="softmax cross-entropy, smoothed distributions, class weights",
+    ),
+    LossEntry(kl_divergence(), distributions, axes=1),
+    LossEntry(focal_loss(), class_labels, axes=1),
+    LossEntry(focal_loss(0.5, class_weights=_FOUR), class_labels, axes=1, name="focal loss, class weights"),
+    LossEntry(hinge_loss(), class_labels, axes=1),
+    LossEntry(hinge_loss(class_weights=_FOUR), class_labels, axes=1, name="hinge loss, class weights"),
     LossEntry(binary_cross_entropy(), shares),
     LossEntry(mean_squared_error(), real_numbers),
+    LossEntry(mean_absolute_error(), real_numbers),
+    LossEntry(huber_loss(), real_numbers),
+    LossEntry(huber_loss(0.3), real_numbers, name="Huber loss, a short square"),
+    LossEntry(poisson_loss(), counts),
 )
 
 PENALTIES: tuple[Penalty, ...] = (l2(0.1), l1(0.1))
