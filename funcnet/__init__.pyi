@@ -80,3 +80,4 @@ from .training import EpochRecord as EpochRecord
 from .training import Training as Training
 from .training import train as train
 from .version import __version__ as __version__
+from .views import average_views as average_views

@@ -25,12 +25,14 @@ from funcnet.layers.linear import linear
 from funcnet.layers.norm import batch_norm
 from funcnet.layers.pool import avg_pool2d, global_avg_pool, global_max_pool, max_pool2d
 from funcnet.layers.reshape import flatten, identity
+from funcnet.views import average_views
 
 __all__ = ["describe", "make"]
 
 # A new layer, combinator or initializer is entered here.
 _MAKERS: Mapping[str, Callable[..., AnyLayer]] = {
-    "avg_pool2d": avg_pool2d, "batch_norm": batch_norm, "chain": chain, "conv1d": conv1d, "conv2d": conv2d,
+    "average_views": average_views, "avg_pool2d": avg_pool2d, "batch_norm": batch_norm, "chain": chain,
+    "conv1d": conv1d, "conv2d": conv2d,
     "conv_transpose2d": conv_transpose2d, "depthwise_conv2d": depthwise_conv2d, "dropout": dropout, "flatten": flatten,
     "frozen": frozen, "gelu": gelu, "global_avg_pool": global_avg_pool, "global_max_pool": global_max_pool,
     "identity": identity, "leaky_relu": leaky_relu, "linear": linear, "max_pool2d": max_pool2d, "parallel": parallel,

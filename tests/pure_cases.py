@@ -108,6 +108,7 @@ LAYERS: list[tuple[AnyLayer, tuple[int, ...]]] = [
     (fn.parallel(fn.linear(3), fn.identity(), fn.dropout(0.1), merge="concatenation"), (5,)),
     (fn.frozen(fn.linear(3)), (5,)),
     (fn.chain(fn.linear(3), fn.frozen(fn.chain(fn.linear(4), fn.batch_norm())), fn.linear(2)), (5,)),
+    (fn.average_views(fn.conv2d(2)), (3, 4, 2)),
     (NET, (2, 3)),
 ]
 

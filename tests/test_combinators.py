@@ -11,7 +11,7 @@ import funcnet as fn
 from funcnet import random, tree
 from funcnet.combinators import FrozenParams, ParallelResiduals
 from funcnet.engines.numpy.planner import kernel_names
-from funcnet.layer import AnyLayer, child_params
+from funcnet.layer import AnyLayer
 from funcnet.shapes import Array
 
 KEY = fn.make_key(0)
@@ -452,8 +452,9 @@ def test_children_know_their_paths() -> None:
     def named(layer: AnyLayer, params: Any, path: str) -> list[str]:
         if not layer.children:
             return [name for name, _ in tree.named_leaves(params, path)]
-        inside = f"{path}.params" if layer.kind == "around" else path
-        pairs = zip(layer.children, child_params(layer, params), strict=True)
+        around = layer.kind == "around"
+        inside = f"{path}.params" if around else path
+        pairs = zip(layer.children, (params.params,) if around else params, strict=True)
         return [name for (place, child), p in pairs for name in named(child, p, f"{inside}{place}")]
 
     net = everything()
