@@ -183,12 +183,13 @@ def _alternating_flip(word: int, key: Any, examples: Examples) -> Examples:
     return attrs.evolve(examples, x=_mirrored(examples.x, turn == 1))
 
 
-def _bits(word: int, rows: Integer[Array, "batch"]) -> Integer[Array, "batch"]:
+def _bits(word: Any, rows: Integer[Array, "batch"]) -> Integer[Array, "batch"]:
     """A random bit for each row: the lowest one of its hash by the last part of MurmurHash3 (Appleby 2011)."""
     xp = namespace(rows)
+    word, one, other = (xp.asarray(number, dtype=xp.uint32) for number in (word, 0x85EBCA6B, 0xC2B2AE35))
     h = xp.astype(rows, xp.uint32) ^ word
-    h = (h ^ (h >> 16)) * 0x85EBCA6B
-    h = (h ^ (h >> 13)) * 0xC2B2AE35
+    h = (h ^ (h >> 16)) * one
+    h = (h ^ (h >> 13)) * other
     return xp.astype((h ^ (h >> 16)) & 1, xp.arange(1).dtype)
 
 
