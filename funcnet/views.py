@@ -18,7 +18,7 @@ import attrs
 
 from funcnet.arrays import namespace
 from funcnet.combinators import chain
-from funcnet.layer import AnyLayer, run_predict
+from funcnet.layer import AnyLayer, Layer, run_predict
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, Shape, ShapeError, describe, whole_number
 
@@ -42,6 +42,8 @@ def average_views(net: AnyLayer, *, mirror: bool = True, shift: int = 1) -> AnyL
         ValueError: for a shift that is no whole number, or negative; without a mirror image, for a shift of 0.
         ShapeError: by init, where the examples are no images.
     """
+    if not isinstance(net, Layer):
+        raise TypeError(f"average_views takes a network, got {net!r:.60}")
     shift = whole_number("the shift of a view", shift, 0)
     if not (mirror or shift):
         raise ValueError("without mirror images and shifts there is one view: use the network itself")

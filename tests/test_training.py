@@ -272,7 +272,7 @@ def test_mixed_targets_are_trained_on() -> None:
 
 @pytest.mark.usefixtures("as_users_run")
 def test_an_augmentation_that_the_loss_cannot_take_is_refused_before_training() -> None:
-    with pytest.raises(TypeError, match="an augmentation is made by a call, such as data.augment.flip"):
+    with pytest.raises(TypeError, match=r"an augmentation is made by a call, such as data\.augment\.flip"):
         train(NET, begin(), DATA, **LEAST, augment=augment.flip)
     numbers_for_labels = augment.Augmentation("halves", lambda key, e: attrs.evolve(e, y=e.y / 2))
     with pytest.raises(ShapeError, match="the training examples after halves: softmax cross-entropy: expected"):
