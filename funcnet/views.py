@@ -5,7 +5,7 @@
 The views are the image, the image moved by s pixels along both axes (downwards to the right, upwards to the left), with
 its border reflected, and the mirror image of each. The image has weight 1/2 and its two moved copies 1/4 each. A mirror
 image shares the weight of what it mirrors. With s = 1 these are the six views of Jordan, "94% on CIFAR-10 in 3.29
-seconds on a single GPU" (2024, arXiv:2404.00498), section 3.
+seconds on a single GPU" (2024, arXiv:2404.00498), section 3.5.
 """
 
 from __future__ import annotations

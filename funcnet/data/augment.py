@@ -234,9 +234,9 @@ def _shift(pixels: int, padding: str, key: Any, examples: Examples) -> Examples:
 def rotate(degrees: float) -> Augmentation:
     """Turns each image about its centre by an angle drawn from -degrees to degrees, with bilinear interpolation.
 
-    What comes in from outside is 0. Simard, Steinkraus & Platt, "Best practices for convolutional neural networks"
-    (ICDAR 2003), section 2, which interpolates bilinearly too. The angle's cosine is that of the machine, so its last
-    bit may differ between machines.
+    What comes in from outside is 0. Simard, Steinkraus & Platt, "Best practices for convolutional neural networks
+    applied to visual document analysis" (ICDAR 2003), section 2. The angle's cosine is that of the machine, so its
+    last bit may differ between machines.
 
     Raises:
         ValueError: for degrees that are not positive, or above 180.
@@ -259,12 +259,14 @@ def _rotate(largest: float, key: Any, examples: Examples) -> Examples:
     above, left = xp.floor(row), xp.floor(column)
     down, right = (xp.reshape(part, (*part.shape, *(1 for _ in x.shape[3:]))) for part in (row - above, column - left))
     above, left = (xp.astype(place, xp.arange(1).dtype) for place in (above, left))
+    lines, columns = [_lines(x, above + step) for step in (0, 1)], [_columns(x, left + step) for step in (0, 1)]
+    pixels = _pixels_and_zero(x)
 
-    def line(rows: Array) -> Array:
-        one, other = (_gathered_or_zero(x, rows, left + step) for step in (0, 1))
+    def between_columns(line: Array) -> Array:
+        one, other = (_taken(x, pixels, line, column) for column in columns)
         return one + right * (other - one)
 
-    upper, lower = line(above), line(above + 1)
+    upper, lower = (between_columns(line) for line in lines)
     return attrs.evolve(examples, x=upper + down * (lower - upper))
 
 
@@ -431,9 +433,9 @@ def _symmetric_beta(alpha: float, key: Any, x: Array) -> Float[Array, "batch"]:
         T = sqrt(2 alpha (U^(-1/alpha) - 1)) cos(2 pi V)    has Student's distribution of 2 alpha degrees of freedom
         B = (1 + T / sqrt(2 alpha + T^2)) / 2
 
-    T: Bailey, "Polar generation of random variates with the t-distribution" (Mathematics of Computation 62, 1994), eq.
-    2.2. B: Devroye, Non-Uniform Random Variate Generation (1986), section IX.4.2. Power and cosine are those of the
-    machine, so the last bit may differ between machines.
+    T: Bailey, "Polar generation of random variates with the t-distribution" (Mathematics of Computation 62, 1994).
+    B: Devroye, Non-Uniform Random Variate Generation (1986), chapter IX. Power and cosine are those of the machine, so
+    the last bit may differ between machines.
     """
     xp = namespace(x)
     u, v = (_draws(random.fold_in(key, place), x) for place in range(2))
@@ -493,22 +495,26 @@ def _whole(key: Any, x: Float[Array, "batch ..."], count: int) -> Integer[Array,
     return xp.where(places < count, places, count - 1)  # a product may be rounded up
 
 
+# A pixel is found in two steps: its line among the lines of all images, and its column. Rows and columns are arrays of
+# axes (batch, height, width), with 1 in place of a length where all is the same.
+
+
 def _gathered(x: Float[Array, "batch height width ..."], rows: Array, columns: Array) -> Array:
-    """The images of the pixels at these places: arrays of (batch, height, width), with 1 where all is the same."""
-    xp, (n, height, width) = namespace(x), x.shape[:3]
-    places = (xp.arange(n)[:, None, None] * height + rows) * width + columns
-    return _taken(x, _pixels(x), places)
+    """The images of the pixels at these places."""
+    xp = namespace(x)
+    return _taken(x, _pixels(x), xp.arange(x.shape[0])[:, None, None] * x.shape[1] + rows, columns)
 
 
 def _gathered_or_zero(x: Float[Array, "batch height width ..."], rows: Array, columns: Array) -> Array:
-    """As ``_gathered``. Pixels outside the image are 0."""
-    xp, (n, height, width) = namespace(x), x.shape[:3]
-    pixels = _pixels(x)
-    last = n * height * width  # the place of one more pixel, a 0
-    rows = xp.where(_within(rows, 0, height), xp.arange(n)[:, None, None] * height + rows, n * height)
-    columns = xp.where(_within(columns, 0, width), columns, last)
-    places = xp.minimum(rows * width + columns, last)
-    return _taken(x, xp.concat([pixels, xp.zeros_like(pixels[:1, ...])], axis=0), places)
+    """The same, with 0 for places outside the image."""
+    return _taken(x, _pixels_and_zero(x), _lines(x, rows), _columns(x, columns))
+
+
+def _taken(x: Array, pixels: Array, lines: Array, columns: Array) -> Array:
+    """The pixels at these places, in the shape of x. A place beyond the last pixel is that of the last one."""
+    xp = namespace(x)
+    places = xp.minimum(lines * x.shape[2] + columns, pixels.shape[0] - 1)
+    return xp.reshape(xp.take(pixels, xp.reshape(places, (-1,)), axis=0), x.shape)
 
 
 def _pixels(x: Array) -> Array:
@@ -516,10 +522,21 @@ def _pixels(x: Array) -> Array:
     return namespace(x).reshape(x, (math.prod(x.shape[:3]), *x.shape[3:]))
 
 
-def _taken(x: Array, pixels: Array, places: Array) -> Array:
-    """The pixels at these places, in the shape of x."""
-    xp = namespace(x)
-    return xp.reshape(xp.take(pixels, xp.reshape(places, (-1,)), axis=0), x.shape)
+def _pixels_and_zero(x: Array) -> Array:
+    """The pixels of all images, and one more, a 0."""
+    xp, pixels = namespace(x), _pixels(x)
+    return xp.concat([pixels, xp.zeros_like(pixels[:1, ...])], axis=0)
+
+
+def _lines(x: Array, rows: Array) -> Array:
+    """The lines of these rows. Rows outside the image are beyond the last line."""
+    xp, (n, height) = namespace(x), x.shape[:2]
+    return xp.where(_within(rows, 0, height), xp.arange(n)[:, None, None] * height + rows, n * height)
+
+
+def _columns(x: Array, columns: Array) -> Array:
+    """The columns. Those outside the image are beyond the last pixel."""
+    return namespace(x).where(_within(columns, 0, x.shape[2]), columns, math.prod(x.shape[:3]))
 
 
 def _within(places: Array, low: Any, high: Any) -> Array:
