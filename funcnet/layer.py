@@ -88,7 +88,8 @@ class Layer(Generic[P, R]):
         children: the layers inside, each with its path within the params: ``("[0]", linear(3))``.
         kind: how the children are composed: one after the other (``sequence``), side by side (``sum``,
             ``concatenation``), one child inside the layer (``around``), or one whose predictions for several views
-            are averaged (``views``). Params are tuples, one entry a child, but for those of ``around``.
+            are averaged (``views``). Params are tuples, one entry a child, but for those of ``around``. Children with
+            the same path have the same params.
         remake: ``remake(children) -> layer``: the same composition of other layers.
         frozen: the layer that takes this one's place when it is frozen: it computes what ``predict`` does, with the vjp
             of that. None stands for the layer itself.

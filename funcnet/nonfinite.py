@@ -17,7 +17,7 @@ import numpy as np
 from funcnet import tree
 from funcnet.layer import AnyLayer, advance, is_composition, run_forward, run_predict
 from funcnet.losses import Loss
-from funcnet.optimizers import Moment, Optimizer, apply_updates
+from funcnet.optimizers import Optimizer, apply_updates
 from funcnet.penalties import Penalty
 from funcnet.random import Key
 from funcnet.shapes import Array
@@ -113,7 +113,7 @@ def _step(
     _look("the targets", batch.y, "look at the data")
     watched = _watched(net, "")
     prediction, residuals = run_forward(watched, params, batch.x, step_key(net, state))
-    data_loss, dprediction = loss.value_and_grad(prediction, batch.y)
+    data_loss, dprediction = loss.value_and_grad(prediction, *batch.targets)
     _look(f"the {loss.name}", np.asarray(data_loss), _LOWER, of_loss=True)
     arrays = dict(tree.named_leaves(params))
     for path, penalty in penalties.items():
@@ -127,7 +127,7 @@ def _step(
         _look(f"the gradient of the {penalties[path].name} penalty of {path}", np.asarray(grad), _PROVE)
     grads = add_on_paths(own, grads)
     _look("the gradient with its penalty", grads, _LOWER)
-    now = Moment(state.step, optimizer.rate(state.step), float(data_loss))
+    now = optimizer.moment(state.step, float(data_loss))
     updates, opt_state = optimizer.pure_update(grads, state.opt_state, params, now)
     _look(f"the update by {optimizer.name}", updates, _LOWER)
     if found := became_not_finite("the optimizer's state ", state.opt_state, opt_state):
@@ -143,7 +143,7 @@ def first_in_evaluation(net: AnyLayer, params: Tree, batches: Iterable[Batch], l
     try:
         with np.errstate(all="ignore"):
             for batch in batches:
-                value, _ = loss.value_and_grad(run_predict(watched, params, batch.x), batch.y)
+                value, _ = loss.value_and_grad(run_predict(watched, params, batch.x), *batch.targets)
                 _look(f"the {loss.name}", np.asarray(value), _LOWER, of_loss=True)
     except _Found as found:
         return found.first

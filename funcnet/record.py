@@ -166,6 +166,11 @@ class RunRecord:
     augmented: tuple[tuple[Picture, ...], ...] = attrs.field(default=(), repr=False, validator=_equally_long)
 
     @property
+    def weighted(self) -> tuple[str, ...]:
+        """The parts, ``training`` and ``testing``, whose loss and accuracy are means weighted by example."""
+        return tuple(part for part in ("training", "testing") if f"{part} weights" in dict(self.settings))
+
+    @property
     def epochs(self) -> int:
         """The number of epochs recorded."""
         return len(self.history)

@@ -18,7 +18,7 @@ import builtins
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
@@ -43,6 +43,7 @@ __all__ = [
     "map_named",
     "named_leaves",
     "norm",
+    "only",
     "readonly",
     "readonly_view",
     "static_field",
@@ -392,6 +393,22 @@ def trained(tree: T) -> T:
         _children(tree, "")  # raises
     fixed = _fixed_names(record)
     return _record_of(record, [None if name in fixed else trained(getattr(tree, name)) for name in names or ()])
+
+
+def only(tree: T, paths: Collection[str]) -> T:
+    """The tree with None in place of each leaf whose path is not among these."""
+    return _only("", tree, paths)
+
+
+def _only(path: str, node: Tree, paths: Collection[str]) -> Tree:
+    if is_array(node):
+        return node if path in paths else None
+    if node is None or isinstance(node, int | str):
+        return node
+    nodes = [_only(child_path, child, paths) for child_path, child in _children(node, path)]
+    if isinstance(node, tuple):
+        return tuple(nodes) if type(node) is tuple else type(node)(*nodes)
+    return _record_of(type(node), nodes)
 
 
 @functools.cache

@@ -28,6 +28,7 @@ NET = fn.chain(fn.flatten(), fn.linear(8), fn.batch_norm(), fn.relu(), fn.dropou
 OPTIMIZERS = {
     "momentum": fn.momentum(0.1),
     "adamw": fn.adamw(1e-3),
+    "muon": fn.muon(0.02),
     "lookahead": fn.optimizers.lookahead(fn.adam(1e-3), 2),
     "average": fn.optimizers.average(fn.sgd(0.1)),
     "plateau": fn.compose(fn.optimizers.reduce_on_plateau(patience=1), fn.sgd(0.1)),

@@ -221,3 +221,14 @@ def test_arrays_are_finished_again_even_if_the_first_was_all_that_was_opened() -
 
 def test_a_sum_of_squares_beyond_all_numbers_is_infinite() -> None:
     assert tree.squared_norm(np.full(20_000, 1e154)) == math.inf
+
+
+def test_only_some_leaves() -> None:
+    node = (params(), Pair(np.zeros(1), np.ones(2)), (2, "name"))
+    left = tree.only(node, {"[0][1].bias", "[1][0]", "[9]"})
+    assert left[0][1].weight is None
+    assert left[0][1].bias is node[0][1].bias
+    assert left[1] == Pair(node[1].first, None)
+    assert left[2] == (2, "name")
+    assert tree.equal(tree.combine(left, node), node)
+    assert tree.only(node[0], ()) == ((), LinearParams(None, None), None)

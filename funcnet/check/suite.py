@@ -10,7 +10,7 @@ import numpy as np
 from funcnet import random, tree
 from funcnet.check.kernels import prove_steps_by_kernels
 from funcnet.check.layer import check_layer
-from funcnet.check.losses import Targets, check_loss, class_labels, real_numbers, shares
+from funcnet.check.losses import Targets, check_loss, class_labels, counts, distributions, real_numbers, shares
 from funcnet.check.optimizers import Rule, check_optimizer
 from funcnet.check.penalties import check_penalty
 from funcnet.check.registry import ACTIVATIONS, LAYERS, LOSSES, OPTIMIZERS, PENALTIES, LayerEntry
@@ -19,7 +19,10 @@ from funcnet.check.verdict import CheckReport, Claim, call_again, reproducible
 from funcnet.combinators import chain, residual
 from funcnet.layer import AnyLayer, Layer
 from funcnet.layers.activations import tanh
+from funcnet.layers.conv import conv2d
+from funcnet.layers.gated import gelu
 from funcnet.layers.linear import linear
+from funcnet.layers.norm import batch_norm
 from funcnet.layers.reshape import flatten
 from funcnet.losses import Loss, softmax_cross_entropy
 from funcnet.optimizers import Optimizer, adam, momentum, nesterov, sgd
@@ -93,7 +96,7 @@ def subject_of(found: object, in_shape: Shape | None = None) -> Subject:
             return of_layer(found, in_shape=in_shape)
         case Loss():
             targets = _targets_of(found)
-            return of_loss(found, targets, axes=1 if targets is class_labels else None)
+            return of_loss(found, targets, axes=1 if targets in (class_labels, distributions) else None)
         case Penalty():
             return of_penalty(found)
         case Optimizer():
@@ -132,8 +135,20 @@ class NoShapeError(ValueError):
     """No shape was found that a layer takes."""
 
 
+_TARGETS: dict[str, Targets] = {
+    "labels": class_labels,
+    "labels or distributions": class_labels,
+    "distributions": distributions,
+    "shares": shares,
+    "numbers": real_numbers,
+    "not negative": counts,
+}
+
+
 def _targets_of(loss: Loss) -> Targets:
-    prediction = np.zeros((3, 4), np.float32)
+    if loss.targets:
+        return _TARGETS[loss.targets]
+    prediction = np.zeros((3, len(loss.class_weights) or 4), np.float32)
     for targets in (class_labels, shares, real_numbers):
         try:
             _, gradient = loss.value_and_grad(prediction, targets(make_key(0), prediction))
@@ -148,7 +163,8 @@ def of_loss(loss: Loss, targets: Targets, *, axes: int | None = None) -> Subject
     """The proof of a loss on predictions of random shapes, of so many axes an example or of 0 to 3."""
 
     def check(key: Key) -> CheckReport:
-        return check_loss(loss, _shape(key, axes), targets=targets, key=key, batch=_size(random.fold_in(key, 7)))
+        shape = (len(loss.class_weights),) if loss.class_weights else _shape(key, axes)
+        return check_loss(loss, shape, targets=targets, key=key, batch=_size(random.fold_in(key, 7)))
 
     return Subject(loss.name, check)
 
@@ -217,21 +233,33 @@ def _penalties(params: Tree) -> dict[str, Penalty]:
 
 
 def check_large_steps(key: Key) -> CheckReport:
-    """Steps so large that BLAS runs on all cores. They are too large for differences entry by entry."""
+    """Steps so large that all cores share the work. They are too large for differences entry by entry."""
     net_key, x_key, y_key, rest = random.split(key, 4)
-    inputs, width, batch = random.randint(random.fold_in(key, 9), (3,), 70, 400).tolist()
+    sizes = random.randint(random.fold_in(key, 9), (3,), 70, 400).tolist()
+    # Smooth networks: no kink between float32 and float64. Adam would blow up the rounding of gradients that are tiny.
+    optimizers: tuple[Callable[[float], Optimizer], ...] = (sgd, momentum, nesterov, adam)
+    if key.low // 4 % 2:
+        side, filters, batch = sizes[0] // 20, sizes[1] // 4, sizes[2] // 20
+        in_shape: Shape = (side, side, 16)
+        described = f"{side} x {side} x 16, convolutions with {filters} filters"
+        body = chain(conv2d(filters, bias=False), batch_norm(), tanh(), conv2d(12, 2, stride=2), gelu(), flatten())
+        optimizers = optimizers[:3]
+    else:
+        inputs, width, batch = sizes
+        in_shape, described, body = (inputs,), f"{inputs}-{width}-10", chain(linear(width), tanh())
     claim = Claim(
-        f"{_LARGE}, {inputs}-{width}-10",
-        f"a batch of {batch} x ({inputs},)",
+        f"{_LARGE}, {described}",
+        f"a batch of {batch} x {in_shape}",
         key,
         call_again("funcnet.check.suite.check_large_steps", key),
     )
     with reproducible(claim):
-        net = chain(linear(width), tanh(), linear(10))  # smooth: no kink between float32 and float64
-        params, _ = net.init(net_key, (inputs,))
+        net = chain(body, linear(10))
+        params, _ = net.init(net_key, in_shape)
         params = tree.map(lambda a: a.astype(np.float64, order="K"), params)
-        batch_of = Batch(random.normal(x_key, (batch, inputs), np.float64), random.randint(y_key, (batch,), 0, 10))
-        optimizer = (sgd, momentum, nesterov, adam)[key.low % 4](0.1)
+        x = random.normal(x_key, (batch, *in_shape), np.float64)
+        batch_of = Batch(x, random.randint(y_key, (batch,), 0, 10))
+        optimizer = optimizers[key.low % len(optimizers)](0.1)
         loss = softmax_cross_entropy()
         return CheckReport(
             claim,

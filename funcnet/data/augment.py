@@ -355,8 +355,9 @@ def mixup(alpha: float, *, classes: int) -> Augmentation:
     drawn for each pair. The neighbour of the last example is the first. Batches are shuffled, so a neighbour is a
     random example.
 
-    Labels become shares (batch, classes) in the dtype of x: the loss must take them. A prediction of mixed labels
-    counts as right if it names the class of the largest share. Floating-point targets are mixed as they are.
+    Labels become shares (batch, classes) in the dtype of x, which ``softmax_cross_entropy`` takes. A prediction of
+    mixed labels counts as right if it names the class of the largest share. Floating-point targets are mixed as they
+    are. The weight of an example stays that of its row.
 
     Raises:
         ValueError: for an alpha that is not positive, or classes that are no whole number from 1 up.

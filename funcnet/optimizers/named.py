@@ -6,19 +6,28 @@ a schedule. ``mask`` chooses what is decayed: see ``add_decayed_weights``.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+import attrs
+
+from funcnet.optimizers.groups import by_path
 from funcnet.optimizers.optimizer import Optimizer, Schedule, compose
 from funcnet.optimizers.transformations import (
     Mask,
     add_decayed_weights,
+    orthogonalize,
     scale_by_adagrad,
     scale_by_adam,
     scale_by_learning_rate,
     scale_by_lion,
     scale_by_rms,
+    scale_by_trust_ratio,
     trace,
+    weights_only,
 )
 
-__all__ = ["adagrad", "adam", "adamw", "lion", "momentum", "nesterov", "rmsprop", "sgd"]
+__all__ = ["adagrad", "adam", "adamw", "lamb", "lion", "momentum", "muon", "nesterov", "rmsprop", "sgd"]
 
 
 def sgd(learning_rate: float | Schedule, *, weight_decay: float = 0.0, mask: Mask | None = None) -> Optimizer:
@@ -160,6 +169,73 @@ def lion(
     name = _name(f"lion({beta1:g}, {beta2:g})", weight_decay)
     direction, decayed = scale_by_lion(beta1, beta2), _weight_decay(weight_decay, mask)
     return compose(direction, *decayed, scale_by_learning_rate(learning_rate), name=name)
+
+
+def lamb(
+    learning_rate: float | Schedule,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-6,
+    *,
+    weight_decay: float = 0.0,
+    mask: Mask | None = None,
+) -> Optimizer:
+    """LAMB, for large batches: u is the direction of ``adam`` + weight_decay w, and w <- w - rate u |w| / |u|.
+
+    The norms are those of each array. Where one of them is 0, w <- w - rate u. The decay is decoupled.
+
+    You et al., "Large batch optimization for deep learning: training BERT in 76 minutes" (ICLR 2020), algorithm 2, with
+    the identity for phi.
+
+    Raises:
+        ValueError: for a rate or an epsilon that is not finite and positive, a beta outside [0, 1), or a weight decay
+            below 0.
+    """
+    name = _name(f"lamb({beta1:g}, {beta2:g})", weight_decay)
+    direction, decayed = scale_by_adam(beta1, beta2, epsilon), _weight_decay(weight_decay, mask)
+    return compose(direction, *decayed, scale_by_trust_ratio(), scale_by_learning_rate(learning_rate), name=name)
+
+
+def muon(
+    learning_rate: float | Schedule,
+    decay: float = 0.95,
+    *,
+    others: Optimizer | None = None,
+    matrices: Mask = weights_only,
+    iterations: int = 5,
+    weight_decay: float = 0.0,
+    mask: Mask | None = None,
+) -> Optimizer:
+    """Muon: Nesterov's momentum, made nearly orthogonal. For matrices, and filters as matrices:
+
+        v <- decay v + g,      w <- w - rate (orthogonal(g + decay v) + weight_decay w)
+
+    ``orthogonal`` is that of ``orthogonalize(iterations)``. The reference's moving average in place of the sum v gives
+    the same, since the size of its argument does not matter. The decay is decoupled.
+
+    All other arrays, such as biases, are moved by ``others``: by default ``adamw(3e-4, 0.9, 0.95, 1e-10)`` with the
+    same weight decay, as in the reference. Its learning rate is its own. ``matrices(path, array)`` says which arrays
+    are orthogonalized, among those of two axes and more. Muon is meant for hidden layers, so the first and the last
+    layer are often left out: ``muon(0.02, matrices=lambda path, array: path == "[2].weight")``.
+
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). Optax's Nesterov has other weights
+    in the first steps; its ``nesterov=False`` agrees with a momentum that is orthogonalized.
+
+    Raises:
+        TypeError: if ``others`` is not an optimizer.
+        ValueError: for a rate that is not finite and positive, a decay outside [0, 1), fewer than 1 iteration, or a
+            weight decay below 0.
+    """
+    if others is None:
+        others = adamw(3e-4, 0.9, 0.95, 1e-10, weight_decay=weight_decay, mask=mask)
+    name = _name(f"muon({decay:g})", weight_decay)
+    direction, decayed = (trace(decay, nesterov=True), orthogonalize(iterations)), _weight_decay(weight_decay, mask)
+    main = compose(*direction, *decayed, scale_by_learning_rate(learning_rate), name=name)
+    return attrs.evolve(by_path(main, (partial(_no_matrix, matrices), others)), name=f"{name}, others by {others}")
+
+
+def _no_matrix(matrices: Mask, path: str, array: Any) -> bool:
+    return not (weights_only(path, array) and matrices(path, array))
 
 
 def adagrad(learning_rate: float | Schedule, initial: float = 0.1, epsilon: float = 1e-7) -> Optimizer:

@@ -34,17 +34,19 @@ Schedule: TypeAlias = Callable[[int], float]
 
 @attrs.frozen
 class Moment(Record):
-    """What an update is told beside the gradients. Under ``jax.jit`` the three numbers may be traced.
+    """What an update is told beside the gradients. Under ``jax.jit`` all numbers may be traced.
 
     Attributes:
         step: the number of updates before this one.
         rate: the learning rate now. It is nan where the optimizer has none.
         loss: the loss of the batch. It is nan where it was not told.
+        numbers: what the optimizer's ``schedules`` give now, in their order.
     """
 
     step: Any
     rate: Any
     loss: Any = math.nan
+    numbers: tuple[Any, ...] = ()
 
 
 PureUpdate: TypeAlias = Callable[[Tree, Tree, Tree, Moment], tuple[Tree, Tree]]
@@ -66,6 +68,7 @@ class Optimizer:
         parts: the optimizers that this one is made of.
         pure_evaluated: ``pure_evaluated(params, opt_state) -> params``: the parameters to be used for predictions,
             where these are not the ones that are trained. The constructor calls it ``evaluated``.
+        schedules: what else follows the step, such as the rates of some arrays. An update is told their numbers.
     """
 
     name: str
@@ -74,17 +77,26 @@ class Optimizer:
     learning_rate: Schedule | None = None
     parts: tuple[Optimizer, ...] = ()
     pure_evaluated: Callable[[Tree, Tree], Tree] | None = attrs.field(default=None, alias="evaluated")
+    schedules: tuple[Schedule, ...] = ()
 
     def __repr__(self) -> str:
         return self.name
 
     def rate(self, step: int) -> float:
-        """The learning rate of this step; nan where there is none. An engine asks for it outside ``jax.jit``.
+        """The learning rate of this step; nan where there is none.
 
         Raises:
             ValueError: for a rate that is not finite and positive.
         """
         return math.nan if self.learning_rate is None else positive_rate(self.learning_rate(step))
+
+    def moment(self, step: int, loss: Any = math.nan) -> Moment:
+        """What an update of this step is told. An engine asks for it outside ``jax.jit``.
+
+        Raises:
+            ValueError: for a learning rate, or another number of a schedule, that is out of its range.
+        """
+        return Moment(step, self.rate(step), loss, tuple(schedule(step) for schedule in self.schedules))
 
     @shielded
     def update(
@@ -95,7 +107,7 @@ class Optimizer:
         Raises:
             ValueError: for a learning rate that is not finite and positive, or trees that differ in structure.
         """
-        return self.pure_update(grads, opt_state, params, Moment(step, self.rate(step), loss))
+        return self.pure_update(grads, opt_state, params, self.moment(step, loss))
 
     @shielded
     def evaluated(self, params: Tree, opt_state: Tree) -> Tree:
@@ -152,6 +164,7 @@ def compose(*parts: Optimizer, name: str | None = None) -> Optimizer:
         rated[0].learning_rate if rated else None,
         parts,
         partial(compose_evaluated, parts[-1]) if averages else None,
+        tuple(schedule for part in parts for schedule in part.schedules),
     )
 
 
@@ -162,9 +175,10 @@ def compose_init(parts: tuple[Optimizer, ...], params: Tree) -> tuple[Tree, ...]
 def compose_update(
     parts: tuple[Optimizer, ...], grads: Tree, opt_state: tuple[Tree, ...], params: Tree, now: Moment
 ) -> tuple[Tree, tuple[Tree, ...]]:
-    updates, states = grads, []
+    updates, states, numbers = grads, [], now.numbers
     for part, part_state in zip(parts, opt_state, strict=True):
-        updates, new_state = part.pure_update(updates, part_state, params, now)
+        own, numbers = numbers[: len(part.schedules)], numbers[len(part.schedules) :]
+        updates, new_state = part.pure_update(updates, part_state, params, Moment(now.step, now.rate, now.loss, own))
         states.append(new_state)
     return updates, tuple(states)
 

@@ -17,7 +17,7 @@ from funcnet.shapes import whole_number
 
 __all__ = [
     "constant", "cosine", "end_of_schedule", "exponential", "joined", "linear_warmup", "one_cycle", "piecewise",
-    "polynomial", "step_decay",
+    "piecewise_linear", "polynomial", "step_decay", "until",
 ]  # fmt: skip
 
 
@@ -163,6 +163,49 @@ def piecewise(rates: Sequence[float], boundaries: Sequence[int]) -> Schedule:
     return joined([constant(rate) for rate in rates], boundaries)
 
 
+def piecewise_linear(rates: Sequence[float], steps: Sequence[int]) -> Schedule:
+    """Straight lines: ``rates[i]`` at step ``steps[i]``. Before the first of these steps the rate is the first one, and
+    after the last it is the last.
+
+    ``piecewise_linear([0.1, 0.5, 0.05], [0, 200, 1000])`` is a triangle: the rate climbs for 200 steps, then falls.
+
+    Raises:
+        ValueError: for a rate that is not finite and positive, or steps that do not ascend from 0 up or are not as many
+            as the rates.
+    """
+    corners = tuple(whole_number("a step of straight lines", step, 0) for step in steps)
+    if len(rates) != len(corners) or not corners:
+        raise ValueError(f"each rate has its step, got {len(rates)} rates and {len(corners)} steps")
+    if any(here >= there for here, there in pairwise(corners)):
+        raise ValueError(f"the steps of straight lines ascend, got {corners}")
+    return partial(_piecewise_linear, tuple(map(positive_rate, rates)), corners)
+
+
+def _piecewise_linear(rates: tuple[float, ...], corners: tuple[int, ...], step: int) -> float:
+    step = min(max(step, corners[0]), corners[-1])
+    lines = zip(pairwise(corners), pairwise(rates), strict=True)
+    for (begin, end), (first, last) in lines:
+        if step < end:
+            return first + (last - first) * ((step - begin) / (end - begin))
+    return rates[-1]
+
+
+def until(learning_rate: float | Schedule, steps: int) -> Schedule:
+    """The rate for the first ``steps`` steps, and 0 after them: for arrays that are trained for a part of the run.
+
+    It is for an exception of ``by_path``, since the learning rate of all arrays is positive.
+
+    Raises:
+        ValueError: for a rate that is not finite and positive, or fewer than 1 step.
+    """
+    schedule = learning_rate if callable(learning_rate) else constant(learning_rate)
+    return partial(_until, schedule, whole_number("the number of steps of training", steps, 1))
+
+
+def _until(schedule: Schedule, steps: int, step: int) -> float:
+    return schedule(step) if step < steps else 0.0
+
+
 def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """One schedule after another: ``schedules[i]`` from step ``boundaries[i - 1]`` on, which is its step 0.
 
@@ -209,5 +252,6 @@ _ENDS: dict[Any, Callable[..., int | None]] = {
     _polynomial: lambda rate, steps, end, power: _if_low(steps, end / rate),
     _cosine: lambda rate, steps, end: _if_low(steps, end / rate),
     _one_cycle: lambda peak, last, turn: last + 1,
+    _piecewise_linear: lambda rates, corners: _if_low(corners[-1], rates[-1] / max(rates)),
     _joined: _end_of_joined,
 }

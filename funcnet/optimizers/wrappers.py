@@ -15,7 +15,7 @@ from funcnet import tree
 from funcnet.arrays import namespace, select
 from funcnet.optimizers.arguments import decay_rate
 from funcnet.optimizers.optimizer import Moment, Optimizer, Schedule, apply_updates, expect_optimizer
-from funcnet.optimizers.transformations import bias_correction, number_like, tree_field, zeros
+from funcnet.optimizers.transformations import bias_correction, factor_for, number_like, tree_field, zeros
 from funcnet.shapes import whole_number
 from funcnet.tree import Record, Tree, array_field
 
@@ -62,6 +62,7 @@ def accumulate(optimizer: Optimizer, every: int) -> Optimizer:
         None if schedule is None else partial(_rate_of_group, schedule, every),
         (optimizer,),
         None if inside is None else partial(accumulate_evaluated, optimizer),
+        tuple(partial(_rate_of_group, inner, every) for inner in optimizer.schedules),
     )
 
 
@@ -88,7 +89,7 @@ def accumulate_update(
 
     total = tree.map(lambda g, t: restarted(t) + g, grads, opt_state.total)
     loss = tree.map(lambda t: restarted(t) + number_like(now.loss, t), opt_state.loss)
-    group = Moment(now.step // every, now.rate, tree.map(mean, loss))
+    group = Moment(now.step // every, now.rate, tree.map(mean, loss), now.numbers)
     updates, inner = optimizer.pure_update(tree.map(mean, total), opt_state.inner, params, group)
     # Both cases are computed and one is chosen: a traced step cannot decide what is computed.
     updates = tree.map(lambda u: select(last, u, namespace(u).zeros_like(u)), updates)
@@ -108,34 +109,45 @@ class LookaheadState(Record):
     inner: Tree = tree_field()
 
 
-def lookahead(optimizer: Optimizer, every: int = 5, share: float = 0.5) -> Optimizer:
+def lookahead(optimizer: Optimizer, every: int = 5, share: float | Schedule = 0.5) -> Optimizer:
     """Every ``every`` steps: slow <- slow + share (fast - slow), and the fast weights begin again at the slow ones.
 
     The parameters are the fast weights, which the optimizer inside moves. The slow ones are in the state, and
-    ``evaluated`` gives them.
+    ``evaluated`` gives them. The share is a number, or a function of the step: with a share of 1 at first and a small
+    one at the end, the slow weights average the last steps only.
 
     Zhang, Lucas, Hinton & Ba, "Lookahead optimizer: k steps forward, 1 step back" (NeurIPS 2019), algorithm 1.
 
     Raises:
         TypeError: for anything but an optimizer.
         ValueError: for ``every`` below 1, a share outside (0, 1], or an optimizer that averages the parameters: it
-            would not see the fast weights begin again.
+            would not see the fast weights begin again. By an update, for a share outside (0, 1].
     """
     expect_optimizer(optimizer)
     every = whole_number("the number of steps between looks ahead", every, 1)
-    if not 0 < share <= 1:
-        raise ValueError(f"the share of a look ahead lies in (0, 1], got {share}")
+    if not callable(share):
+        share = _share(share)
     if optimizer.pure_evaluated is not None:
         raise ValueError(f"an average goes around lookahead, average(lookahead(...)), not inside; got {optimizer}")
-    share = float(share)
     return Optimizer(
-        f"lookahead({optimizer}, {every}, {share:g})",
+        f"lookahead({optimizer}, {every}, {'scheduled' if callable(share) else f'{share:g}'})",
         partial(lookahead_init, optimizer),
-        partial(lookahead_update, optimizer, every, share),
+        partial(lookahead_update, optimizer, every, None if callable(share) else share),
         optimizer.learning_rate,
         (optimizer,),
         lookahead_evaluated,
+        (*((partial(_share_at, share),) if callable(share) else ()), *optimizer.schedules),
     )
+
+
+def _share(share: float) -> float:
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of a look ahead lies in (0, 1], got {share}")
+    return float(share)
+
+
+def _share_at(shares: Schedule, step: int) -> float:
+    return _share(shares(step))
 
 
 def lookahead_init(optimizer: Optimizer, params: Tree) -> LookaheadState:
@@ -143,12 +155,20 @@ def lookahead_init(optimizer: Optimizer, params: Tree) -> LookaheadState:
 
 
 def lookahead_update(
-    optimizer: Optimizer, every: int, share: float, grads: Tree, opt_state: LookaheadState, params: Tree, now: Moment
+    optimizer: Optimizer,
+    every: int,
+    share: float | None,
+    grads: Tree,
+    opt_state: LookaheadState,
+    params: Tree,
+    now: Moment,
 ) -> tuple[Tree, LookaheadState]:
+    if share is None:  # it is scheduled
+        share, now = now.numbers[0], attrs.evolve(now, numbers=now.numbers[1:])
     updates, inner = optimizer.pure_update(grads, opt_state.inner, params, now)
     fast = apply_updates(params, updates)
     last = now.step % every == every - 1
-    slow = tree.map(lambda s, f: select(last, s + share * (f - s), s), opt_state.slow, fast)
+    slow = tree.map(lambda s, f: select(last, s + factor_for(s, share) * (f - s), s), opt_state.slow, fast)
     updates = tree.map(lambda u, w, s: select(last, s - w, u), updates, params, slow)
     return updates, LookaheadState(slow, inner)
 
@@ -194,6 +214,7 @@ def average(optimizer: Optimizer, decay: float = 0.999) -> Optimizer:
         optimizer.learning_rate,
         (optimizer,),
         average_evaluated,
+        optimizer.schedules,
     )
 
 

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize("entry", LAYERS, ids=lambda entry: entry.name)
 def test_every_layer_agrees_with_jax(entry: LayerEntry) -> None:
     oracle("jax")
-    in_shape = (3,) if entry.axes == 1 else (2, 3)
-    report = check_layer(entry.layer, in_shape, key=make_key(0), mixes_examples=entry.mixes_examples, oracle="jax")
+    report = check_layer(
+        entry.layer, entry.in_shape, key=make_key(0), mixes_examples=entry.mixes_examples, oracle="jax"
+    )
     (proof,) = [held for held in report.properties if held.name == "jax.vjp of forward"]
     assert proof.compared >= 9
 

@@ -76,6 +76,14 @@ PAIRS: dict[str, tuple[Optimizer, Callable[[], Any]]] = {
     ),
     "lion": (ours.lion(0.1), lambda: optax.lion(0.1)),
     "adagrad": (ours.adagrad(0.1), lambda: optax.adagrad(0.1)),
+    "lamb": (ours.lamb(0.1), lambda: optax.lamb(0.1)),
+    "lamb with its settings": (
+        ours.lamb(0.1, 0.7, 0.8, 0.1, weight_decay=0.2), lambda: optax.lamb(0.1, 0.7, 0.8, 0.1, weight_decay=0.2),
+    ),
+    "muon without Nesterov": (
+        compose(ours.trace(0.8), ours.orthogonalize(), ours.add_decayed_weights(0.2), ours.scale_by_learning_rate(0.1)),
+        lambda: contrib.muon(0.1, beta=0.8, eps=0.0, nesterov=False, weight_decay=0.2),
+    ),
     "clipping by norm": (
         compose(ours.clip_by_global_norm(1.5), ours.sgd(0.1)),
         lambda: optax.chain(optax.clip_by_global_norm(1.5), optax.sgd(0.1)),
@@ -109,6 +117,33 @@ def test_optimizers(name: str) -> None:
         made = reference()
     # MultiSteps holds its sums in float32
     np.testing.assert_allclose(path(optimizer), optax_path(made), rtol=1e-5 if name == "accumulation" else 1e-10)
+
+
+def test_orthogonalized_filters() -> None:
+    g = np.random.default_rng(0).standard_normal((3, 3, 4, 50))
+    found, _ = ours.orthogonalize(3).update((g,), (), (g,), 0)
+    with jax.enable_x64(True):
+        axes = contrib.MuonDimensionNumbers((0, 1, 2), 3)
+        other = contrib.scale_by_muon(ns_steps=3, beta=0.0, eps=0.0, nesterov=False, weight_dimension_numbers=axes)
+        expected, _ = other.update(jnp.asarray(g), other.init(jnp.asarray(g)))
+    np.testing.assert_allclose(found[0], np.sqrt(50 / 36) * np.asarray(expected), rtol=1e-10, atol=1e-12)
+
+
+def test_optimizers_for_arrays_of_their_own() -> None:
+    optimizer = ours.by_path(ours.adam(0.1), ("[1]", ours.momentum(lambda step: 0.2 / (step + 1))))
+    params = (start(), start())
+    state = optimizer.init(params)
+    with jax.enable_x64(True):
+        parts = {"rest": optax.adam(0.1), "own": optax.sgd(lambda step: 0.2 / (step + 1), 0.9)}
+        other = optax.partition(parts, ("rest", "own"))
+        theirs = (jnp.asarray(start()), jnp.asarray(start()))
+        other_state = other.init(theirs)
+        for step in range(STEPS):
+            updates, state = optimizer.update(tuple(gradient(w, step) for w in params), state, params, step)
+            params = apply_updates(params, updates)
+            updates, other_state = other.update(tuple(gradient(w, step) for w in theirs), other_state, theirs)
+            theirs = optax.apply_updates(theirs, updates)
+            np.testing.assert_allclose(np.array(params), np.array(theirs), rtol=1e-10)
 
 
 def test_lookahead() -> None:
@@ -148,6 +183,10 @@ def test_average() -> None:
         (ours.polynomial(0.5, 8, 0.1, 2.0), lambda: optax.polynomial_schedule(0.5, 0.1, 2.0, 8)),
         (ours.cosine(0.5, 8, 0.1), lambda: optax.cosine_decay_schedule(0.5, 8, 0.2)),
         (ours.linear_warmup(0.5, 5), lambda: optax.linear_schedule(0.1, 0.5, 4)),
+        (
+            ours.piecewise_linear([0.1, 0.5, 0.05], [0, 3, 9]),
+            lambda: optax.piecewise_interpolate_schedule("linear", 0.1, {3: 5.0, 9: 0.1}),
+        ),
         (ours.piecewise([0.5, 0.1, 0.05], [2, 6]), lambda: optax.piecewise_constant_schedule(0.5, {2: 0.2, 6: 0.5})),
         (
             ours.joined([ours.linear_warmup(0.5, 5), ours.cosine(0.5, 6, 0.1)], [5]),

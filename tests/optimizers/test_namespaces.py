@@ -23,14 +23,19 @@ from funcnet.optimizers import (
     add_decayed_weights,
     apply_updates,
     average,
+    by_path,
     clip_by_global_norm,
     clip_by_value,
     compose,
+    lamb,
     lion,
     lookahead,
     momentum,
+    muon,
     nesterov,
     one_cycle,
+    orthogonalize,
+    polynomial,
     reduce_on_plateau,
     rmsprop,
     scale_by_adagrad,
@@ -38,8 +43,10 @@ from funcnet.optimizers import (
     scale_by_learning_rate,
     scale_by_lion,
     scale_by_rms,
+    scale_by_trust_ratio,
     sgd,
     trace,
+    until,
     weights_only,
 )
 
@@ -71,8 +78,15 @@ OPTIMIZERS = [
     accumulate(adam(one_cycle(0.1, 3)), 2),
     accumulate(compose(sgd(0.1), reduce_on_plateau(0.5, 1)), 3),
     lookahead(momentum(0.1), 2),
+    lookahead(momentum(0.1), 2, polynomial(0.9, STEPS)),
     average(adam(0.1), 0.9),
     accumulate(average(lookahead(momentum(0.1), 2), 0.5), 2),
+    by_path(add_decayed_weights(0.0), (weights_only, orthogonalize())),
+    scale_by_trust_ratio(),
+    muon(one_cycle(0.1, STEPS), others=adamw(polynomial(0.1, STEPS)), weight_decay=0.1),
+    lamb(0.1, weight_decay=0.1),
+    by_path(adam(0.1), ("[1].weight", muon(0.1)), ("*.bias", sgd(until(0.1, 3)))),
+    accumulate(compose(clip_by_value(1.0), by_path(adam(0.1), (weights_only, sgd(until(0.1, 2))))), 2),
 ]
 each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=[f"{i}-{o}" for i, o in enumerate(OPTIMIZERS)])
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -194,7 +208,7 @@ def test_under_jit(optimizer: Optimizer, jax_dtype: str) -> None:
     params, found = all_moved(params_of(jnp, jax_dtype)), []
     state = optimizer.init(params)
     for step in range(STEPS):
-        now = Moment(step, optimizer.rate(step), LOSSES[step])
+        now = optimizer.moment(step, LOSSES[step])
         found.append(step_of(grads_of(jnp, jax_dtype, step), state, params, now))
         _, state, params, _ = found[-1]
     expect_kind(tree.leaves(tuple(found)), jax.Array, np.dtype(jax_dtype))

@@ -166,7 +166,7 @@ def test_an_engine_recognises_transformations_by_their_functions() -> None:
 
 
 def test_the_public_names_are_exported() -> None:
-    for module in ("named", "optimizer", "schedules", "transformations", "wrappers"):
+    for module in ("groups", "named", "optimizer", "schedules", "transformations", "wrappers"):
         home = getattr(optimizers, module)
         for name in home.__all__:
             if not name.endswith("State"):

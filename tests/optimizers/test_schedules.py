@@ -16,8 +16,10 @@ from funcnet.optimizers import (
     linear_warmup,
     one_cycle,
     piecewise,
+    piecewise_linear,
     polynomial,
     step_decay,
+    until,
 )  # fmt: skip
 
 SCHEDULES = [
@@ -31,6 +33,7 @@ SCHEDULES = [
     linear_warmup(0.5, 4),
     one_cycle(0.5, 10),
     piecewise([0.5, 0.1], [3]),
+    piecewise_linear([0.1, 0.5, 0.05], [0, 4, 20]),
     joined([linear_warmup(0.5, 4), cosine(0.5, 6)], [4]),
 ]
 
@@ -72,6 +75,9 @@ def test_each_by_its_equation() -> None:
     assert rates(cosine(1.0, 2, 0.2), 4) == pytest.approx([1, 0.6, 0.2, 0.2])
     assert rates(linear_warmup(1.0, 4), 6) == [0.25, 0.5, 0.75, 1, 1, 1]
     assert rates(piecewise([3, 2, 1], [1, 3]), 5) == [3, 2, 2, 1, 1]
+    assert rates(piecewise_linear([1, 3, 2], [1, 3, 5]), 7) == pytest.approx([1, 1, 2, 3, 2.5, 2, 2])
+    assert rates(until(cosine(1.0, 2, 0.2), 2), 5) == pytest.approx([1, 0.6, 0, 0, 0])
+    assert rates(until(0.5, 1), 3) == [0.5, 0, 0]
     assert rates(joined([linear_warmup(1.0, 2), step_decay(1.0, 1, 0.5)], [2]), 5) == [0.5, 1, 1, 0.5, 0.25]
 
 
@@ -91,6 +97,23 @@ def test_one_cycle_climbs_and_falls() -> None:
     assert (np.diff(found[:251]) > 0).all()
     assert (np.diff(found[250:]) < 0).all()
     assert rate(5000) == found[-1]
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=6, unique=True), st.data())
+def test_straight_lines_go_through_their_corners(steps: list[int], data: st.DataObject) -> None:
+    """As NumPy's interpolation does."""
+    found = data.draw(st.lists(st.floats(1e-3, 10), min_size=len(steps), max_size=len(steps)))
+    schedule = piecewise_linear(found, sorted(steps))
+    assert rates(schedule, 45) == pytest.approx(np.interp(np.arange(45), sorted(steps), found).tolist())
+
+
+def test_the_triangle_of_a_speed_record() -> None:
+    """From 0.2 of the peak to the peak at 23% of the steps, then down to 0.07 of it."""
+    found = np.array(rates(piecewise_linear([0.2, 1.0, 0.07], [0, 230, 1000]), 1001))
+    assert found.argmax() == 230
+    assert found[[0, 115, 230, 1000]] == pytest.approx([0.2, 0.6, 1.0, 0.07])
+    assert np.diff(found[:231]) == pytest.approx(0.8 / 230)
+    assert np.diff(found[230:]) == pytest.approx(-0.93 / 770)
 
 
 @given(st.integers(1, 12), st.floats(0.01, 0.99))
@@ -128,6 +151,7 @@ def test_rates_are_finite_and_positive(rate: float) -> None:
     for make in (
         constant, lambda r: step_decay(r, 3), lambda r: exponential(r, 3, 0.5), lambda r: polynomial(r, 3),
         lambda r: cosine(r, 3), lambda r: linear_warmup(r, 3), lambda r: one_cycle(r, 3), lambda r: piecewise([r], []),
+        lambda r: piecewise_linear([1.0, r], [0, 5]), lambda r: until(r, 5),
     ):  # fmt: skip
         with pytest.raises(ValueError, match="a learning rate is finite and positive, got"):
             make(rate)
@@ -139,6 +163,7 @@ def test_other_settings_are_checked() -> None:
         (lambda n: exponential(1.0, n, 0.5), "steps of a decay"),
         (lambda n: polynomial(1.0, n), "steps of a decay"), (lambda n: cosine(1.0, n), "steps of a decay"),
         (lambda n: linear_warmup(1.0, n), "steps of a warm-up"), (lambda n: one_cycle(1.0, n), "steps of a cycle"),
+        (lambda n: until(1.0, n), "steps of training"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"the number of {what} is a whole number from 1 up, got 0"):
             make(0)
@@ -156,6 +181,13 @@ def test_other_settings_are_checked() -> None:
         piecewise([1, 2], [0])
     with pytest.raises(ValueError, match=r"the boundaries between schedules ascend, got \(3, 3\)"):
         piecewise([1, 2, 3], [3, 3])
+    with pytest.raises(ValueError, match=r"the steps of straight lines ascend, got \(0, 3, 3\)"):
+        piecewise_linear([1, 2, 3], [0, 3, 3])
+    with pytest.raises(ValueError, match="a step of straight lines is a whole number from 0 up, got -1"):
+        piecewise_linear([1, 2], [-1, 3])
+    for wrong in ([], [1]):
+        with pytest.raises(ValueError, match=f"each rate has its step, got {len(wrong)} rates and 0 steps"):
+            piecewise_linear(wrong, [])
     with pytest.raises(ValueError, match="3 rates or schedules have one boundary fewer, got 1"):
         joined([constant(1.0)] * 3, [5])
     with pytest.raises(ValueError, match="0 rates or schedules have one boundary fewer, got 0"):
@@ -173,6 +205,8 @@ def test_other_settings_are_checked() -> None:
         (polynomial(0.1, 30, end=0.0005, power=2), 30),
         (joined([linear_warmup(0.1, 10), cosine(0.1, 40)], [10]), 50),
         (joined([cosine(0.1, 40), constant(0.1)], [40]), None),
+        (piecewise_linear([0.1, 0.0005], [0, 30]), 30),
+        (piecewise_linear([0.02, 0.1, 0.007], [0, 10, 30]), None),
         (constant(0.1), None),
         (linear_warmup(0.1, 10), None),
         (exponential(0.1, 10, 0.5), None),

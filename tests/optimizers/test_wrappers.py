@@ -91,6 +91,28 @@ def test_lookahead() -> None:
     assert optimizer.rate(7) == 0.1
 
 
+def test_the_share_of_lookahead_may_be_scheduled() -> None:
+    """As in a speed record: an average of the last weights, since at first the slow ones follow the fast ones."""
+
+    def share(step: int) -> float:
+        return 1 - 0.95**5 * ((step + 1) / 10) ** 3
+
+    fast = slow = 1.5
+    expected = []
+    for step in range(10):
+        fast -= 0.1 * slope(fast, step)
+        if step % 2 == 1:
+            slow += share(step) * (fast - slow)
+            fast = slow
+        expected.append((fast, slow))
+    optimizer = lookahead(sgd(0.1), 2, share)
+    assert both_paths(optimizer, 10) == [pytest.approx(pair, rel=1e-12) for pair in expected]
+    assert repr(optimizer) == "lookahead(sgd, 2, scheduled)"
+    for wrong in (0.0, 1.1, np.nan):
+        with pytest.raises(ValueError, match=rf"the share of a look ahead lies in \(0, 1\], got {wrong}"):
+            path(lookahead(sgd(0.1), 2, lambda step, wrong=wrong: wrong))
+
+
 def test_the_average_of_the_parameters() -> None:
     w, s, expected = 1.5, 0.0, []
     for step in range(10):

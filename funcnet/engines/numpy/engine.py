@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 
 from funcnet import aligned, contract, tree
 from funcnet.engines.numpy.blas import fast_order
+from funcnet.engines.numpy.cores import one_blas_thread
+from funcnet.engines.numpy.kernel import LayerKernel
 from funcnet.engines.numpy.losses import fast_loss
 from funcnet.engines.numpy.optimizers import InPlace, has_kernel, in_place
 from funcnet.engines.numpy.penalties import add_gradient, penalty_kernels, penalty_value
@@ -40,11 +42,11 @@ from funcnet.tree import Tree
 __all__ = ["NUMPY"]
 
 
-def _value_and_grad(loss: Loss) -> Callable[[Array, Array], tuple[Any, Array]]:
+def _value_and_grad(loss: Loss) -> Callable[..., tuple[Any, Array]]:
     return fast_loss(loss.value_and_grad) or loss.value_and_grad
 
 
-def _accuracy(loss: Loss) -> Callable[[Array, Array], Any] | None:
+def _accuracy(loss: Loss) -> Callable[..., Any] | None:
     return None if loss.pure_accuracy is None else fast_loss(loss.pure_accuracy) or loss.pure_accuracy
 
 
@@ -55,11 +57,16 @@ def _make_predict(net: AnyLayer, params: Tree) -> Predict:
 
     def predict(x: Array) -> Array:
         _expect_fit(net, params, x, seen)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), _threads_for(kernel, x):
             y: Array = kernel.predict(params, x, False)
         return tree.freeze(y if owned else y.view())
 
     return predict
+
+
+def _threads_for(kernel: LayerKernel, x: Array) -> AbstractContextManager[None]:
+    """BLAS has one thread where kernels divide the images among the cores, and there is more than one image."""
+    return one_blas_thread() if kernel.divides and len(x) > 1 else nullcontext()
 
 
 def _expect_fit(net: AnyLayer, params: Tree, x: Array, seen: set[Any]) -> None:
@@ -189,18 +196,19 @@ def _make_donating_step(
         if found is None or found.params is not params or found.opt_state is not opt_state:
             last = found = _traverse(state, optimizer, penalties)
         _expect_fit(net, params, batch.x, found.seen)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), _threads_for(kernel, batch.x):
             prediction, residuals = kernel.forward(params, batch.x, False, step_key(net, state))
-            contract.expect_targets(loss, prediction, batch.y)
-            made = value_and_grad(prediction, batch.y)
+            targets = batch.targets
+            contract.expect_targets(loss, prediction, *targets)
+            made = value_and_grad(prediction, *targets)
             data_loss, dprediction = made if owned else contract.returned_by_loss(loss, made, prediction, batch.y)
             metrics = Evaluation(
                 float(data_loss),
                 penalty_values_of(penalties, found.arrays, penalty_value) if penalty_values else (),
-                math.nan if accuracy is None else share(accuracy(prediction, batch.y)),
+                math.nan if accuracy is None else share(accuracy(prediction, *targets)),
                 len(batch),
             )
-            now = Moment(state.step, optimizer.rate(state.step), metrics.data_loss)
+            now = optimizer.moment(state.step, metrics.data_loss)
             if given_up:  # else the arrays are this call's own, and nobody can come back with them
                 half_written[id(params)] = params
             with tree.writable(found.own):

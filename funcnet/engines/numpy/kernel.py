@@ -38,6 +38,7 @@ class LayerKernel:
         y: whether the y of forward is owned.
         prediction: whether the y of predict is owned.
         dx: whether dx is owned.
+        divides: whether it divides its work among the cores itself, so that BLAS should have one thread meanwhile.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LayerKernel:
     y: Ownership
     prediction: Ownership
     dx: Ownership
+    divides: bool = False
 
 
 def still_owned(owned: bool, ownership: Ownership) -> bool:

@@ -20,7 +20,7 @@ from funcnet import tree
 from funcnet.engines.numpy import blas
 from funcnet.engines.numpy.chunks import by_chunks
 from funcnet.engines.numpy.kernel import base, bound
-from funcnet.optimizers import Moment, Optimizer
+from funcnet.optimizers import Moment, Optimizer, groups
 from funcnet.optimizers import optimizer as chains
 from funcnet.optimizers import transformations as parts
 from funcnet.shapes import Array
@@ -51,12 +51,16 @@ def in_place(optimizer: Optimizer, opt_state: Tree, arrays: Mapping[str, Array])
     """The in-place update of these parameters and this state; None if a part of the optimizer has no kernel."""
     if not has_kernel(optimizer):
         return None
+    if base(optimizer.pure_update) is groups.by_path_update:
+        return _by_groups(optimizer, opt_state, arrays)
     chain = _chain(optimizer, opt_state)
     return _by_blas(chain, arrays) or _by_chunks(chain, arrays)
 
 
 def has_kernel(optimizer: Optimizer) -> bool:
     """Whether each part of the optimizer has a kernel."""
+    if base(optimizer.pure_update) is groups.by_path_update:
+        return all(has_kernel(part) for part in optimizer.parts)
     functions = [base(part.pure_update) for part in _flat(optimizer)]
     whole = all(function in _ENTRYWISE or function in (_RATE, _CLIP) for function in functions)
     # The learning rate must come last, and clipping by the norm first: the norm is that of the gradient itself.
@@ -77,6 +81,27 @@ def _chain(optimizer: Optimizer, opt_state: Tree) -> list[Part]:
 
 
 _RATE, _CLIP = parts.learning_rate_update, parts.clip_by_global_norm_update
+
+
+# --- by groups of arrays, each with an update of its own
+
+
+def _by_groups(optimizer: Optimizer, opt_state: Tree, arrays: Mapping[str, Array]) -> InPlace:
+    where, parts = bound(optimizer.pure_update)
+    places, updates = [], []
+    for part, state, group in zip(parts, opt_state, groups.groups_of(where, arrays), strict=True):
+        own = {path: array for path, array in arrays.items() if path in group}
+        update = in_place(part, state, own)
+        if update is None or update.accumulates is not None:  # a gradient is added onto all velocities, or onto none
+            update = _by_chunks(_chain(part, state), own)
+        places.append([place for place, path in enumerate(arrays) if path in group])
+        updates.append(update)
+
+    def apply(now: Moment, gradients: Sequence[Array]) -> None:
+        for update, moment, own in zip(updates, groups.moments_of(parts, now), places, strict=True):
+            update.apply(moment, [gradients[place] for place in own])
+
+    return InPlace(apply)
 
 
 # --- by BLAS

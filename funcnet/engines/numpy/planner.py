@@ -21,14 +21,25 @@ import attrs
 import numpy as np
 
 from funcnet import combinators, tree, views
-from funcnet.combinators import FrozenParams, ParallelResiduals, child_key, first_trained, parts_of
+from funcnet.combinators import (
+    CheckpointResiduals,
+    FrozenParams,
+    ParallelResiduals,
+    child_key,
+    first_trained,
+    parts_of,
+)
 from funcnet.engines.numpy import blas
 from funcnet.engines.numpy.activations import activation_kernel
+from funcnet.engines.numpy.bias import bias_kernel
+from funcnet.engines.numpy.conv import conv_kernel
 from funcnet.engines.numpy.kernel import LayerKernel, Ownership, base, still_owned
 from funcnet.engines.numpy.linear import linear_kernel
+from funcnet.engines.numpy.norm import batch_norm_kernel
+from funcnet.engines.numpy.pool import max_pool_kernel
 from funcnet.engines.numpy.reshape import flatten_kernel, identity_kernel
 from funcnet.layer import AnyLayer, run_forward, run_predict
-from funcnet.layers import activations, linear, reshape
+from funcnet.layers import activations, bias, conv, linear, norm, pool, reshape
 from funcnet.random import Key
 from funcnet.shapes import Array, ShapeError, expect, kind_of
 
@@ -47,7 +58,7 @@ def plan(layer: AnyLayer) -> LayerKernel:
 
 def kernel_key(layer: AnyLayer) -> tuple[Any, ...]:
     """The pure functions that a kernel of this layer is registered under."""
-    if base(layer.pure_advance) not in (None, combinators.chain_advance, combinators.parallel_advance):
+    if base(layer.pure_advance) not in _ADVANCES:
         return ()  # it reads the residuals of the pure functions
     return tuple(base(f) for f in (layer.pure_forward, layer.pure_vjp, layer.pure_predict))
 
@@ -59,8 +70,15 @@ def kernel_names(layer: AnyLayer) -> tuple[tuple[str, str], ...]:
     return ((layer.name, plan(layer).name),)
 
 
+# Those that read the residuals of children's kernels, or residuals that the kernel makes as the equation does.
+_ADVANCES = (None, combinators.chain_advance, combinators.parallel_advance, norm.batch_norm_advance)
+
 _KERNELS: dict[tuple[Any, ...], Callable[[AnyLayer], LayerKernel | None]] = {
     (linear.linear_forward, linear.linear_vjp, None): lambda layer: linear_kernel(),
+    (norm.batch_norm_forward, norm.batch_norm_vjp, norm.batch_norm_predict): batch_norm_kernel,
+    (pool.max_pool_forward, pool.max_pool_vjp, None): max_pool_kernel,
+    (bias.bias_forward, bias.bias_vjp, None): lambda layer: bias_kernel(),
+    (conv.conv_forward, conv.conv_vjp, None): conv_kernel,
     (reshape.flatten_forward, reshape.flatten_vjp, None): lambda layer: flatten_kernel(),
     (reshape.identity_forward, reshape.identity_vjp, None): lambda layer: identity_kernel(),
     (activations.forward_keeping_output, activations.activation_vjp, None): (
@@ -163,6 +181,7 @@ def _chain(layer: AnyLayer) -> LayerKernel:
         y=_of_sequence([kernel.y for kernel in kernels]),
         prediction=_of_sequence([kernel.prediction for kernel in kernels]),
         dx=_of_sequence([kernel.dx for kernel in reversed(kernels)]),
+        divides=any(kernel.divides for kernel in kernels),
     )
 
 
@@ -230,7 +249,8 @@ def _parallel(layer: AnyLayer) -> LayerKernel:
         ]  # fmt: skip
         return _sum(found, [kernel.dx for kernel in kernels]) if need_dx else None
 
-    return LayerKernel("parallel", forward, predict, backward, y="own", prediction="own", dx="own")
+    divides = any(kernel.divides for kernel in kernels)
+    return LayerKernel("parallel", forward, predict, backward, y="own", prediction="own", dx="own", divides=divides)
 
 
 def _sum(arrays: list[Array], ownerships: list[Ownership]) -> Array:
@@ -259,12 +279,38 @@ def _frozen(layer: AnyLayer) -> LayerKernel:
     ) -> Array | None:
         return kernel.backward(params.params, kept, dy, owned, None, beta, need_dx) if need_dx else None
 
-    return LayerKernel("frozen", forward, predict, backward, kernel.y, kernel.prediction, kernel.dx)
+    made = (kernel.y, kernel.prediction, kernel.dx, kernel.divides)
+    return LayerKernel("frozen", forward, predict, backward, *made)
+
+
+def _checkpoint(layer: AnyLayer) -> LayerKernel:
+    inner = _chain(layer)
+
+    def forward(params: Any, x: Array, owned: bool, key: Key | None) -> tuple[Array, CheckpointResiduals]:
+        y, _ = inner.forward(params, x, False, key)  # x is kept
+        return y, CheckpointResiduals(x, key)
+
+    def backward(
+        params: Any,
+        residuals: CheckpointResiduals,
+        dy: Array,
+        owned: bool,
+        accumulator: Any,
+        beta: float,
+        need_dx: bool,
+    ) -> Array | None:
+        _, made = inner.forward(params, residuals.x, False, residuals.key)
+        return inner.backward(params, made, dy, owned, accumulator, beta, need_dx)
+
+    y: Ownership = "held" if inner.y == "same" else inner.y
+    made = (y, inner.prediction, inner.dx, inner.divides)
+    return LayerKernel("checkpoint", forward, inner.predict, backward, *made)
 
 
 _COMBINATORS: dict[tuple[Any, ...], Callable[[AnyLayer], LayerKernel]] = {
     (combinators.chain_forward, combinators.chain_vjp, combinators.chain_predict): _chain,
     (combinators.chain_forward, combinators.chain_vjp, views.views_predict): _views,
+    (combinators.checkpoint_forward, combinators.checkpoint_vjp, combinators.chain_predict): _checkpoint,
     (combinators.parallel_forward, combinators.parallel_vjp, combinators.parallel_predict): _parallel,
     (combinators.frozen_forward, combinators.frozen_vjp, combinators.frozen_predict): _frozen,
 }

@@ -147,10 +147,12 @@ def fast_order(m: int, n: int) -> Literal["C", "F"]:
     return "C" if n < m else "F"
 
 
-def gemm(y: Float[Array, "m n"], beta: float, a: Float[Array, "m k"], b: Float[Array, "k n"]) -> None:
+def gemm(
+    y: Float[Array, "m n"], beta: float, a: Float[Array, "m k"], b: Float[Array, "k n"], *, divide: bool = True
+) -> None:
     """y <- beta y + a b, in place. With ``beta`` 0 the old y is ignored, even where it is NaN.
 
-    All have the same dtype; y is writable.
+    All have the same dtype; y is writable. Without ``divide``, the product is one call of BLAS.
 
     Raises:
         ShapeError: where shapes or dtypes do not fit. BLAS would not notice.
@@ -169,7 +171,7 @@ def gemm(y: Float[Array, "m n"], beta: float, a: Float[Array, "m k"], b: Float[A
         axpby(y, beta, (a @ b).astype(y.dtype, copy=False))  # NumPy's product has this machine's byte order
         return
     (m, n), k = y.shape, len(b)
-    make = in_parts(called, m, n, k, left, right)
+    make = in_parts(called, m, n, k, left, right) if divide else None
     if make is not None:
         make(y, beta, a, b)
         return

@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnet.shapes import Array
 
-__all__ = ["COLUMN_MAJOR", "PLAIN", "TRANSPOSED", "Library", "Routines", "routines"]
+__all__ = ["COLUMN_MAJOR", "PLAIN", "TRANSPOSED", "Library", "Routines", "numpys_library", "routines"]
 
 COLUMN_MAJOR, PLAIN, TRANSPOSED = 102, 111, 112
 _MOST_CORES = 4  # for gemm_batch, measured with 2; with many, one core would add up many sums of parts along k
@@ -76,7 +76,7 @@ class Routines:
 def routines(char: str) -> Routines | None:
     """NumPy's own routines for float32 ("f") or float64 ("d"); None if they cannot be called or fail a test."""
     letter, real = {"f": ("s", "float"), "d": ("d", "double")}.get(char, (None, None))
-    found = _numpys_library()
+    found = numpys_library()
     if letter is None or real is None or found is None:
         return None
     from cffi import FFI  # imported where it is needed
@@ -101,7 +101,7 @@ def routines(char: str) -> Routines | None:
     return None
 
 
-def _numpys_library() -> Library | None:
+def numpys_library() -> Library | None:
     """The OpenBLAS that NumPy has loaded; None if NumPy uses another BLAS, or if more than one may be NumPy's."""
     from pathlib import Path  # imported where they are needed
 

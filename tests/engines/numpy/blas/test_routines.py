@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from funcnet.engines.numpy.blas import routines as routines_file
-from funcnet.engines.numpy.blas.routines import _numpys_library, routines
+from funcnet.engines.numpy.blas.routines import numpys_library, routines
 
 
 @pytest.mark.parametrize(("cores", "batches"), [(1, False), (2, True), (4, True), (5, False)])
@@ -16,7 +16,7 @@ def test_with_one_core_or_many_products_are_left_whole(
     if here is None or here.gemm_batch is None:
         pytest.skip("NumPy's BLAS makes no batches of products")
     routines.cache_clear()
-    monkeypatch.setattr(routines_file, "_numpys_library", lambda: attrs.evolve(here.library, cores=cores))
+    monkeypatch.setattr(routines_file, "numpys_library", lambda: attrs.evolve(here.library, cores=cores))
     found = routines("f")
     routines.cache_clear()
     assert found is not None
@@ -60,7 +60,7 @@ def test_without_one_library_to_call_there_is_none(
     pools: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: pools)
-    assert _numpys_library() is None
+    assert numpys_library() is None
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,6 @@ def test_small_products_in_batches(
 ) -> None:
     pool = OPENBLAS | {"version": version, "architecture": architecture}
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: [pool])
-    library = _numpys_library()
+    library = numpys_library()
     assert library is not None
     assert (library.path, library.cores, library.small) == ("/a", 2, small)
