@@ -627,13 +627,14 @@ EQUATIONS = sorted(
     for path in (
         *(PACKAGE / "layers").glob("*.py"),
         *(PACKAGE / "optimizers").glob("*.py"),
-        *(PACKAGE / name for name in ("losses.py", "penalties.py", "combinators.py", "whitening.py")),
+        *(PACKAGE / name for name in ("losses.py", "penalties.py", "combinators.py", "views.py", "whitening.py")),
     )
 )
 
 # Where an argument may be refused: public factories, init, and the checks that they call. Schedules are Python
 # functions of a Python number, and run outside of traces.
 MAY_RAISE = {
+    "views.py": {"average_views", "views_init"},
     "combinators.py": {
         "_expect_frozen_variant",
         "_expect_layers",
