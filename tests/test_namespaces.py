@@ -374,21 +374,31 @@ def test_layers_under_jit(jax: Any, layer: AnyLayer, in_shape: tuple[int, ...], 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_losses_and_penalties_under_jit(jax: Any, dtype: Any) -> None:
-    functions = [
-        (loss.value_and_grad, arguments)
-        for loss, targets in ALL_LOSSES
-        for arguments in with_weights(loss_arguments(targets, dtype))[::2]
-    ]
-    functions += [(p, (draws_of(dtype, (3, 4), 8),)) for penalty in PENALTIES for p in (penalty.value, penalty.grad)]
-    with precision(jax, dtype):
-        for function, arguments in functions:
-            found = jax.jit(function)(*(jax.numpy.asarray(array) for array in arguments))
-            expect_same(found, function(*arguments), ROUNDING[np.dtype(dtype)], jax.Array)
-        for loss, targets in LOSSES:
+    """All functions in one compilation."""
+    cases = [(p, (draws_of(dtype, (3, 4), 8),)) for penalty in PENALTIES for p in (penalty.value, penalty.grad)]
+    shares = []
+    for loss, targets in ALL_LOSSES:
+        for arguments in with_weights(loss_arguments(targets, dtype))[::2]:
+            cases.append((loss.value_and_grad, arguments))
             if loss.pure_accuracy is not None:
-                for arguments in with_weights(loss_arguments(targets, dtype))[::2]:
-                    found = jax.jit(loss.pure_accuracy)(*(jax.numpy.asarray(array) for array in arguments))
-                    assert float(found) == pytest.approx(float(loss.pure_accuracy(*arguments)))
+                shares.append((loss.pure_accuracy, arguments))
+    with precision(jax, dtype):
+        for some, compare in (
+            (cases, partial(expect_same, rtol=ROUNDING[np.dtype(dtype)], kind=jax.Array)),
+            (shares, same_share),
+        ):
+
+            def everything(arguments: Any, some: Any = some) -> Any:
+                return [function(*given) for (function, _), given in zip(some, arguments, strict=True)]
+
+            found = jax.jit(everything)([tuple(map(jax.numpy.asarray, arguments)) for _, arguments in some])
+            for made, (function, arguments) in zip(found, some, strict=True):
+                compare(made, function(*arguments))
+
+
+def same_share(found: Any, wanted: Any) -> None:
+    """The accuracy is in the namespace's default dtype, which JAX makes float32."""
+    assert float(found) == pytest.approx(float(wanted))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
