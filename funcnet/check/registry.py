@@ -137,7 +137,7 @@ LAYERS: tuple[LayerEntry, ...] = (
     LayerEntry(batch_norm(scale=False), least_axes=1, mixes_examples=True, name="batch_norm, no scale"),
     LayerEntry(frozen(batch_norm()), least_axes=1),
     LayerEntry(layer_norm(), axes=2),
-    LayerEntry(layer_norm(scale=False, shift=False), axes=3, name="layer_norm, no scale and shift"),
+    LayerEntry(layer_norm(scale=False, shift=False), axes=2, name="layer_norm, no scale and shift"),
     LayerEntry(rms_norm(), axes=2),
     LayerEntry(group_norm(2), axes=3),
     LayerEntry(group_norm(1, shift=False), axes=2, name="group_norm(1), no shift"),
