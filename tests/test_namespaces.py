@@ -676,9 +676,10 @@ MAY_RAISE = {
     "penalties.py": {"_coefficient"},
     "optimizers/arguments.py": {"positive", "not_negative", "decay_rate"},
     "optimizers/optimizer.py": {"expect_optimizer", "compose"},
-    "optimizers/schedules.py": {"one_cycle", "joined"},
+    "optimizers/groups.py": {"by_path", "by_path_init"},
+    "optimizers/schedules.py": {"one_cycle", "joined", "piecewise_linear"},
     "optimizers/transformations.py": {"reduce_on_plateau"},
-    "optimizers/wrappers.py": {"lookahead"},
+    "optimizers/wrappers.py": {"lookahead", "_share"},
 }
 
 # Where a Python number is made: of an argument of a factory, or, for factor_for, of what is known to be one.
@@ -695,7 +696,7 @@ MAY_MAKE_FLOATS = {
     "optimizers/arguments.py": {"positive", "not_negative", "decay_rate"},
     "optimizers/schedules.py": {"one_cycle"},
     "optimizers/transformations.py": {"factor_for", "reduce_on_plateau"},
-    "optimizers/wrappers.py": {"lookahead"},
+    "optimizers/wrappers.py": {"_share"},
 }
 
 # Methods that NumPy's arrays have and those of the standard have not.
