@@ -1,4 +1,4 @@
-"""The command line: ``funcnet lab-report``, ``report``, ``check`` and ``doctor``."""
+"""The command line: ``funcnet lab-report``, ``train``, ``report``, ``check`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from funcnet import __version__
-from funcnet.cli import check, doctor, lab_report, report
+from funcnet.cli import check, doctor, lab_report, report, train
 from funcnet.cli.terminal import INTERRUPTED, complain, prepare_streams
 from funcnet.data.dataset import DataError
 
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"funcnet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     lab_report.add_to(commands)
+    train.add_to(commands)
     report.add_to(commands)
     check.add_to(commands)
     doctor.add_to(commands)

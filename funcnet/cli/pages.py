@@ -22,7 +22,7 @@ def expect_room(runs: Sequence[RunRecord], out: Path) -> None:
         DataError: where it would.
     """
     for name, run in zip(file_names(runs), runs, strict=True):
-        if (path := out / run_file_name(name)).exists() and _origin(there := read_run(path)) != _origin(run):
+        if (path := out / run_file_name(name)).exists() and not _is_same(there := read_run(path), run):
             raise DataError(
                 f"{path} holds another run (seed {there.seed}, {there.epochs} epoch{'' if there.epochs == 1 else 's'}"
                 f"{f', by {there.command}' if there.command else ''}), which would be lost: choose another folder with "
@@ -30,10 +30,11 @@ def expect_room(runs: Sequence[RunRecord], out: Path) -> None:
             )
 
 
-def _origin(run: RunRecord) -> tuple[object, ...]:
-    """What does not change when a run is made again or goes on."""
-    settings = tuple(pair for pair in run.settings if pair[0] != "engine")  # the engine is known after the first epoch
-    return run.dataset, run.seed, run.command, settings, run.planned_epochs
+def _is_same(one: RunRecord, other: RunRecord) -> bool:
+    """Whether both are the same run, made again or gone on with. Some settings are known after the first epoch only."""
+    facts = ((run.dataset, run.seed, run.command, run.planned_epochs) for run in (one, other))
+    some, others = set(one.settings), set(other.settings)
+    return len(set(facts)) == 1 and (some <= others or others <= some)
 
 
 def write_pages(runs: Sequence[RunRecord], out: Path, title: str) -> None:
