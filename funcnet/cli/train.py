@@ -230,9 +230,8 @@ def _run_of(plan: _Plan, dataset: Dataset) -> Run:
             batch_size=plan.batch, augment=augmentation, callback=callback,
         )  # fmt: skip
 
-    limit = (
-        [] if plan.minutes is None else [("limit", f"{plan.minutes:g} minutes, {plan.epochs} epochs by timed steps")]
-    )
+    said = f"{plan.minutes or 0:g} minutes: {plan.epochs} epochs, by timed steps"
+    limit = [] if plan.minutes is None else [("limit", said)]
     settings = [
         ("network", plan.network),
         ("optimizer", f"{optimizer}, one-cycle rate with peak {peak:g}, batches of {plan.batch}"),
