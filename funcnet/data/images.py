@@ -210,7 +210,7 @@ def _in_bytes(image: Image, mode: str) -> Image:
 
 @contextmanager
 def _opened_image(path: Path) -> Iterator[Image]:
-    """A context with an image, of which only the header is read. What is wrong with it is a ``DataError``, also later."""
+    """A context with an image, of which only the header is read. What is wrong with it is a ``DataError``."""
     from PIL import Image, UnidentifiedImageError  # imported where they are needed
 
     with opened(path) as file, warnings.catch_warnings():

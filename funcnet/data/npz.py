@@ -14,7 +14,7 @@ import re
 import struct
 from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def _read(path: Path) -> tuple[dict[str, Array], list[str]]:
 
 def _array(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, size: int) -> Array:
     """The array in a file of an archive of ``size`` bytes. No more is unpacked than its header says."""
-    with archive.open(member) as content:
+    with cast(BufferedIOBase, archive.open(member)) as content:
         start, dtype, order, shape = _header(path, name, content)
         count = math.prod(shape) * dtype.itemsize
         if member.file_size != start + count or member.file_size > min(member.compress_size, size) * DEFLATE:
@@ -123,15 +123,13 @@ def _array(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipI
                 f"{member.file_size:,}, packed into {member.compress_size:,}, which cannot be"
             )
         array = np.empty(count, np.uint8)
-        if (found := fill(cast(BufferedIOBase, content), array)) < count or content.read(
-            1
-        ):  # which looks at the checksum, too
+        if (found := fill(content, array)) < count or content.read(1):  # which looks at the checksum, too
             raise DataError(f"{path}: expected {count:,} bytes in {name}, found {found:,}")
     entries = array.view(dtype) if count else np.empty(0, dtype)
     return entries.reshape(shape) if order == "C" else entries.reshape(shape[::-1]).T
 
 
-def _header(path: Path, name: str, content: IO[bytes]) -> tuple[int, np.dtype, str, Shape]:
+def _header(path: Path, name: str, content: BufferedIOBase) -> tuple[int, np.dtype, str, Shape]:
     """How long the header is; the dtype, the order (C or F) and the shape of the array."""
     magic = content.read(8)
     wide = magic[6:7] != b"\1"  # the length has four bytes since version 2
@@ -163,7 +161,7 @@ def _examples(name: str, x: Array) -> Array:
         raise DataError(f"{name} holds no examples")
     if x.dtype.kind not in "iu":
         return freeze(_as_float32(name, x))
-    x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
+    x = np.asarray(x, x.dtype.newbyteorder("="), order="C")
     return freeze(x[..., None] if x.dtype == np.uint8 and x.ndim == 3 else x)
 
 
@@ -171,7 +169,7 @@ def _targets(name: str, y: Array) -> Array:
     """Whole numbers as int64, all else as float32."""
     if y.dtype.kind not in "biu":
         return freeze(_as_float32(name, y))
-    y = np.ascontiguousarray(y, np.int64)
+    y = np.asarray(y, np.int64, order="C")
     return freeze(y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y)
 
 
@@ -184,7 +182,7 @@ def _as_float32(name: str, array: Array) -> Array:
     if array.dtype.kind not in "bf":
         raise DataError(f"expected {name} of numbers, found dtype {array.dtype}")
     with np.errstate(all="ignore"):
-        made = np.ascontiguousarray(array, np.float32)
+        made = np.asarray(array, np.float32, order="C")
     if not np.isfinite(made).all():
         place = tuple(np.argwhere(~np.isfinite(made))[0].tolist())
         where = f"{name}[{', '.join(map(str, place))}]"
