@@ -33,7 +33,7 @@ __all__ = ["read_npz"]
 _PARTS, _WHOLE, _CLASSES = ("x_train", "y_train", "x_test", "y_test"), ("x", "y"), "classes"
 _MOST_CLASSES = 1 << 16
 _LONGEST_HEADER = 1 << 12
-_DTYPE = re.compile(rb"'descr': *'([<>|=]?[a-zA-Z][0-9]{0,6})'")
+_DTYPE = re.compile(rb"'descr': *'([<>|=]?[biufcSUO][0-9]{0,6})'")
 _ORDER = re.compile(rb"'fortran_order': *(True|False)")
 _SHAPE = re.compile(rb"'shape': *\(([0-9L, ]*)\)")
 

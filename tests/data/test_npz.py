@@ -194,7 +194,18 @@ def test_a_size_that_the_archive_only_claims(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "descr", ["'|O'", "'nonsense'", "'<f99'", "[('a', '<f4')]", "__import__('os').abort()", "'<M8[s]'", "'|V8'"]
+    "descr",
+    [
+        "'|O'",
+        "'nonsense'",
+        "'|a4'",
+        "'<i3'",
+        "'<f99'",
+        "[('a', '<f4')]",
+        "__import__('os').abort()",
+        "'<M8[s]'",
+        "'|V8'",
+    ],
 )
 def test_a_header_is_not_run(tmp_path: Path, descr: str) -> None:
     with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
