@@ -4,6 +4,8 @@
     parallel   y = f1(x) + f2(x) + ...          dx = dx1 + dx2 + ...   (or the outputs side by side)
     residual   y = f(x) + x                     He, Zhang, Ren & Sun, "Deep residual learning" (CVPR 2016), eq. 1
     frozen     y = f(x), its params not trained
+    repeat     y = f(... f(f(x)))               with params for each f, or with the same ones: their gradients are added
+    checkpoint y = fn(... f2(f1(x)))            the vjp computes forward again, from x
 
 Each is the chain rule (Griewank & Walther, Evaluating Derivatives, 2nd ed., section 3.2). Each layer that
 draws random numbers gets its own key, ``fold_in(key, place)``.
@@ -11,7 +13,8 @@ draws random numbers gets its own key, ``fold_in(key, place)``.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any, Literal
 
 import attrs
@@ -21,10 +24,20 @@ from funcnet.arrays import namespace
 from funcnet.layer import AnyLayer, Layer, advance, is_composition, run_forward, run_predict
 from funcnet.layers.reshape import identity
 from funcnet.random import Key, fold_in, split
-from funcnet.shapes import Array, Float, Shape, ShapeError, describe, kind_of
+from funcnet.shapes import Array, Float, Shape, ShapeError, describe, kind_of, whole_number
 from funcnet.tree import Record, Tree
 
-__all__ = ["FrozenParams", "ParallelResiduals", "chain", "frozen", "parallel", "residual"]
+__all__ = [
+    "CheckpointResiduals",
+    "FrozenParams",
+    "ParallelResiduals",
+    "chain",
+    "checkpoint",
+    "frozen",
+    "parallel",
+    "repeat",
+    "residual",
+]
 
 
 def _expect_layers(name: str, layers: tuple[AnyLayer, ...]) -> None:
@@ -292,6 +305,150 @@ def residual_init(layers: tuple[AnyLayer, ...], key: Key, in_shape: Shape) -> tu
         wanted = f"an output of shape {describe(in_shape)}, as the input, to add"
         raise ShapeError(f"residual[0].{layers[0]}", wanted, describe(out_shape))
     return tuple(params for params, _ in made), out_shape
+
+
+def repeat(layer: AnyLayer, times: int, *, tied: bool = False) -> AnyLayer:
+    """The layer, ``times`` times one after the other.
+
+    It is the ``chain`` of so many layers, each with params of its own. With ``tied`` all of them have the same params.
+    These are a tuple of one entry, and their gradient is the sum over all places. Then the layer's output has the shape
+    of its input.
+
+    Raises:
+        ValueError: for a number that is no whole number from 1 up.
+        TypeError: for an argument that is not a layer.
+    """
+    _expect_layers("repeat", (layer,))
+    layers = (layer,) * whole_number("how many times a layer is repeated", times, 1)
+    if not tied:
+        return chain(*layers)
+    return attrs.evolve(_tied_of(layers), recipe=partial(repeat, layer, times, tied=True))
+
+
+def _tied_of(layers: tuple[AnyLayer, ...]) -> AnyLayer:
+    return Layer(
+        f"repeat({layers[0].name}, {len(layers)}, tied)",
+        partial(tied_init, layers),
+        partial(tied_forward, layers),
+        partial(tied_vjp, layers),
+        predict=partial(tied_predict, layers),
+        advance=partial(tied_advance, layers) if layers[0].pure_advance else None,
+        draws=layers[0].draws,
+        children=tuple(("[0]", layer) for layer in layers),
+        kind="sequence",
+        remake=_tied_of,
+        frozen=_frozen_of(layers, _tied_of),
+    )
+
+
+def tied_init(layers: tuple[AnyLayer, ...], key: Key, in_shape: Shape) -> tuple[tuple[Any], Shape]:
+    """The params of one layer, whose output is the input of the next."""
+    ((params, out_shape),) = _init_children("repeat", layers[:1], key, lambda made: tuple(in_shape))
+    if out_shape != tuple(in_shape):
+        raise ShapeError(
+            f"repeat[0].{layers[0]}", f"an output of shape {describe(in_shape)}, as the input", describe(out_shape)
+        )
+    return (params,), out_shape
+
+
+def tied_forward(
+    layers: tuple[AnyLayer, ...], params: tuple[Any], x: Float[Array, "..."], key: Any = None
+) -> tuple[Float[Array, "..."], tuple[Any, ...]]:
+    """The forward of a chain in which all layers have the same params."""
+    return chain_forward(layers, params * len(layers), x, key)
+
+
+def tied_vjp(
+    layers: tuple[AnyLayer, ...],
+    params: tuple[Any],
+    residuals: tuple[Any, ...],
+    dy: Float[Array, "..."],
+    *,
+    need_dx: bool = True,
+) -> tuple[tuple[Any], Float[Array, "..."] | None]:
+    """The sum of the gradients at all places; dx as in a chain."""
+    gradients, dx = chain_vjp(layers, params * len(layers), residuals, dy, need_dx=need_dx)
+    return (reduce(partial(tree.map, add), gradients),), dx
+
+
+def tied_predict(layers: tuple[AnyLayer, ...], params: tuple[Any], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The predict of a chain in which all layers have the same params."""
+    return chain_predict(layers, params * len(layers), x)
+
+
+def tied_advance(layers: tuple[AnyLayer, ...], params: tuple[Any], residuals: tuple[Any, ...]) -> tuple[Any]:
+    """The advance of every layer, one after the other, on the same params."""
+    moved = params[0]
+    for layer, kept in zip(layers, residuals, strict=True):
+        moved = advance(layer, moved, kept)
+    return (moved,)
+
+
+@attrs.frozen(eq=False)
+class CheckpointResiduals(Record):
+    """What forward is computed again from, and the params as ``advance`` of the chain made them in forward."""
+
+    x: Array
+    key: Any = None
+    advanced: Tree = None
+
+
+def checkpoint(*layers: AnyLayer) -> Layer[tuple[Any, ...], CheckpointResiduals]:
+    """The chain of the layers, with less memory: it keeps its input alone, and the vjp computes forward again.
+
+    A training step then computes forward twice, and holds the residuals of one ``checkpoint`` at a time. It draws the
+    same random numbers both times. Its params are those of ``chain(*layers)``. It has nothing to do with files.
+
+    Chen, Xu, Zhang & Guestrin, "Training deep nets with sublinear memory cost" (2016), section 4.
+
+    Raises:
+        ValueError: for no layers at all.
+        TypeError: for an argument that is not a layer.
+    """
+    _expect_layers("checkpoint", layers)
+    return _composed(
+        "checkpoint",
+        layers,
+        init=partial(chain_init, layers),
+        forward=partial(checkpoint_forward, layers),
+        vjp=partial(checkpoint_vjp, layers),
+        predict=partial(chain_predict, layers),
+        advance=checkpoint_advance if _advance_of(layers) else None,
+        kind="sequence",
+        remake=_checkpoint_of,
+        frozen=_frozen_of(layers, _checkpoint_of),
+        recipe=partial(checkpoint, *layers),
+    )
+
+
+def _checkpoint_of(layers: tuple[AnyLayer, ...]) -> AnyLayer:
+    return checkpoint(*layers)
+
+
+def checkpoint_forward(
+    layers: tuple[AnyLayer, ...], params: tuple[Any, ...], x: Float[Array, "..."], key: Any = None
+) -> tuple[Float[Array, "..."], CheckpointResiduals]:
+    """The y of the chain. Running statistics are moved here, where the residuals of the layers are."""
+    y, residuals = chain_forward(layers, params, x, key)
+    return y, CheckpointResiduals(x, key, chain_advance(layers, params, residuals) if _advance_of(layers) else None)
+
+
+def checkpoint_vjp(
+    layers: tuple[AnyLayer, ...],
+    params: tuple[Any, ...],
+    residuals: CheckpointResiduals,
+    dy: Float[Array, "..."],
+    *,
+    need_dx: bool = True,
+) -> tuple[tuple[Any, ...], Float[Array, "..."] | None]:
+    """The vjp of the chain, with residuals that are made again."""
+    _, made = chain_forward(layers, params, residuals.x, residuals.key)
+    return chain_vjp(layers, params, made, dy, need_dx=need_dx)
+
+
+def checkpoint_advance(params: tuple[Any, ...], residuals: CheckpointResiduals) -> tuple[Any, ...]:
+    """What is trained, as it is now, with the running statistics that forward made."""
+    return tree.combine(tree.trained(params), residuals.advanced)
 
 
 def _advance_of(layers: tuple[AnyLayer, ...]) -> Any:

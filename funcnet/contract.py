@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "accuracy", "advance", "base", "expect_fit", "expect_labels", "expect_targets", "forward", "loss", "params_record",
-    "penalty", "penalty_value", "predict", "returned_by_loss", "share", "vjp",
+    "penalty", "penalty_value", "predict", "returned_by_loss", "share", "takes_weights", "vjp",
 ]  # fmt: skip
 
 _OTHERS = "(the params of another network?)"
@@ -363,9 +363,11 @@ def _expect_entries(layer: AnyLayer, params: Any) -> None:
     if layer.kind == "around":
         if not hasattr(params, "params"):
             raise ShapeError(name, "FrozenParams", f"{kind_of(params)} {_OTHERS}")
-    elif not isinstance(params, tuple) or len(params) != len(layer.children):
+        return
+    entries = len(dict(layer.children))  # children with the same path have the same params
+    if not isinstance(params, tuple) or len(params) != entries:
         given = f"a tuple of {len(params)}" if isinstance(params, tuple) else kind_of(params)
-        raise ShapeError(name, f"params with an entry for each of its {len(layer.children)} layers", given)
+        raise ShapeError(name, f"params with an entry for each of its {entries} layers", given)
 
 
 def _expect_input(layer: AnyLayer, params: Any, x: Array) -> None:
@@ -400,14 +402,15 @@ def _expect_cotangent(layer: AnyLayer, params: Any, residuals: Any, dy: Array) -
     dims = declared.get("dy")
     if not is_plain(dy):
         raise not_an_array(_short_name(layer), "dy", dy)
+    wanted = declared.get("residuals")
+    if isinstance(wanted, type) and attrs.has(wanted) and not isinstance(residuals, wanted):
+        raise ShapeError(_short_name(layer), wanted.__name__, f"{kind_of(residuals)} (the residuals of another layer?)")
     if layer.children:
-        _expect_residuals(layer, residuals, dy)
+        if not isinstance(wanted, type) or layer.kind != "sequence":
+            _expect_residuals(layer, residuals, dy)
         return
     if not isinstance(dims, _Dims):
         return
-    wanted = declared.get("residuals")
-    if isinstance(wanted, type) and attrs.has(wanted) and not isinstance(residuals, wanted):
-        raise ShapeError(layer.name, wanted.__name__, f"{kind_of(residuals)} (the residuals of another layer?)")
     for name, field in _fields_of(residuals):
         fit.expect(name, getattr(residuals, name), field, _no_hint)
     in_shape = getattr(residuals, "in_shape", None)
@@ -439,20 +442,22 @@ def _expect_residuals(layer: AnyLayer, residuals: Any, dy: Array) -> None:
 # --- losses
 
 
-def loss(loss: Loss, prediction: Array, target: Array) -> tuple[float, Array]:
+def loss(loss: Loss, prediction: Array, target: Array, weight: Array | None = None) -> tuple[float, Array]:
     """Check the arguments and compute the loss and its gradient."""
-    expect_targets(loss, prediction, target)
+    expect_targets(loss, prediction, target, weight)
+    given = (target,) if weight is None else (target, weight)
     with np.errstate(all="ignore"):
-        value, grad = returned_by_loss(loss, loss.value_and_grad(prediction, target), prediction, target)
+        value, grad = returned_by_loss(loss, loss.value_and_grad(prediction, *given), prediction, target)
     return value, _locked(grad)
 
 
-def accuracy(loss: Loss, prediction: Array, target: Array) -> float:
+def accuracy(loss: Loss, prediction: Array, target: Array, weight: Array | None = None) -> float:
     """Check the arguments and compute the share of right answers."""
     assert loss.pure_accuracy is not None
-    expect_targets(loss, prediction, target)
+    expect_targets(loss, prediction, target, weight)
+    given = (target,) if weight is None else (target, weight)
     with np.errstate(all="ignore"):
-        return share(loss, loss.pure_accuracy(prediction, target))
+        return share(loss, loss.pure_accuracy(prediction, *given))
 
 
 def penalty(penalty: Penalty, w: Array) -> tuple[float, Array]:
@@ -543,22 +548,96 @@ def _number(place: str, what: str, value: Any) -> Any:
     raise ShapeError(place, f"{what} as one number, a float or an array of no axes", given)
 
 
-def expect_targets(loss: Loss, prediction: Array, target: Array) -> None:
-    """Require predictions and targets that this loss takes.
+def expect_targets(loss: Loss, prediction: Array, target: Array, weight: Array | None = None) -> None:
+    """Require predictions, targets and weights that this loss takes.
 
     Raises:
         ShapeError: saying what was expected, what was given and, where it can be guessed, what was meant.
+        TypeError: for weights, where the loss takes none.
     """
     if loss.targets and isinstance(prediction, np.ndarray) and is_array(target) and not isinstance(target, np.ndarray):
         raise not_an_array(loss.name, "the target", target)
-    if loss.targets == "labels":
+    if loss.targets == "labels" or (loss.targets == "labels or distributions" and not _are_shares(prediction, target)):
         expect_labels(loss.name, prediction, target)
     elif loss.targets:
         _expect_like(loss.name, prediction, target)
-        if loss.targets == "shares" and isinstance(target, np.ndarray):
-            low, high = target.min(), target.max()
-            if not (low >= 0 and high <= 1):  # NaN fails both comparisons
-                raise ShapeError(loss.name, "targets from 0 to 1", f"{low:g} to {high:g}")
+        if isinstance(target, np.ndarray):
+            _expect_values(loss, prediction, target)
+    if loss.class_weights and prediction.shape[1:] != (len(loss.class_weights),):
+        wanted = f"a prediction of shape {describe(('batch', len(loss.class_weights)))}, as there are class weights"
+        raise ShapeError(loss.name, wanted, f"shape {describe(prediction.shape)}")
+    if weight is not None:
+        _expect_weight(loss, prediction, weight)
+
+
+def _are_shares(prediction: Array, target: Any) -> bool:
+    """Whether the target is to be taken for shares of the classes, not for labels."""
+    return (
+        is_array(target)
+        and is_array(prediction)
+        and target.ndim > 1
+        and target.shape == prediction.shape
+        and (target.dtype.kind if isinstance(target, np.ndarray) else "f") == "f"
+    )
+
+
+def _expect_values(loss: Loss, prediction: Array, target: np.ndarray) -> None:
+    """Require shares, distributions or numbers in their range."""
+    if loss.targets == "numbers":
+        return
+    low, high = target.min(), target.max()  # NaN fails all comparisons
+    if loss.targets == "shares" and not (low >= 0 and high <= 1):
+        raise ShapeError(loss.name, "targets from 0 to 1", f"{low:g} to {high:g}")
+    if loss.targets == "not negative" and not (low >= 0 and high < math.inf):
+        raise ShapeError(loss.name, "targets that are finite and not negative", f"{low:g} to {high:g}")
+    if "distributions" in loss.targets:
+        if target.ndim != 2:
+            raise ShapeError(loss.name, "logits of shape (batch, classes)", f"shape {describe(prediction.shape)}")
+        if not low >= 0:
+            raise ShapeError(loss.name, "shares of the classes, from 0 to 1", f"{low:g} to {high:g}")
+        off = np.abs(target.sum(axis=1) - 1)
+        if not off.max() <= _SUM:
+            row = int(off.argmax())
+            given = f"{target[row].sum():g} in row {row}"
+            raise ShapeError(loss.name, "shares of the classes that sum to 1", given)
+
+
+_SUM = 1e-4  # what rounding may do to the sum of an example's shares
+
+
+def _expect_weight(loss: Loss, prediction: Array, weight: Array) -> None:
+    if not takes_weights(loss):
+        raise TypeError(
+            f"{loss.name} takes no weights, and the examples have some: Loss.of_examples makes a loss that takes them, "
+            "and so does an argument weight of its value_and_grad and of its accuracy"
+        )
+    if not is_plain(weight):
+        raise not_an_array(loss.name, "the weights", weight)
+    if weight.shape != prediction.shape[:1]:
+        hint = " (a column? weight[:, 0] are its weights)" if weight.shape == (*prediction.shape[:1], 1) else ""
+        given = f"shape {describe(weight.shape)}{hint}"
+        raise ShapeError(loss.name, f"weights of shape {describe(prediction.shape[:1])}, one an example", given)
+    if weight.dtype != prediction.dtype:
+        given = f"dtype {weight.dtype} ({converted('weight', prediction.dtype)}?)"
+        raise ShapeError(loss.name, f"weights of dtype {prediction.dtype}, as the prediction", given)
+    if isinstance(weight, np.ndarray):
+        low, high = weight.min(), weight.max()
+        if not (low >= 0 and high < math.inf):  # NaN fails both comparisons
+            raise ShapeError(loss.name, "weights that are finite and not negative", f"{low:g} to {high:g}")
+
+
+def takes_weights(loss: Loss) -> bool:
+    """Whether the loss's ``value_and_grad``, and its accuracy if it has one, have an argument ``weight``."""
+    functions = (loss.value_and_grad, loss.pure_accuracy)
+    return all(function is None or _has_weight(function) for function in functions)
+
+
+@lru_cache(512)
+def _has_weight(function: Callable[..., Any]) -> bool:
+    try:
+        return "weight" in inspect.signature(function).parameters
+    except ValueError:  # it is written in C, without a signature
+        return False
 
 
 def _expect_examples(name: str, prediction: Array) -> None:

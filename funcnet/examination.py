@@ -232,7 +232,9 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
                 path,
                 layer.name,
                 tuple(y.shape[1:]),
-                sum(leaf.size for leaf in tree.leaves(layer_params)),
+                0
+                if any(path == other.path for other in facts)
+                else sum(leaf.size for leaf in tree.leaves(layer_params)),
                 layer.multiply_adds(layer_params, tuple(x.shape[1:])),
                 sum(size for array, size in kept.items() if array not in counted),
             )
@@ -249,6 +251,8 @@ def examine(
     net: AnyLayer, params: Tree, split: Split, normalize: Normalization | None = None, *, classified: bool = True
 ) -> Examination:
     """Examine the network on ``split``, in one pass over it.
+
+    Every example counts once, whatever its weight: an examination counts examples.
 
     Integer targets, one an example, are taken as class labels, with one output for each class. ``classified=False``
     says that they are something else, such as counts. The answer to an example is the first of its largest outputs. An

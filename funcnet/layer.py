@@ -89,7 +89,7 @@ class Layer(Generic[P, R]):
         children: the layers inside, each with its path within the params: ``("[0]", linear(3))``.
         kind: how the children are composed: one after the other (``sequence``), side by side (``sum``,
             ``concatenation``), or one child inside the layer (``around``). Params of the first three are tuples, one
-            entry a child.
+            entry a child. Children with the same path have the same params.
         remake: ``remake(children) -> layer``: the same composition of other layers.
         frozen: the layer that takes this one's place when it is frozen: it computes what ``predict`` does, with the vjp
             of that. None stands for the layer itself.
@@ -193,4 +193,7 @@ def advance(layer: AnyLayer, params: Any, residuals: Any) -> Any:
 
 def child_params(layer: AnyLayer, params: Any) -> tuple[Any, ...]:
     """The params of the children, in their order."""
-    return (params.params,) if layer.kind == "around" else tuple(params)
+    if layer.kind == "around":
+        return (params.params,)
+    entries = dict(zip(dict(layer.children), params, strict=True))
+    return tuple(entries[path] for path, _ in layer.children)

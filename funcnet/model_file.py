@@ -214,8 +214,8 @@ def _model_of(path: Path, facts: _Facts, arrays: dict[str, Array], net: AnyLayer
 
 def _params_of(layer: AnyLayer, path: str, arrays: dict[str, Array]) -> Tree:
     """The params of a network of funcnet's own layers, with the arrays of a file on their paths. Nothing is drawn."""
-    inside = [(f"{path}.params" if layer.kind == "around" else path + place, child) for place, child in layer.children]
-    params = tuple(_params_of(child, place, arrays) for place, child in inside)
+    inside = {f"{path}.params" if layer.kind == "around" else path + place: child for place, child in layer.children}
+    params = tuple(_params_of(child, place, arrays) for place, child in inside.items())
     record = contract.params_record(layer)
     if layer.children:
         return record(*params) if layer.kind == "around" else params

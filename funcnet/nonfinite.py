@@ -113,7 +113,7 @@ def _step(
     _look("the targets", batch.y, "look at the data")
     watched = _watched(net, "")
     prediction, residuals = run_forward(watched, params, batch.x, step_key(net, state))
-    data_loss, dprediction = loss.value_and_grad(prediction, batch.y)
+    data_loss, dprediction = loss.value_and_grad(prediction, *batch.targets)
     _look(f"the {loss.name}", np.asarray(data_loss), _LOWER, of_loss=True)
     arrays = dict(tree.named_leaves(params))
     for path, penalty in penalties.items():
@@ -143,7 +143,7 @@ def first_in_evaluation(net: AnyLayer, params: Tree, batches: Iterable[Batch], l
     try:
         with np.errstate(all="ignore"):
             for batch in batches:
-                value, _ = loss.value_and_grad(run_predict(watched, params, batch.x), batch.y)
+                value, _ = loss.value_and_grad(run_predict(watched, params, batch.x), *batch.targets)
                 _look(f"the {loss.name}", np.asarray(value), _LOWER, of_loss=True)
     except _Found as found:
         return found.first

@@ -26,7 +26,18 @@ from funcnet.arrays import is_array, namespace, shielded
 from funcnet.shapes import Array, Float, Integer, Shape, UInt64, whole_number
 from funcnet.tree import Record, static_field
 
-__all__ = ["Key", "expect_key", "fold_in", "make_key", "normal", "permutation", "randint", "split", "uniform"]
+__all__ = [
+    "Key",
+    "expect_key",
+    "fold_in",
+    "make_key",
+    "normal",
+    "permutation",
+    "randint",
+    "split",
+    "truncated_normal",
+    "uniform",
+]
 
 K = TypeVar("K")
 _WORD = 2**64
@@ -149,8 +160,25 @@ def permutation(key: Key, count: int) -> Integer[Array, "count"]:
 @shielded
 def normal(key: Key, shape: Shape, dtype: Any = np.float32) -> Float[Array, "..."]:
     """Numbers from the standard normal distribution, by inverting its distribution function."""
-    # Odd multiples of 2**-53 are exact in float64, and are never 0 or 1.
-    p = (_bits(key, math.prod(shape)) >> np.uint64(12)) * 2.0**-52 + 2.0**-53
+    return _normal(_inner(key, shape), shape, dtype)
+
+
+_BEYOND_2 = 0.02275013194817920720  # the probability that a standard normal number is below -2
+
+
+@shielded
+def truncated_normal(key: Key, shape: Shape, dtype: Any = np.float32) -> Float[Array, "..."]:
+    """Numbers from the standard normal distribution between -2 and 2, by inverting its distribution function."""
+    return _normal(_BEYOND_2 + (1 - 2 * _BEYOND_2) * _inner(key, shape), shape, dtype)
+
+
+def _inner(key: Key, shape: Shape) -> Float[Array, "n"]:
+    """Odd multiples of 2**-53, which are exact in float64, and never 0 or 1."""
+    return (_bits(key, math.prod(shape)) >> np.uint64(12)) * 2.0**-52 + 2.0**-53
+
+
+def _normal(p: Float[Array, "n"], shape: Shape, dtype: Any) -> Float[Array, "..."]:
+    """The quantiles of the standard normal distribution at p."""
     z = np.empty(p.shape, dtype)
     for start in range(0, p.size, _BLOCK):  # blocks whose temporaries stay in the cache: 3 times faster
         block = slice(start, start + _BLOCK)

@@ -157,6 +157,11 @@ class RunRecord:
     )
 
     @property
+    def weighted(self) -> tuple[str, ...]:
+        """The parts, ``training`` and ``testing``, whose loss and accuracy are means weighted by example."""
+        return tuple(part for part in ("training", "testing") if f"{part} weights" in dict(self.settings))
+
+    @property
     def epochs(self) -> int:
         """The number of epochs recorded."""
         return len(self.history)

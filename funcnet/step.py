@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import numpy as np
+from attrs.converters import optional
 
 from funcnet import aligned, contract, random, tree
 from funcnet.arrays import shielded
@@ -47,13 +48,23 @@ _STEPS = 2**32 - 1
 
 @attrs.frozen(eq=False)
 class Batch(tree.Record):
-    """Examples and their targets: x (batch, ...) floating-point, y (batch, ...) labels or numbers."""
+    """Examples and their targets: x (batch, ...) floating-point, y (batch, ...) labels or numbers.
+
+    ``weight`` (batch,) says how much each example counts in the loss and in the accuracy, which are weighted means. It
+    is finite and not negative, in the dtype of x. None stands for the same weight everywhere.
+    """
 
     x: Float[Array, "batch ..."] = attrs.field(converter=tree.readonly_view)
     y: Num[Array, "batch ..."] = attrs.field(converter=tree.readonly_view)
+    weight: Float[Array, "batch"] | None = attrs.field(default=None, converter=optional(tree.readonly_view))
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
+
+    @property
+    def targets(self) -> tuple[Array, ...]:
+        """What a loss takes beside the prediction: ``(y,)``, or ``(y, weight)``."""
+        return (self.y,) if self.weight is None else (self.y, self.weight)
 
 
 @attrs.frozen
@@ -122,9 +133,9 @@ class Evaluation:
     """The loss and accuracy of a network on some examples. The data loss and every penalty are apart.
 
     Attributes:
-        data_loss: the mean loss over the examples, without any penalty.
+        data_loss: the mean loss over the examples, without any penalty; if they have weights, the weighted mean.
         penalties: the value of each penalty; they depend on the parameters alone.
-        accuracy: the share of right answers; NaN for a loss without accuracy.
+        accuracy: the share of right answers, weighted likewise; NaN for a loss without accuracy.
         examples: how many examples there were.
     """
 
@@ -177,7 +188,8 @@ class Engine:
         name: how records and messages call it.
         make_step: ``(net, loss, optimizer, penalties, donate) -> step``.
         make_predict: ``(net, params) -> predict``.
-        value_and_grad: ``(loss) -> the loss's value_and_grad``, or a faster function that stands for it.
+        value_and_grad: ``(loss) -> the loss's value_and_grad``, or a faster function that stands for it. Both take
+            weights after the target, if the batch has them.
         accuracy: ``(loss) -> the loss's accuracy``, or a faster one; None where the loss has none.
         penalty_value: ``(penalty, array) -> its value``.
         copy_state: ``(state) -> state``: a copy, in the memory layout on which the engine is fastest.
@@ -188,8 +200,8 @@ class Engine:
     name: str
     make_step: Callable[[AnyLayer, Loss, Optimizer, Mapping[str, Penalty], bool], Step]
     make_predict: Callable[[AnyLayer, Tree], Predict]
-    value_and_grad: Callable[[Loss], Callable[[Array, Array], tuple[Any, Array]]]
-    accuracy: Callable[[Loss], Callable[[Array, Array], Any] | None]
+    value_and_grad: Callable[[Loss], Callable[..., tuple[Any, Array]]]
+    accuracy: Callable[[Loss], Callable[..., Any] | None]
     penalty_value: Callable[[Penalty, Array], float]
     copy_state: Callable[[TrainState], TrainState]
     kernels: Callable[[AnyLayer, Loss, Optimizer, Mapping[str, Penalty]], tuple[tuple[str, str], ...]]
@@ -226,9 +238,10 @@ def make_update(
 ) -> Callable[..., tuple[Tree, Tree, Metrics]]:
     """The whole step as one pure function of arrays, of any namespace.
 
-    ``update(params, opt_state, x, y, rate, step=0, key=None, numbers=None) -> (params, opt_state, metrics)``: ``rate``
-    is the learning rate of this step. A network that draws needs the key. Under ``jax.jit`` all arguments may be
-    traced; the key is then one of ``jax.random``. Nothing is checked.
+    ``update(params, opt_state, x, y, rate, step=0, key=None, weight=None, numbers=None)`` returns ``(params, opt_state,
+    metrics)``. ``rate`` is the learning rate of this step, and ``weight`` those of the examples. A network that draws
+    needs the key. Under ``jax.jit`` all arguments may be traced; the key is then one of ``jax.random``. Nothing is
+    checked.
 
     ``numbers`` are those of ``optimizer.moment(step)``. By default the optimizer's schedules are asked for them. Where
     these are more than constants they cannot be asked under a tracer, and the numbers must be given.
@@ -243,13 +256,15 @@ def make_update(
         rate: Any,
         step: Any = 0,
         key: Any = None,
+        weight: Any = None,
         numbers: tuple[Any, ...] | None = None,
     ) -> tuple[Tree, Tree, Metrics]:
         if numbers is None:
             numbers = tuple(schedule(step) for schedule in optimizer.schedules)
         prediction, residuals = run_forward(net, params, x, key)
-        data_loss, dprediction = loss.value_and_grad(prediction, y)
-        accuracy = math.nan if loss.pure_accuracy is None else loss.pure_accuracy(prediction, y)
+        targets = (y,) if weight is None else (y, weight)
+        data_loss, dprediction = loss.value_and_grad(prediction, *targets)
+        accuracy = math.nan if loss.pure_accuracy is None else loss.pure_accuracy(prediction, *targets)
         grads, _ = net.pure_vjp(params, residuals, dprediction, need_dx=False)
         arrays = dict(tree.named_leaves(params)) if made else {}
         grads = add_on_paths(penalty_grads(made, arrays), grads)
@@ -316,8 +331,8 @@ def _checked_gradient(
     arrays = dict(tree.named_leaves(tree.trained(params)))
     expect_paths(penalties, arrays)
     prediction, residuals = net.forward(params, batch.x, key)
-    data_loss, dprediction = loss(prediction, batch.y)
-    accuracy = math.nan if loss.accuracy is None else loss.accuracy(prediction, batch.y)
+    data_loss, dprediction = loss(prediction, *batch.targets)
+    accuracy = math.nan if loss.accuracy is None else loss.accuracy(prediction, *batch.targets)
     grads, _ = net.vjp(params, residuals, dprediction, need_dx=False)
     # A user's layer may forget a sum over the batch, or return float64.
     expect_arrays("the gradient", dict(tree.named_leaves(grads)), arrays)

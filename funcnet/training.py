@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ from funcnet.data.dataset import Dataset, Split
 from funcnet.engines.running import evaluate, expect_engine, make_step
 from funcnet.examination import Examination, examine
 from funcnet.layer import AnyLayer
-from funcnet.losses import Loss
+from funcnet.losses import Loss, weights_by_target
 from funcnet.nonfinite import (
     DivergenceError,
     First,
@@ -76,9 +76,10 @@ class EpochNumbers:
         epoch: which one, from 1.
         train: loss, penalties and accuracy over the whole training set, with the parameters at the epoch's end.
         test: the same over the whole testing set.
-        running: the means over the epoch's batches, each batch with the parameters of its step. The parameters change
-            from step to step, so this is not the loss of any one network: it lags behind ``train``. The penalties are
-            computed in every tenth step, and these values stand for the nine steps after it too.
+        running: the means over the epoch's batches, each batch with the parameters of its step and weighted by its
+            number of examples, or by the sum of their weights. The parameters change from step to step, so this is not
+            the loss of any one network: it lags behind ``train``. The penalties are computed in every tenth step, and
+            these values stand for the nine steps after it too.
         gradient_norms: for each array of the parameters, the norm of the total loss's gradient with the parameters
             at the epoch's end, over 1,000 training examples, evenly spaced (all of them where there are fewer).
         data_gradient_norms: the same of the data loss's gradient, without the penalties.
@@ -159,6 +160,9 @@ def train(
     images are normalised by the training set's statistics, batch by batch. All data are checked before the first
     update.
 
+    If the examples have weights, all losses and accuracies are weighted means: those of batches, of epochs and of the
+    testing set. The record's settings say so. The examination counts every example once.
+
     The iterator can be dropped at any time, also by Ctrl-C. The state of the last record stays valid. Passed as
     ``state``, it goes on from there, with the same bits as a run that was not interrupted. ``Training`` has the steps
     between the records too, and a state from within an epoch: ``checkpointed`` keeps such states in files.
@@ -205,7 +209,7 @@ def train(
     normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
     for part, split in (("training", dataset.train), ("testing", dataset.test)):
         _expect_split(f"the {part} part of {dataset.name}", net, state.params, loss, split, normalize)
-    settings = (*_settings(net, loss, optimizer, made, batch_size, runs), *changes)
+    settings = (*_settings(net, loss, optimizer, made, batch_size, runs), *_weighting(loss, dataset), *changes)
     return Training(
         _Recipe(net, dataset, normalize, loss, optimizer, made, epochs, batch_size, callback, runs, settings),
         attrs.evolve(state, progress=progress),
@@ -259,9 +263,12 @@ def _expect_split(
     try:
         x = next(batches(split.take(np.arange(1)), 1, normalize=normalize)).x
         prediction = net.predict(params, x)
-        contract.expect_targets(loss, np.broadcast_to(prediction, (len(split), *prediction.shape[1:])), split.y)
+        predictions = np.broadcast_to(prediction, (len(split), *prediction.shape[1:]))
+        contract.expect_targets(loss, predictions, split.y, split.weight)
     except ShapeError as error:
         raise ShapeError(f"{place}: {error.place}", error.expected, error.given) from None
+    if not _weights_in_means(loss, split)[0].any():
+        raise ShapeError(place, "an example that counts", "weights, or class weights, that are 0 for all examples")
 
 
 def _hint_for_dtype(x: Array, wanted: np.dtype) -> str:
@@ -431,7 +438,8 @@ class Training(Iterator[EpochRecord]):
         testing = evaluated(dataset.test)
         classified = recipe.loss.accuracy is not None
         examination = examine(net, params, dataset.test, recipe.normalize, classified=classified)
-        running, ratios, seconds = _mean(metrics), _medians(self._ratios), self._seconds
+        of_batches = _weights_of_batches(recipe.loss, dataset.train, recipe.batch_size, key)
+        running, ratios, seconds = _mean(metrics, *of_batches), _medians(self._ratios), self._seconds
         self._cut_off = True  # until the record is made: without it, a state that counts the epoch cannot go on
         self._epoch += 1
         self._metrics, self._ratios, self._seconds = [], [], 0.0
@@ -534,6 +542,17 @@ def _settings(
     )
 
 
+def _weighting(loss: Loss, dataset: Dataset) -> tuple[tuple[str, str], ...]:
+    """What a reader must know of weighted means."""
+    said = "loss and accuracy are means weighted by these"
+    parts = (("training weights", dataset.train), ("testing weights", dataset.test))
+    of_classes = ", ".join(f"{weight:g}" for weight in loss.class_weights)
+    return (
+        *((name, said) for name, part in parts if part.weight is not None),
+        *([("class weights", f"{of_classes}; the loss is a mean weighted by these")] if of_classes else []),
+    )
+
+
 def _evaluation_batches(split: Split, normalize: Normalization | None) -> Iterator[Batch]:
     return batches(split, _EVALUATION_BATCH, normalize=normalize)
 
@@ -559,18 +578,38 @@ def _medians(ratios: list[dict[str, float]]) -> Numbers:
     return tuple((path, float(np.median([sample[path] for sample in ratios if path in sample]))) for path in paths)
 
 
-def _mean(metrics: list[Evaluation]) -> Evaluation:
-    """The mean over batches of different sizes, every example with the same weight."""
-    examples = sum(m.examples for m in metrics)
+def _weights_in_means(loss: Loss, split: Split) -> tuple[Array, Array]:
+    """The weight of each example in means of losses, and in those of accuracies."""
+    weight = np.ones(len(split)) if split.weight is None else split.weight.astype(np.float64)
+    return weight * weights_by_target(loss.class_weights, split.y, weight) if loss.class_weights else weight, weight
 
-    def mean(values: list[float]) -> float:
-        return tree.exact_sum([value * m.examples for value, m in zip(values, metrics, strict=True)]) / examples
 
+def _weights_of_batches(loss: Loss, split: Split, size: int, key: Key) -> tuple[list[float], list[float]]:
+    """The sums of these weights for each batch of the epoch whose examples ``key`` shuffles."""
+    starts = np.arange(0, len(split), size)
+    of_loss, of_accuracy = _weights_in_means(loss, split)
+    if of_loss is not of_accuracy or split.weight is not None:
+        order = random.permutation(key, len(split))
+        of_loss, of_accuracy = of_loss[order], of_accuracy[order]
+    return np.add.reduceat(of_loss, starts).tolist(), np.add.reduceat(of_accuracy, starts).tolist()
+
+
+def _mean(metrics: list[Evaluation], of_loss: list[float], of_accuracy: list[float]) -> Evaluation:
+    """The means over batches of these weights. Penalties do not depend on the batch: they are weighted by its size."""
+
+    def mean(values: list[float], weights: Sequence[float]) -> float:
+        return tree.exact_sum([value * w for value, w in zip(values, weights, strict=True)]) / tree.exact_sum(weights)
+
+    sizes = [m.examples for m in metrics]
     penalties = tuple(
-        PenaltyValue(first.path, first.name, mean([m.penalties[i].value for m in metrics]))
+        PenaltyValue(first.path, first.name, mean([m.penalties[i].value for m in metrics], sizes))
         for i, first in enumerate(metrics[0].penalties)
     )
-    return Evaluation(mean([m.data_loss for m in metrics]), penalties, mean([m.accuracy for m in metrics]), examples)
+    data_loss, accuracy = (
+        mean([m.data_loss for m in metrics], of_loss),
+        mean([m.accuracy for m in metrics], of_accuracy),
+    )
+    return Evaluation(data_loss, penalties, accuracy, sum(sizes))
 
 
 def _error(

@@ -24,6 +24,7 @@ __all__ = [
     "example_of",
     "layer_cases",
     "params_of",
+    "target_of",
 ]
 
 KEY = fn.make_key(7)
@@ -82,6 +83,20 @@ LAYERS: list[tuple[AnyLayer, tuple[int, ...]]] = [
             fn.sigmoid(),
             fn.softplus(),
             fn.gelu(),
+            fn.silu(),
+            fn.mish(),
+            fn.elu(0.7),
+            fn.hard_swish(),
+            fn.prelu(),
+            fn.log_softmax(),
+            fn.bias(),
+            fn.scaling(0.3),
+            fn.reshape(3, -1),
+            fn.transpose(1, 0),
+            fn.layer_norm(),
+            fn.rms_norm(),
+            fn.group_norm(3),
+            fn.instance_norm(scale=False),
             fn.flatten(),
             fn.identity(),
             fn.dropout(0.4),
@@ -91,6 +106,10 @@ LAYERS: list[tuple[AnyLayer, tuple[int, ...]]] = [
         )
     ),
     (fn.batch_norm(epsilon=0.1), (4,)),
+    (fn.batch_norm(scale=False), (4,)),
+    (fn.group_norm(2, shift=False), (2, 3, 4)),
+    (fn.upsample2d(3), (2, 3, 2)),
+    (fn.upsample2d(method="bilinear"), (2, 3, 2)),
     (fn.conv2d(4, groups=2), (4, 3, 2)),
     (fn.conv2d(3, (2, 3), stride=(2, 1), padding=((1, 0), (2, 2)), dilation=(1, 2), bias=False), (4, 3, 2)),
     (fn.conv2d(2, padding="reflect"), (3, 4, 1)),
@@ -108,14 +127,26 @@ LAYERS: list[tuple[AnyLayer, tuple[int, ...]]] = [
     (fn.parallel(fn.linear(3), fn.identity(), fn.dropout(0.1), merge="concatenation"), (5,)),
     (fn.frozen(fn.linear(3)), (5,)),
     (fn.chain(fn.linear(3), fn.frozen(fn.chain(fn.linear(4), fn.batch_norm())), fn.linear(2)), (5,)),
+    (fn.repeat(fn.chain(fn.linear(3), fn.batch_norm(), fn.dropout(0.2)), 2, tied=True), (3,)),
+    (fn.checkpoint(fn.linear(3), fn.batch_norm(), fn.dropout(0.2), fn.tanh()), (4,)),
+    (fn.checkpoint(fn.linear(3), fn.frozen(fn.linear(3))), (4,)),
     (NET, (2, 3)),
 ]
 
 LOSSES = [
     (fn.softmax_cross_entropy(), "labels"),
     (fn.softmax_cross_entropy(label_smoothing=0.1), "labels"),
+    (fn.softmax_cross_entropy(), "distributions"),
+    (fn.softmax_cross_entropy(label_smoothing=0.1), "distributions"),
+    (fn.kl_divergence(), "distributions"),
+    (fn.focal_loss(), "labels"),
+    (fn.focal_loss(0.5), "labels"),
+    (fn.hinge_loss(), "labels"),
     (fn.binary_cross_entropy(), "shares"),
     (fn.mean_squared_error(), "numbers"),
+    (fn.mean_absolute_error(), "numbers"),
+    (fn.huber_loss(0.7), "numbers"),
+    (fn.poisson_loss(), "not negative"),
 ]
 
 OPTIMIZERS = {
@@ -130,6 +161,18 @@ OPTIMIZERS = {
     "lamb": fn.lamb(1e-2, weight_decay=1e-2),
     "muon": fn.muon(1e-2),
 }
+
+
+def target_of(kind: str, prediction: np.ndarray) -> np.ndarray:
+    """Targets of this kind."""
+    shares = np.cos(prediction) ** 2
+    return {
+        "labels": np.arange(len(prediction)) % prediction.shape[-1],
+        "shares": shares,
+        "distributions": shares / shares.sum(axis=-1, keepdims=True),
+        "numbers": np.sin(prediction),
+        "not negative": 3 * shares,
+    }[kind]
 
 
 def draws_of(dtype: Any, shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import funcnet as fn
 from funcnet import random, tree
 from funcnet.combinators import FrozenParams, ParallelResiduals
 from funcnet.engines.numpy.planner import kernel_names
+from funcnet.examination import describe
 from funcnet.layer import AnyLayer, child_params
 from funcnet.shapes import Array
 
@@ -533,3 +534,124 @@ def test_running_state_may_refer_to_its_own_old_value() -> None:
     for a, b in zip(*map(tree.leaves, found), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     np.testing.assert_allclose(found[1].before, random.normal(fn.make_key(1), (4, 3)).mean(axis=0), rtol=1e-6)
+
+
+# --- repeat and checkpoint
+
+BLOCK = fn.chain(fn.linear(4), fn.batch_norm(), fn.dropout(0.3), fn.tanh())
+
+
+def results(net: AnyLayer, params: Any, key: Any = KEY) -> tuple[Any, ...]:
+    """All that the functions of a network compute."""
+    y, residuals = net.forward(params, x, key)
+    return y, *net.vjp(params, residuals, dy), net.predict(params, x), net.advance(params, residuals)
+
+
+def test_repeated_layers_have_params_of_their_own() -> None:
+    net = fn.repeat(fn.linear(4), 3)
+    params = made(net)
+    assert net.name == "chain(linear(4), linear(4), linear(4))"
+    assert len(params) == 3
+    assert not np.array_equal(params[0].weight, params[1].weight)
+
+
+@pytest.mark.parametrize("layer", [BLOCK, fn.frozen(fn.linear(4)), fn.tanh(), fn.residual(fn.batch_norm())], ids=str)
+def test_tied_layers_have_the_same_params_and_their_gradients_are_added(layer: AnyLayer) -> None:
+    tied, apart = fn.repeat(layer, 3, tied=True), fn.repeat(layer, 3)
+    params = made(tied)
+    assert len(params) == 1
+    y, grads, dx, prediction, advanced = results(tied, params)
+    wanted = results(apart, params * 3)
+    assert np.array_equal(y, wanted[0])
+    (total,) = grads
+    assert tree.structure(total) == tree.structure(tree.trained(params[0]))
+    for sum_of, *parts in zip(tree.leaves(total), *map(tree.leaves, wanted[1]), strict=True):
+        np.testing.assert_allclose(sum_of, sum(parts), rtol=1e-12)
+    assert np.array_equal(dx, wanted[2])
+    assert np.array_equal(prediction, wanted[3])
+    one_by_one = params[0]
+    for kept in tied.forward(params, x, KEY)[1]:
+        one_by_one = layer.advance(one_by_one, kept)
+    assert tree.equal(advanced, (one_by_one,))
+
+
+def test_checkpoint_computes_what_the_chain_does() -> None:
+    """With the same masks of dropout, and statistics of the params of forward, not of those after the update."""
+    layers = (fn.linear(4), BLOCK, fn.frozen(fn.batch_norm()), fn.residual(fn.dropout(0.5)), fn.batch_norm())
+    net, chain = fn.checkpoint(*layers), fn.chain(*layers)
+    params = made(chain)
+    assert tree.equal(net.init(KEY, (4,))[0], chain.init(KEY, (4,))[0])
+    assert tree.equal(results(net, params), results(chain, params))
+    updated = tree.map(lambda old, _: old + 1, params, params)
+    updated = tree.combine(tree.trained(updated), params)
+    kept, of_chain = (layer.forward(params, x, KEY)[1] for layer in (net, chain))
+    assert tree.equal(net.advance(updated, kept), chain.advance(updated, of_chain))
+    assert not tree.equal(net.advance(updated, kept), updated)
+
+
+def test_checkpoint_keeps_its_input_alone() -> None:
+    net = fn.checkpoint(fn.linear(64), fn.tanh(), fn.linear(4))
+    _, residuals = net.forward(made(net), x)
+    assert [array is x for array in tree.leaves(residuals)] == [True]
+
+
+@pytest.mark.parametrize("net", [fn.repeat(BLOCK, 2, tied=True), fn.checkpoint(BLOCK, fn.linear(4))], ids=str)
+def test_repeat_and_checkpoint_in_steps_of_every_engine(net: AnyLayer) -> None:
+    net = fn.chain(fn.linear(4), fn.relu(), net, fn.checkpoint(fn.identity(), fn.relu(), fn.linear(3)))
+    optimizer, params = fn.momentum(0.05), made(net)
+    found = []
+    for engine, donate in ENGINES:
+        step = fn.make_step(net, fn.mean_squared_error(), optimizer, donate=donate, engine=engine)
+        state = fn.copy_state(fn.init_state(params, optimizer, KEY), engine=engine)
+        for _ in range(3):
+            state, metrics = step(state, fn.Batch(x, x[:, :3]))
+        found.append((metrics.loss, *tree.leaves(state.params)))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_kernels_run_inside_a_checkpoint() -> None:
+    net = fn.checkpoint(fn.linear(4), fn.tanh())
+    assert kernel_names(net) == (("linear(4)", "linear"), ("tanh", "tanh"))
+    assert kernel_names(fn.checkpoint(fn.batch_norm())) == (("checkpoint(batch_norm)", ""),)
+
+
+@pytest.mark.parametrize("net", [fn.repeat(BLOCK, 2, tied=True), fn.checkpoint(BLOCK)], ids=str)
+def test_frozen_ones_predict_and_do_not_move(net: AnyLayer) -> None:
+    layer, inner = fn.frozen(net), made(net)
+    params = FrozenParams(inner)
+    y, residuals = layer.forward(params, x)
+    np.testing.assert_allclose(y, net.predict(inner, x), rtol=1e-12)
+    assert tree.leaves(layer.vjp(params, residuals, dy)[0]) == []
+    assert layer.advance(params, residuals) is params
+
+
+def test_tied_params_are_counted_once() -> None:
+    facts = describe(fn.repeat(fn.chain(fn.linear(4), fn.relu()), 3, tied=True), (4,))
+    assert [(layer.path, layer.parameters, layer.multiply_adds) for layer in facts] == [
+        ("[0][0]", 20, 16), ("[0][1]", 0, 0), ("[0][0]", 0, 16), ("[0][1]", 0, 0), ("[0][0]", 0, 16), ("[0][1]", 0, 0),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_what_repeat_and_checkpoint_refuse() -> None:
+    with pytest.raises(ValueError, match="how many times a layer is repeated is a whole number from 1 up, got 0"):
+        fn.repeat(fn.relu(), 0)
+    with pytest.raises(TypeError, match=r"repeat\[0\] is no layer but a function: .*call it to make the layer"):
+        fn.repeat(fn.relu, 2)
+    with pytest.raises(
+        fn.ShapeError, match=r"repeat\[0\].linear\(3\): expected an output of shape \(4,\), as the input"
+    ):
+        fn.repeat(fn.linear(3), 2, tied=True).init(KEY, (4,))
+    tied, net = fn.repeat(fn.linear(4), 2, tied=True), fn.checkpoint(fn.linear(4))
+    with pytest.raises(
+        fn.ShapeError, match="repeat: expected params with an entry for each of its 1 layers, got a tuple"
+    ):
+        tied.forward(made(tied) * 2, x)
+    with pytest.raises(
+        fn.ShapeError, match=r"checkpoint: expected CheckpointResiduals, got a tuple \(the residuals of"
+    ):
+        net.vjp(made(net), (x,), dy)
+    with pytest.raises(fn.ShapeError, match=r"checkpoint\[0\].linear\(4\): expected x of shape \(batch, 4\)"):
+        net.forward(made(net), x[:, :3])

@@ -64,7 +64,7 @@ REGISTERED = sorted(
         for name in (
             *(entry.layer.name for entry in LAYERS),
             *(entry.optimizer.name for entry in OPTIMIZERS),
-            *(loss.loss.name.replace(" ", "_").replace("-", "_") for loss in LOSSES),
+            *(loss.loss.name.lower().replace(" ", "_").replace("-", "_") for loss in LOSSES),
             *(penalty.name for penalty in PENALTIES),
         )
     }

@@ -56,11 +56,19 @@ def layers() -> list[Any]:
 
 
 def losses() -> list[Any]:
-    targets = {"labels": LABELS, "shares": np.full_like(HARD, 0.5), "numbers": np.zeros_like(HARD)}
+    targets = {
+        "labels": LABELS,
+        "shares": np.full_like(HARD, 0.5),
+        "distributions": np.eye(3, 4, dtype=F4),
+        "numbers": np.zeros_like(HARD),
+        "not negative": np.ones_like(HARD),
+    }
+    weights = (None, np.zeros(3, F4), np.array([0, 1e-42, 3e38], F4))
     found: list[Any] = []
     for loss, kind in LOSSES:
-        found += [loss(HARD, targets[kind])]
-        found += [loss.accuracy(HARD, targets[kind])] if loss.accuracy is not None else []
+        for weight in weights:
+            found += [loss(HARD, targets[kind], weight)]
+            found += [loss.accuracy(HARD, targets[kind], weight)] if loss.accuracy is not None else []
     return found
 
 

@@ -12,7 +12,8 @@ from funcnet.check.strategies import chains, keys, shapes, sizes
 from funcnet.combinators import chain
 from funcnet.engines.running import make_predict
 from funcnet.layer import AnyLayer, Layer
-from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.activations import leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.gated import gelu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten, identity
 from funcnet.random import Key, make_key, normal

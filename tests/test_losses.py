@@ -5,12 +5,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funcnet.check import check_loss, class_labels, real_numbers, shares
+from funcnet import engines
+from funcnet.check import check_loss, class_labels, counts, distributions, real_numbers, shares
 from funcnet.check.strategies import keys, shapes, sizes
 from funcnet.engines.numpy.losses import fast_loss
-from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
+from funcnet.engines.running import evaluate
+from funcnet.layers.reshape import identity
+from funcnet.losses import (
+    Loss,
+    binary_cross_entropy,
+    focal_loss,
+    hinge_loss,
+    huber_loss,
+    kl_divergence,
+    mean_absolute_error,
+    mean_squared_error,
+    poisson_loss,
+    softmax_cross_entropy,
+)
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, ShapeError
+from funcnet.step import Batch
 
 
 @settings(max_examples=20)
@@ -32,6 +47,36 @@ def test_proof_of_binary_cross_entropy(batch: int, shape: Shape, key: Key) -> No
 @given(sizes(), shapes(), keys())
 def test_proof_of_mean_squared_error(batch: int, shape: Shape, key: Key) -> None:
     check_loss(mean_squared_error(), shape, targets=real_numbers, batch=batch, key=key)
+
+
+@settings(max_examples=8)
+@given(sizes(), sizes(), st.sampled_from([0.0, 0.2]), st.booleans(), st.booleans(), keys())
+def test_proof_with_class_weights(
+    batch: int, classes: int, smoothing: float, weighed: bool, labels: bool, key: Key
+) -> None:
+    weights = np.linspace(0.2, 2, classes) if weighed else ()
+    loss = softmax_cross_entropy(label_smoothing=smoothing, class_weights=weights)
+    check_loss(loss, (classes,), targets=class_labels if labels else distributions, batch=batch, key=key)
+
+
+@settings(max_examples=8)
+@given(sizes(), sizes(), st.floats(0, 5), st.booleans(), keys())
+def test_proof_of_focal_and_hinge_losses(batch: int, classes: int, gamma: float, weighed: bool, key: Key) -> None:
+    weights = np.linspace(0.2, 2, classes) if weighed else ()
+    for loss in (focal_loss(gamma, class_weights=weights), hinge_loss(class_weights=weights)):
+        check_loss(loss, (classes,), targets=class_labels, batch=batch, key=key)
+
+
+@settings(max_examples=5)
+@given(sizes(), shapes(), sizes(), st.floats(0.1, 3), keys())
+def test_proof_of_losses_of_numbers(batch: int, shape: Shape, classes: int, delta: float, key: Key) -> None:
+    for loss, targets in (
+        (mean_absolute_error(), real_numbers),
+        (huber_loss(delta), real_numbers),
+        (poisson_loss(), counts),
+    ):
+        check_loss(loss, shape, targets=targets, batch=batch, key=key)
+    check_loss(kl_divergence(), (classes,), targets=distributions, batch=batch, key=key)
 
 
 def on_numbers(loss: Loss, prediction: list[object], target: list[object]) -> tuple[float, list[object]]:
@@ -267,3 +312,272 @@ def test_a_class_may_be_ruled_out_by_a_logit_of_minus_infinity() -> None:
     assert value == pytest.approx(wanted)
     np.testing.assert_allclose(gradient, [[*wanted_gradient[0], 0]])
     assert fast_loss(softmax_cross_entropy().value_and_grad)(logits, np.array([0]))[0] == pytest.approx(wanted)
+
+
+def test_known_values_of_more_losses() -> None:
+    log2 = math.log(2)
+    # The probabilities are 1/4, 1/2, 1/4.
+    z = [[0, log2, 0]]
+    value, gradient = on_numbers(softmax_cross_entropy(), z, [[0.5, 0.5, 0]])
+    assert value == pytest.approx(1.5 * log2)
+    np.testing.assert_allclose(gradient, [[-0.25, 0, 0.25]], atol=1e-15)
+    assert on_numbers(kl_divergence(), z, [[0.25, 0.5, 0.25]])[0] == pytest.approx(0, abs=1e-15)
+    assert on_numbers(kl_divergence(), z, [[0.0, 0, 1]])[0] == pytest.approx(2 * log2)
+    value, gradient = on_numbers(focal_loss(2), z, [1])
+    assert value == pytest.approx(0.25 * log2)
+    np.testing.assert_allclose(gradient, 0.25 * (2 * -log2 - 1) * np.array([[-0.25, 0.5, -0.25]]))
+    assert on_numbers(hinge_loss(), [[2, 0, 1], [5, 3, 0]], [1, 0]) == (1.5, [[0.5, -0.5, 0], [0, 0, 0]])
+    # At a kink the gradient is 0; of rivals that are equal the first is taken.
+    assert on_numbers(hinge_loss(), [[1, 0, 0]], [0]) == (0, [[0, 0, 0]])
+    assert on_numbers(hinge_loss(), [[0, 1, 1]], [0]) == (2, [[-1, 1, 0]])
+    assert on_numbers(mean_absolute_error(), [[1, 2], [3, 4]], [[1.0, 0], [3, 5]]) == (0.75, [[0, 0.25], [0, -0.25]])
+    assert on_numbers(huber_loss(2), [[1, 5]], [[0.0, 0]]) == ((0.5 + 8) / 2, [[0.5, 1]])
+    value, gradient = on_numbers(poisson_loss(), [[log2, 0]], [[3.0, 0]])
+    assert value == pytest.approx((2 - 3 * log2 + 1) / 2)
+    np.testing.assert_allclose(gradient, [[-0.5, 0.5]])
+
+
+def test_the_focal_loss_without_gamma_is_the_cross_entropy() -> None:
+    z = np.random.default_rng(0).standard_normal((5, 4))
+    labels = np.array([0, 1, 2, 3, 0])
+    for weights in ((), (1, 2, 3, 4)):
+        wanted = softmax_cross_entropy(class_weights=weights)(z, labels)
+        found = focal_loss(0, class_weights=weights)(z, labels)
+        assert found[0] == pytest.approx(wanted[0])
+        np.testing.assert_allclose(found[1], wanted[1], atol=1e-15)
+
+
+def test_of_two_classes_the_hinge_loss_is_the_binary_one() -> None:
+    z = np.random.default_rng(0).standard_normal((6, 2)) * 2
+    labels = np.arange(6) % 2
+    signs = 2 * labels - 1
+    wanted = np.maximum(0, 1 - signs * (z[:, 1] - z[:, 0])).mean()
+    assert hinge_loss()(z, labels)[0] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_extreme_logits_of_the_focal_loss(gamma: float) -> None:
+    """Sure and right costs 0, with gradient 0; sure and wrong costs what the cross-entropy does."""
+    z = np.array([[LARGEST / 4, -LARGEST / 4, 0], [1e4, -1e4, 0], [30, 0, 0]], np.float32)
+    value, gradient = focal_loss(gamma)(z, np.array([0, 0, 0]))
+    rest = 2 * math.exp(-30)
+    assert value == pytest.approx(rest ** (gamma + 1) / 3, rel=1e-5)
+    np.testing.assert_allclose(gradient[:2], np.zeros((2, 3)))
+    np.testing.assert_allclose(gradient[2, 0], -(gamma + 1) * rest ** (gamma + 1) / 3, rtol=1e-5)
+    value, gradient = focal_loss(gamma)(z[:2], np.array([1, 1]))
+    assert value == pytest.approx(LARGEST / 4, rel=1e-5)
+    np.testing.assert_allclose(gradient, np.array([[1, -1, 0], [1, -1, 0]]) / 2, atol=1e-6)
+    assert not np.isnan(focal_loss(gamma)(np.array([[LARGEST, -LARGEST]], np.float32), np.array([1]))[1]).any()
+
+
+def test_extreme_numbers_of_the_other_losses() -> None:
+    z, t = np.array([[LARGEST, -LARGEST, 3.0]], np.float32), np.array([[-LARGEST, LARGEST, 3.0]], np.float32)
+    for loss, size in ((huber_loss(0.5), 0.5), (mean_absolute_error(), 1)):
+        value, gradient = loss(z, t)
+        assert value == math.inf
+        np.testing.assert_allclose(gradient, np.array([[size, -size, 0]]) / 3, rtol=1e-6)
+    value, gradient = hinge_loss()(z, np.array([1]))
+    assert value == math.inf
+    np.testing.assert_allclose(gradient, [[1, -1, 0]])
+    value, gradient = kl_divergence()(z, np.array([[1, 0, 0]], np.float32))
+    assert (value, gradient.tolist()) == (0, [[0, 0, 0]])
+    value, gradient = poisson_loss()(np.array([[-LARGEST, 0]], np.float32), np.array([[0, 2]], np.float32))
+    assert (value, gradient.tolist()) == (0.5, [[0, -0.5]])
+
+
+ALL: list[tuple[Loss, object]] = [
+    (softmax_cross_entropy(), class_labels),
+    (softmax_cross_entropy(label_smoothing=0.1, class_weights=(1, 2, 0.5)), distributions),
+    (kl_divergence(), distributions),
+    (focal_loss(class_weights=(1, 2, 0.5)), class_labels),
+    (hinge_loss(), class_labels),
+    (binary_cross_entropy(), shares),
+    (mean_squared_error(), real_numbers),
+    (mean_absolute_error(), real_numbers),
+    (huber_loss(), real_numbers),
+    (poisson_loss(), counts),
+]
+
+
+def case_of(targets: object, batch: int = 6, dtype: type = np.float64) -> tuple[Array, Array]:
+    z = np.random.default_rng(1).standard_normal((batch, 3)).astype(dtype)
+    target = targets(Key(0, 1), z)
+    return z, target if target.dtype.kind == "i" else target.astype(dtype)
+
+
+@pytest.mark.parametrize(("loss", "targets"), ALL, ids=lambda case: str(case)[:20])
+def test_whole_weights_are_repetitions(loss: Loss, targets: object) -> None:
+    z, t = case_of(targets)
+    times = np.array([2, 0, 1, 3, 0, 1])
+    value, gradient = loss(z, t, times.astype(float))
+    wanted, rows = loss(np.repeat(z, times, axis=0), np.repeat(t, times, axis=0))
+    assert value == pytest.approx(wanted, rel=1e-12)
+    places = np.repeat(np.arange(6), times)
+    for example in range(6):
+        np.testing.assert_allclose(gradient[example], rows[places == example].sum(axis=0), atol=1e-14)
+    if loss.accuracy is not None:
+        wanted = loss.accuracy(np.repeat(z, times, axis=0), np.repeat(t, times, axis=0))
+        assert loss.accuracy(z, t, times.astype(float)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("loss", "targets"), ALL, ids=lambda case: str(case)[:20])
+def test_weights_of_any_size(loss: Loss, targets: object, dtype: type) -> None:
+    z, t = case_of(targets, dtype=dtype)
+    weight = np.array([1, 2, 0, 3, 1, 1], dtype)
+    value, gradient = loss(z, t, weight)
+    assert gradient.dtype == dtype
+    huge = float(np.finfo(dtype).max) / 4
+    for scale in (1e-30, huge):  # the sum of the weights overflows
+        other, rows = loss(z, t, weight * dtype(scale))
+        assert other == pytest.approx(value, rel=1e-6)
+        np.testing.assert_allclose(rows, gradient, rtol=1e-5, atol=1e-7)
+    value, gradient = loss(z, t, 0 * weight)
+    assert (value, np.abs(gradient).max()) == (0, 0)
+    if loss.accuracy is not None:
+        assert loss.accuracy(z, t, 0 * weight) == 0
+    # What is left out does not count, whatever it is.
+    wild = z.copy()
+    wild[2] = math.nan
+    assert loss(wild, t, weight)[0] == pytest.approx(loss(z, t, weight)[0])
+    assert not loss(wild, t, weight)[1][2].any()
+
+
+def test_the_accuracy_of_weighted_examples_is_at_most_1() -> None:
+    draw = np.random.default_rng(0)
+    for size in (3, 100, 1001):
+        z = draw.standard_normal((size, 4)).astype(np.float32)
+        weight = draw.random(size).astype(np.float32)
+        assert softmax_cross_entropy().accuracy(z, z.argmax(axis=1), weight) == 1
+
+
+def test_class_weights_of_labels_and_of_their_distributions_are_one() -> None:
+    z, labels = case_of(class_labels)
+    for smoothing in (0.0, 0.3):
+        loss = softmax_cross_entropy(label_smoothing=smoothing, class_weights=[1, 0, 2.5])
+        for weight in (None, np.arange(6.0)):
+            value, gradient = loss(z, labels, weight)
+            other, rows = loss(z, np.eye(3)[labels], weight)
+            assert other == pytest.approx(value)
+            np.testing.assert_allclose(rows, gradient, atol=1e-15)
+    assert loss.accuracy(z, labels) == softmax_cross_entropy().accuracy(z, labels)
+
+
+@pytest.mark.parametrize("engine", [engines.plain(), engines.numpy()], ids=str)
+@pytest.mark.parametrize(("loss", "targets"), ALL, ids=lambda case: str(case)[:20])
+def test_an_evaluation_in_batches_is_that_of_the_whole(loss: Loss, targets: object, engine: engines.Engine) -> None:
+    z, t = case_of(targets)
+    for weight in (None, np.array([1, 0, 3, 0, 0, 0.5])):
+        wanted = loss(z, t, weight)[0]
+        parts = [slice(0, 3), slice(3, 5), slice(5, 6)]
+        given = [Batch(z[p], t[p], None if weight is None else weight[p]) for p in parts]
+        found = evaluate(identity(), (), given, loss, engine=engine)
+        assert found.data_loss == pytest.approx(wanted)
+        assert found.examples == 6
+        if loss.accuracy is not None:
+            assert found.accuracy == pytest.approx(loss.accuracy(z, t, weight))
+    with pytest.raises(ValueError, match="all have a weight of 0"):
+        evaluate(identity(), (), [Batch(z, t, np.zeros(6))], loss, engine=engine)
+
+
+def test_an_answer_is_right_if_no_share_is_larger() -> None:
+    z = np.array([[2.0, 1, 0], [2, 1, 0], [2, 1, 0], [math.nan, 1, 0]])
+    t = np.array([[0.5, 0.5, 0], [0.4, 0.6, 0], [0.8, 0.1, 0.1], [0, 1, 0]])
+    for loss in (softmax_cross_entropy(), kl_divergence()):
+        assert accuracies(loss, z.tolist(), t.astype(np.float32)) == [0.5] * 4
+
+
+def test_a_share_of_0_costs_nothing_though_its_class_is_ruled_out() -> None:
+    z, t = np.array([[1.0, 2, -math.inf]]), np.array([[0.5, 0.5, 0]])
+    for loss in (softmax_cross_entropy(), kl_divergence()):
+        value, gradient = loss(z, t)
+        assert math.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+DISTRIBUTIONS = [
+    ([[0.5, 0.4, 0]], r"shares of the classes that sum to 1, got 0\.9 in row 0"),
+    ([[1.5, -0.5, 0]], r"shares of the classes, from 0 to 1, got -0\.5 to 1\.5"),
+    ([[math.nan, 1, 0]], "shares of the classes, from 0 to 1, got nan to nan"),
+]
+
+
+@pytest.mark.parametrize(("target", "message"), DISTRIBUTIONS)
+@pytest.mark.usefixtures("as_users_run")
+def test_wrong_distributions_are_refused(target: list[list[float]], message: str) -> None:
+    for loss in (softmax_cross_entropy(), kl_divergence()):
+        for use in (loss, loss.accuracy):
+            with pytest.raises(ShapeError, match=message):
+                use(np.zeros((1, 3)), np.array(target))
+    with pytest.raises(ShapeError, match=r"the target of dtype float32, .*got dtype float64"):
+        softmax_cross_entropy()(np.zeros((1, 3), np.float32), np.array([[1.0, 0, 0]]))
+    with pytest.raises(ShapeError, match=r"the target of shape \(1, 3\)"):
+        kl_divergence()(np.zeros((1, 3)), np.array([0]))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_wrong_counts_are_refused() -> None:
+    for wrong in (-1.0, math.inf, math.nan):
+        with pytest.raises(ShapeError, match="targets that are finite and not negative"):
+            poisson_loss()(np.zeros((1, 2)), np.array([[0, wrong]]))
+
+
+WEIGHTS = [
+    (np.ones(3), r"weights of shape \(2,\), one an example, got shape \(3,\)"),
+    (np.ones((2, 1)), r"got shape \(2, 1\) \(a column\? weight\[:, 0\] are its weights\)"),
+    (np.ones(2, np.float32), r"weights of dtype float64, as the prediction, got dtype float32 \(weight.astype"),
+    (np.ones(2, int), "weights of dtype float64, as the prediction, got dtype int64"),
+    (np.array([1, -1.0]), "weights that are finite and not negative, got -1 to 1"),
+    (np.array([1, math.inf]), "weights that are finite and not negative, got 1 to inf"),
+    (np.array([1, math.nan]), "weights that are finite and not negative, got nan to nan"),
+    ([1.0, 1.0], "the weights as a NumPy array, got a list"),
+]
+
+
+@pytest.mark.parametrize(("weight", "message"), WEIGHTS)
+@pytest.mark.usefixtures("as_users_run")
+def test_wrong_weights_are_refused(weight: object, message: str) -> None:
+    loss = binary_cross_entropy()
+    for use in (loss, loss.accuracy):
+        with pytest.raises(ShapeError, match=message):
+            use(np.zeros((2, 3)), np.zeros((2, 3)), weight)
+
+
+@pytest.mark.parametrize("make", [softmax_cross_entropy, focal_loss, hinge_loss])
+@pytest.mark.usefixtures("as_users_run")
+def test_wrong_class_weights_are_refused(make: object) -> None:
+    for wrong in ((1, -1), (0, 0), (1, math.nan), (1, math.inf)):
+        with pytest.raises(ValueError, match="class weights are finite and not negative, and one is above 0"):
+            make(class_weights=wrong)
+    for wrong in ({0: 1.0, 1: 2.0}, "balanced"):
+        with pytest.raises(TypeError, match="class weights are numbers in the order of the classes"):
+            make(class_weights=wrong)
+    with pytest.raises(ShapeError, match=r"a prediction of shape \(batch, 2\), as there are class weights"):
+        make(class_weights=(1, 2))(np.zeros((2, 3)), np.array([0, 1]))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_wrong_hyperparameters_are_refused() -> None:
+    for wrong in (-1, math.inf, math.nan):
+        with pytest.raises(ValueError, match="gamma of a focal loss is finite and not negative"):
+            focal_loss(wrong)
+    for wrong in (0, -1, math.inf, math.nan):
+        with pytest.raises(ValueError, match="delta of Huber's loss is positive and finite"):
+            huber_loss(wrong)
+
+
+def test_losses_of_ones_own_and_weights() -> None:
+    z, t, weight = np.array([[1.0], [3.0]]), np.zeros((2, 1)), np.array([3.0, 1.0])
+    mine = Loss("mine", lambda z, t: (float((z**2).mean()), 2 * z / z.size))
+    assert mine(z, t)[0] == 5
+    for use in (lambda: mine(z, t, weight), lambda: evaluate(identity(), (), [Batch(z, t, weight)], mine)):
+        with pytest.raises(TypeError, match=r"mine takes no weights, and .*Loss\.of_examples makes a loss"):
+            use()
+    weighing = Loss.of_examples("mine", lambda z, t: (z[:, 0] ** 2, 2 * z), lambda z, t: z[:, 0] > 2, "numbers")
+    assert weighing(z, t)[0] == 5
+    assert weighing(z, t, weight)[0] == 3
+    assert weighing(z, t, weight)[1].tolist() == [[1.5], [1.5]]
+    assert weighing.accuracy(z, t, weight) == 0.25
+    own = Loss("mine", lambda z, t, weight=None: (0.0 if weight is None else float(weight.sum()), 0 * z))
+    assert own(z, t, weight)[0] == 4
+    check_loss(weighing, (1,), targets=real_numbers, key=Key(0, 3))

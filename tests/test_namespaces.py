@@ -29,6 +29,7 @@ from pure_cases import (
     example_of,
     layer_cases,
     params_of,
+    target_of,
 )
 
 import funcnet as fn
@@ -46,6 +47,12 @@ PACKAGE = Path(fn.__file__).parent
 DTYPES = [np.float32, np.float64]
 ROUNDING = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
 PENALTIES = [fn.l1(0.3), fn.l2(0.3)]
+OF_FOUR = (1, 0.3, 2, 0.5)
+BY_CLASS = [
+    fn.softmax_cross_entropy(label_smoothing=0.2, class_weights=OF_FOUR),
+    fn.focal_loss(1.5, class_weights=OF_FOUR),
+    fn.hinge_loss(class_weights=OF_FOUR),
+]
 STEPS = 3
 
 
@@ -171,23 +178,37 @@ def test_layers_are_strict(layer: AnyLayer, in_shape: tuple[int, ...], dtype: An
         expect_same(case.function(*to_strict(case.arguments)), wanted, ROUNDING[np.dtype(dtype)], StrictArray)
 
 
-def loss_arguments(targets: str, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+def loss_arguments(targets: str, dtype: Any) -> tuple[np.ndarray, ...]:
     prediction = 3 * draws_of(dtype, (7, 4), 5)
     if targets == "labels":
         return prediction, np.array([0, 1, 2, 3, 3, 0, 1])
     target = draws_of(dtype, (7, 4), 6)
-    return prediction, np.clip(target, 0, 1) if targets == "shares" else target
+    of_kind = {"shares": np.clip(target, 0, 1), "numbers": target, "not negative": np.abs(target)}
+    return prediction, of_kind[targets] if targets in of_kind else target_of(targets, prediction)
+
+
+def with_weights(arguments: tuple[np.ndarray, ...]) -> tuple[tuple[np.ndarray, ...], ...]:
+    """Without weights, with some, and with weights of which one is 0."""
+    weight = np.arange(7.0).astype(arguments[0].dtype)
+    return arguments, (*arguments, weight + 1), (*arguments, weight)
+
+
+ALL_LOSSES = [
+    *LOSSES,
+    *((loss, "labels") for loss in BY_CLASS),
+    (BY_CLASS[0], "distributions"),
+]
 
 
 @pytest.mark.usefixtures("strictly")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("loss", "targets"), LOSSES, ids=str)
+@pytest.mark.parametrize(("loss", "targets"), ALL_LOSSES, ids=str)
 def test_losses_are_strict(loss: Loss, targets: str, dtype: Any) -> None:
-    arguments = loss_arguments(targets, dtype)
-    for function in (loss.value_and_grad, loss.pure_accuracy):
-        if function is not None:
-            wanted = function(*arguments)
-            expect_same(function(*to_strict(arguments)), wanted, ROUNDING[np.dtype(dtype)], StrictArray)
+    for arguments in with_weights(loss_arguments(targets, dtype)):
+        for function in (loss.value_and_grad, loss.pure_accuracy):
+            if function is not None:
+                wanted = function(*arguments)
+                expect_same(function(*to_strict(arguments)), wanted, ROUNDING[np.dtype(dtype)], StrictArray)
 
 
 @pytest.mark.usefixtures("strictly")
@@ -353,7 +374,11 @@ def test_layers_under_jit(jax: Any, layer: AnyLayer, in_shape: tuple[int, ...], 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_losses_and_penalties_under_jit(jax: Any, dtype: Any) -> None:
-    functions = [(f, loss_arguments(targets, dtype)) for loss, targets in LOSSES for f in (loss.value_and_grad,)]
+    functions = [
+        (loss.value_and_grad, arguments)
+        for loss, targets in ALL_LOSSES
+        for arguments in with_weights(loss_arguments(targets, dtype))[::2]
+    ]
     functions += [(p, (draws_of(dtype, (3, 4), 8),)) for penalty in PENALTIES for p in (penalty.value, penalty.grad)]
     with precision(jax, dtype):
         for function, arguments in functions:
@@ -361,9 +386,9 @@ def test_losses_and_penalties_under_jit(jax: Any, dtype: Any) -> None:
             expect_same(found, function(*arguments), ROUNDING[np.dtype(dtype)], jax.Array)
         for loss, targets in LOSSES:
             if loss.pure_accuracy is not None:
-                arguments = loss_arguments(targets, dtype)
-                found = jax.jit(loss.pure_accuracy)(*(jax.numpy.asarray(array) for array in arguments))
-                assert float(found) == pytest.approx(float(loss.pure_accuracy(*arguments)))
+                for arguments in with_weights(loss_arguments(targets, dtype))[::2]:
+                    found = jax.jit(loss.pure_accuracy)(*(jax.numpy.asarray(array) for array in arguments))
+                    assert float(found) == pytest.approx(float(loss.pure_accuracy(*arguments)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -419,14 +444,15 @@ def both_vjps(jax: Any, layer: AnyLayer, params: Any, x: Any) -> Any:
     return layer.pure_vjp(params, residuals, dy), pull_back(dy)
 
 
-@pytest.mark.parametrize(("loss", "targets"), LOSSES, ids=str)
+@pytest.mark.parametrize(("loss", "targets"), ALL_LOSSES, ids=str)
 def test_the_gradient_of_a_loss_is_that_of_jax(jax: Any, loss: Loss, targets: str) -> None:
     with precision(jax, np.float64):
-        prediction, target = (jax.numpy.asarray(array) for array in loss_arguments(targets, np.float64))
-        (value, found) = loss.value_and_grad(prediction, target)
-        other, wanted = jax.value_and_grad(lambda z: loss.value_and_grad(z, target)[0])(prediction)
-        assert value == other
-        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+        for arguments in with_weights(loss_arguments(targets, np.float64))[::2]:
+            prediction, *given = (jax.numpy.asarray(array) for array in arguments)
+            value, found = loss.value_and_grad(prediction, *given)
+            other, wanted = jax.value_and_grad(lambda z, given=given: loss.value_and_grad(z, *given)[0])(prediction)
+            assert value == other
+            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_the_loss_of_jax_is_the_same(jax: Any) -> None:
@@ -601,7 +627,7 @@ EQUATIONS = sorted(
     for path in (
         *(PACKAGE / "layers").glob("*.py"),
         *(PACKAGE / "optimizers").glob("*.py"),
-        *(PACKAGE / name for name in ("losses.py", "penalties.py", "combinators.py")),
+        *(PACKAGE / name for name in ("losses.py", "penalties.py", "combinators.py", "whitening.py")),
     )
 )
 
@@ -616,15 +642,26 @@ MAY_RAISE = {
         "parallel_init",
         "residual_init",
         "frozen_init",
+        "tied_init",
     },
-    "layers/activations.py": {"leaky_relu"},
+    "layers/activations.py": {"leaky_relu", "elu"},
+    "layers/bias.py": {"bias_init"},
     "layers/conv.py": {"_conv", "conv_init", "conv_transpose2d"},
     "layers/dropout.py": {"dropout"},
+    "layers/group_norm.py": {"group_norm_shape"},
+    "layers/initializers.py": {"given"},
+    "layers/layer_norm.py": {"norm_init", "positive_epsilon"},
     "layers/linear.py": {"linear_init"},
     "layers/norm.py": {"batch_norm", "batch_norm_init"},
     "layers/pool.py": {"_pooling", "global_shape"},
-    "layers/windows.py": {"out_image", "in_image", "_image", "_each", "_padding"},
-    "losses.py": {"softmax_cross_entropy"},
+    "layers/prelu.py": {"prelu_init"},
+    "layers/reshape.py": {"reshape", "reshape_shape", "transpose", "transpose_shape"},
+    "layers/scaling.py": {"scaling"},
+    "layers/softmax.py": {"log_softmax_init"},
+    "layers/upsample.py": {"upsample2d", "upsample_shape"},
+    "layers/windows.py": {"_each", "_image", "_padding", "in_image", "out_image"},
+    "whitening.py": {"patch_whitening"},
+    "losses.py": {"_class_weights", "focal_loss", "huber_loss", "softmax_cross_entropy"},
     "penalties.py": {"_coefficient"},
     "optimizers/arguments.py": {"positive", "not_negative", "decay_rate"},
     "optimizers/optimizer.py": {"expect_optimizer", "compose"},
@@ -635,10 +672,14 @@ MAY_RAISE = {
 
 # Where a Python number is made: of an argument of a factory, or, for factor_for, of what is known to be one.
 MAY_MAKE_FLOATS = {
-    "layers/activations.py": {"leaky_relu"},
+    "layers/activations.py": {"leaky_relu", "elu"},
     "layers/dropout.py": {"dropout"},
+    "layers/initializers.py": {"truncated_normal"},
+    "layers/layer_norm.py": {"positive_epsilon"},
     "layers/norm.py": {"batch_norm"},
-    "losses.py": {"softmax_cross_entropy"},
+    "layers/scaling.py": {"scaling"},
+    "whitening.py": {"patch_whitening"},
+    "losses.py": {"_class_weights", "focal_loss", "huber_loss", "softmax_cross_entropy", "weights_in_means"},
     "penalties.py": {"_coefficient"},
     "optimizers/arguments.py": {"positive", "not_negative", "decay_rate"},
     "optimizers/schedules.py": {"one_cycle"},

@@ -1,8 +1,10 @@
 import json
 import pickle
+from functools import partial
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import given
 
@@ -43,6 +45,12 @@ def test_any_network(net: AnyLayer) -> None:
         (fn.linear(3), fn.linear(3, init=fn.glorot)),
         (fn.batch_norm(), fn.batch_norm(epsilon=1e-3)),
         (fn.batch_norm(), fn.batch_norm(keep=0.5)),
+        (fn.batch_norm(), fn.batch_norm(scale=False)),
+        (fn.reshape(2, 3), fn.reshape(3, 2)),
+        (fn.transpose(0, 1, 2), fn.transpose(0, 2, 1)),
+        (fn.group_norm(2), fn.group_norm(3)),
+        (fn.repeat(fn.relu(), 2, tied=True), fn.repeat(fn.relu(), 3, tied=True)),
+        (fn.checkpoint(fn.relu()), fn.chain(fn.relu())),
         (fn.dropout(0.5), fn.dropout(0.25)),
         (fn.leaky_relu(0.1), fn.leaky_relu(0.2)),
         (fn.parallel(fn.relu()), fn.parallel(fn.relu(), merge="concatenation")),
@@ -67,6 +75,24 @@ def test_a_description_reads_well() -> None:
             ]
         }
     }
+
+
+def test_initializers_with_options() -> None:
+    layer = fn.conv2d(4, init=partial(fn.dirac, rest=partial(fn.constant, value=0.5)))
+    assert describe(layer)["conv2d"]["init"] == {"dirac": {"rest": {"constant": {"value": 0.5}}}}
+    params, again = (net.init(fn.make_key(0), (5, 5, 2))[0] for net in (layer, made_again(layer)))
+    assert fn.tree.equal(params, again)
+
+
+def test_given_values_are_not_described() -> None:
+    layer = fn.linear(3, init=partial(fn.given, values=np.ones((2, 3), np.float32)))
+    again = made_again(layer)
+    assert describe(again) == describe(layer) == {"linear": {"width": 3, "bias": True, "init": "given"}}
+    with pytest.raises(ValueError, match="the initial values are not known"):
+        again.init(fn.make_key(0), (2,))
+    other = fn.linear(3, init=partial(fn.given, values=np.zeros((2, 3), np.float32)))
+    with pytest.raises(ValueError, match="a field was replaced"):
+        describe(attrs.evolve(layer, init=other.init))
 
 
 def mine(*_: Any) -> Any:
@@ -103,6 +129,11 @@ def test_what_cannot_be_described(layer: AnyLayer, message: str) -> None:
         {"linear": {"width": 3, "init": ["he"]}}, {"linear": {"width": {"relu": {}}}}, {"chain": {}},
         {"chain": {"layers": []}}, {"chain": {"layers": ["relu"]}}, {"chain": {"layers": 5}},
         {"dropout": {"rate": None}}, {"dropout": {"rate": "x"}}, {"batch_norm": {"keep": [1]}}, {"__class__": {}},
+        {"linear": {"width": 3, "init": {"constant": {"value": "x"}}}},
+        {"linear": {"width": 3, "init": {"he": {"key": 1}}}}, {"linear": {"width": 3, "init": {"he": 1, "zeros": 1}}},
+        {"linear": {"width": 3, "init": {"dirac": {"rest": "eval"}}}},
+        {"linear": {"width": 3, "init": {"constant": [1]}}}, {"reshape": {"shape": ["x"]}}, {"transpose": {"axes": 1}},
+        {"repeat": {"layer": {"relu": {}}, "times": 0}}, {"repeat": {"layer": "relu", "times": 2}},
         {"parallel": {"layers": [{"relu": {}}], "merge": "he"}}, {"leaky_relu": {"layers": [{"relu": {}}]}},
     ],
     ids=str,

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from pure_cases import LAYERS, LOSSES, NET, OPTIMIZERS, SMALL, params_of
+from pure_cases import LAYERS, LOSSES, NET, OPTIMIZERS, SMALL, params_of, target_of
 
 import funcnet as fn
 from funcnet import optimizers, tree
@@ -92,10 +92,10 @@ def test_layers_from_threads(layer: AnyLayer, in_shape: tuple[int, ...]) -> None
 def test_losses_from_threads(loss: Loss, kind: str) -> None:
     def run(i: int) -> Any:
         z = rows(i, (300,))
-        target = {"labels": np.arange(40) % 300, "shares": np.cos(z) ** 2, "numbers": np.cos(z)}[kind]
-        batch = fn.Batch(z, target)
+        target = target_of(kind, z)
+        batches = [fn.Batch(z, target), fn.Batch(z, target, np.abs(z[:, 0]))]
         engines = (fn.engines.plain(), fn.engines.numpy())
-        return loss(z, target), [fn.evaluate(fn.identity(), (), [batch], loss, engine=engine) for engine in engines]
+        return loss(z, target), [fn.evaluate(fn.identity(), (), batches, loss, engine=engine) for engine in engines]
 
     same_from_threads(run)
 

@@ -484,3 +484,93 @@ def test_examples_of_another_dtype_are_told_what_to_become(x: np.ndarray, given:
             net, init_state(params, optimizer, make_key(1)), dataset,
             loss=softmax_cross_entropy(), optimizer=optimizer, epochs=1, batch_size=5,
         )  # fmt: skip
+
+
+def weighted(split: Split, seed: int) -> Split:
+    weight = np.random.default_rng(seed).integers(0, 4, len(split)).astype(np.float32)
+    return Split(split.x, split.y, weight)
+
+
+WEIGHTED = attrs.evolve(DATA, train=weighted(DATA.train, 0), test=weighted(DATA.test, 1))
+
+
+def test_losses_and_accuracies_of_weighted_examples_are_weighted_means() -> None:
+    """By hand: of the whole sets, and of the epoch's batches, the last of which is smaller. Class weights count too."""
+    loss = softmax_cross_entropy(class_weights=range(1, 11))
+    state, met = begin(), []
+    settings = {"loss": loss, "optimizer": OPTIMIZER, "epochs": 1, "batch_size": 20}
+    (record,) = train(NET, state, WEIGHTED, callback=lambda _, metrics: met.append(metrics), **settings)
+    normalize = normalization(DATA.train.x)
+    for split, stated in ((WEIGHTED.train, record.train), (WEIGHTED.test, record.test)):
+        prediction = NET.predict(record.state.params, normalize(split.x))
+        assert stated.data_loss == pytest.approx(loss(prediction, split.y, split.weight)[0], rel=1e-5)
+        assert stated.accuracy == pytest.approx(loss.accuracy(prediction, split.y, split.weight), rel=1e-5)
+        assert stated.examples == len(split)
+    made = list(batches(WEIGHTED.train, 20, key=fold_in(state.key, 0)))
+    by_class = [batch.weight * (1 + batch.y) for batch in made]
+    wanted = np.average([m.data_loss for m in met], weights=[w.sum() for w in by_class])
+    assert record.running.data_loss == pytest.approx(wanted, rel=1e-6)
+    wanted = np.average([m.accuracy for m in met], weights=[b.weight.sum() for b in made])
+    assert record.running.accuracy == pytest.approx(wanted, rel=1e-6)
+    told = dict(record.settings)
+    assert told["training weights"] == told["testing weights"] == "loss and accuracy are means weighted by these"
+    assert told["class weights"] == "1, 2, 3, 4, 5, 6, 7, 8, 9, 10; the loss is a mean weighted by these"
+
+
+def test_whole_weights_train_as_repetitions_do() -> None:
+    """All examples in one batch: the order does not matter then."""
+    many = attrs.evolve(
+        DATA, train=DATA.train.take(np.repeat(np.arange(205), WEIGHTED.train.weight.astype(int))), test=DATA.test
+    )
+    once = attrs.evolve(DATA, train=WEIGHTED.train)
+    # The statistics of the images would differ.
+    as_floats = [attrs.evolve(d, train=floats(d.train), test=floats(d.test)) for d in (many, once)]
+    found = [
+        next(train(NET, begin(), data, loss=LOSS, optimizer=OPTIMIZER, epochs=1, batch_size=1000)) for data in as_floats
+    ]
+    assert found[1].train.data_loss == pytest.approx(found[0].train.data_loss, rel=1e-5)
+    assert found[1].train.accuracy == pytest.approx(found[0].train.accuracy, rel=1e-6)
+    for (path, a), b in zip(tree.named_leaves(found[0].state.params), tree.leaves(found[1].state.params), strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5, err_msg=path)
+
+
+def floats(split: Split) -> Split:
+    return Split(split.x.astype(np.float32) / 255, split.y, split.weight)
+
+
+def test_weighted_training_goes_on_from_within_an_epoch() -> None:
+    loss = softmax_cross_entropy(class_weights=range(1, 11))
+    settings = {"loss": loss, "optimizer": OPTIMIZER, "epochs": 1, "batch_size": 20}
+    whole = next(train(NET, begin(), WEIGHTED, **settings))
+    part = train(NET, begin(), WEIGHTED, **settings)
+    for _ in range(4):
+        next(part.steps())
+    rest = next(train(NET, part.state, WEIGHTED, **settings))
+    assert numbers(rest).running == numbers(whole).running
+    assert rest.train == whole.train
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_wrong_weights_are_refused_at_the_call() -> None:
+    nothing = Split(DATA.train.x, DATA.train.y, np.zeros(205, np.float32))
+    with pytest.raises(
+        ShapeError, match=r"training part of .*: expected an example that counts, got weights, or class"
+    ):
+        train(NET, begin(), attrs.evolve(DATA, train=nothing), **LEAST)
+    double = Split(DATA.test.x, DATA.test.y, np.ones(103))
+    with pytest.raises(
+        ShapeError, match=r"testing part of .*: .*expected weights of dtype float32, .*got dtype float64"
+    ):
+        train(NET, begin(), attrs.evolve(DATA, test=double), **LEAST)
+    mine = Loss("mine", lambda z, t: LOSS.value_and_grad(z, t), targets="labels")
+    with pytest.raises(TypeError, match="mine takes no weights"):
+        train(NET, begin(), WEIGHTED, **{**LEAST, "loss": mine})
+
+
+def test_training_on_distributions() -> None:
+    """On those of the labels it is training on the labels."""
+    soft = [Split(part.x, np.eye(10, dtype=np.float32)[part.y]) for part in (DATA.train, DATA.test)]
+    (found,) = train(NET, begin(), attrs.evolve(DATA, train=soft[0], test=soft[1]), **LEAST)
+    (wanted,) = train(NET, begin(), DATA, **LEAST)
+    assert found.train.data_loss == pytest.approx(wanted.train.data_loss, rel=1e-4)
+    assert found.test.accuracy == pytest.approx(wanted.test.accuracy)

@@ -10,6 +10,8 @@ from funcnet.check.layer import check_layer as check_layer
 from funcnet.check.losses import Targets as Targets
 from funcnet.check.losses import check_loss as check_loss
 from funcnet.check.losses import class_labels as class_labels
+from funcnet.check.losses import counts as counts
+from funcnet.check.losses import distributions as distributions
 from funcnet.check.losses import real_numbers as real_numbers
 from funcnet.check.losses import shares as shares
 from funcnet.check.optimizers import Rule as Rule

@@ -90,24 +90,24 @@ def prove_layer_kernel(
 
 
 def prove_loss_kernel(
-    claim: Claim, loss: Loss, prediction: Array, target: Array, within: Mapping[str, float]
+    claim: Claim, loss: Loss, prediction: Array, given: tuple[Array, ...], within: Mapping[str, float]
 ) -> Property:
-    """The value, the gradient and the accuracy."""
+    """The value, the gradient and the accuracy. ``given`` is what a loss takes after the prediction."""
     fast = fast_loss(loss.value_and_grad)
     if fast is None:
         return Property(_NAME, 0, note=_NONE)
-    (value, gradient), (fast_value, fast_gradient) = (f(prediction, target) for f in (loss.value_and_grad, fast))
+    (value, gradient), (fast_value, fast_gradient) = (f(prediction, *given) for f in (loss.value_and_grad, fast))
     wanted = {"value": np.asarray(value), "dprediction": gradient}
     got = {"value": np.asarray(fast_value), "dprediction": fast_gradient}
     bounds = {path: 4 * within[path] for path in wanted}
     if loss.pure_accuracy is not None and (accuracy := fast_loss(loss.pure_accuracy)) is not None:
-        wanted["accuracy"] = np.asarray(loss.pure_accuracy(prediction, target))
-        got["accuracy"] = np.asarray(accuracy(prediction, target))
+        wanted["accuracy"] = np.asarray(loss.pure_accuracy(prediction, *given))
+        got["accuracy"] = np.asarray(accuracy(prediction, *given))
         bounds["accuracy"] = _rounding(wanted["accuracy"])
         some_nan = prediction.copy()
         some_nan.flat[0] = math.nan
-        wanted["accuracy with NaN"] = np.asarray(loss.pure_accuracy(some_nan, target))
-        got["accuracy with NaN"] = np.asarray(accuracy(some_nan, target))
+        wanted["accuracy with NaN"] = np.asarray(loss.pure_accuracy(some_nan, *given))
+        got["accuracy with NaN"] = np.asarray(accuracy(some_nan, *given))
         bounds["accuracy with NaN"] = bounds["accuracy"]
     return _agree(claim, got, wanted, bounds)
 
@@ -173,7 +173,7 @@ def prove_steps_by_kernels(
     def named(state: TrainState, metrics: Evaluation) -> dict[str, Array]:
         return {"loss": np.asarray(metrics.loss), **_of_state(state.params, state.opt_state)}
 
-    own_batch = Batch(cast(batch.x), cast(batch.y))
+    own_batch = tree.map(cast, batch)
     plain = make_step(net, loss, optimizer, penalties, engine=PLAIN)
     by_kernels = make_step(net, loss, optimizer, penalties, donate=True, engine=numpy_engine.NUMPY)
     begun, _ = plain(init_state(params, optimizer, key), batch)

@@ -10,7 +10,7 @@ import numpy as np
 from funcnet import random, tree
 from funcnet.check.kernels import prove_steps_by_kernels
 from funcnet.check.layer import check_layer
-from funcnet.check.losses import Targets, check_loss, class_labels, real_numbers, shares
+from funcnet.check.losses import Targets, check_loss, class_labels, counts, distributions, real_numbers, shares
 from funcnet.check.optimizers import Rule, check_optimizer
 from funcnet.check.penalties import check_penalty
 from funcnet.check.registry import ACTIVATIONS, LAYERS, LOSSES, OPTIMIZERS, PENALTIES, LayerEntry
@@ -18,8 +18,9 @@ from funcnet.check.step import check_step
 from funcnet.check.verdict import CheckReport, Claim, call_again, reproducible
 from funcnet.combinators import chain, residual
 from funcnet.layer import AnyLayer, Layer
-from funcnet.layers.activations import gelu, tanh
+from funcnet.layers.activations import tanh
 from funcnet.layers.conv import conv2d
+from funcnet.layers.gated import gelu
 from funcnet.layers.linear import linear
 from funcnet.layers.norm import batch_norm
 from funcnet.layers.reshape import flatten
@@ -95,7 +96,7 @@ def subject_of(found: object, in_shape: Shape | None = None) -> Subject:
             return of_layer(found, in_shape=in_shape)
         case Loss():
             targets = _targets_of(found)
-            return of_loss(found, targets, axes=1 if targets is class_labels else None)
+            return of_loss(found, targets, axes=1 if targets in (class_labels, distributions) else None)
         case Penalty():
             return of_penalty(found)
         case Optimizer():
@@ -134,8 +135,20 @@ class NoShapeError(ValueError):
     """No shape was found that a layer takes."""
 
 
+_TARGETS: dict[str, Targets] = {
+    "labels": class_labels,
+    "labels or distributions": class_labels,
+    "distributions": distributions,
+    "shares": shares,
+    "numbers": real_numbers,
+    "not negative": counts,
+}
+
+
 def _targets_of(loss: Loss) -> Targets:
-    prediction = np.zeros((3, 4), np.float32)
+    if loss.targets:
+        return _TARGETS[loss.targets]
+    prediction = np.zeros((3, len(loss.class_weights) or 4), np.float32)
     for targets in (class_labels, shares, real_numbers):
         try:
             _, gradient = loss.value_and_grad(prediction, targets(make_key(0), prediction))
@@ -150,7 +163,8 @@ def of_loss(loss: Loss, targets: Targets, *, axes: int | None = None) -> Subject
     """The proof of a loss on predictions of random shapes, of so many axes an example or of 0 to 3."""
 
     def check(key: Key) -> CheckReport:
-        return check_loss(loss, _shape(key, axes), targets=targets, key=key, batch=_size(random.fold_in(key, 7)))
+        shape = (len(loss.class_weights),) if loss.class_weights else _shape(key, axes)
+        return check_loss(loss, shape, targets=targets, key=key, batch=_size(random.fold_in(key, 7)))
 
     return Subject(loss.name, check)
 

@@ -127,17 +127,18 @@ def batches(
 
 def _batches(split: Split, size: int, normalize: Normalization | None, key: Key | None, start: int) -> Iterator[Batch]:
     new = buffer_pool((min(size, len(split)), *split.in_shape), np.dtype(np.float32))
-    for x, y in _in_order(split, size, start) if key is None else _shuffled(split, size, key, start):
-        yield Batch(x if normalize is None else normalize(x, new()[: len(x)]), y)
+    for x, y, weight in _in_order(split, size, start) if key is None else _shuffled(split, size, key, start):
+        yield Batch(x if normalize is None else normalize(x, new()[: len(x)]), y, weight)
 
 
-def _in_order(split: Split, size: int, start: int) -> Iterator[tuple[Array, Array]]:
+def _in_order(split: Split, size: int, start: int) -> Iterator[tuple[Array, Array, Array | None]]:
     read_in_order(split.x)
     for begin in range(start, len(split), size):
-        yield split.x[begin : begin + size], split.y[begin : begin + size]
+        rows = slice(begin, begin + size)
+        yield split.x[rows], split.y[rows], None if split.weight is None else split.weight[rows]
 
 
-def _shuffled(split: Split, size: int, key: Key, start: int) -> Iterator[tuple[Array, Array]]:
+def _shuffled(split: Split, size: int, key: Key, start: int) -> Iterator[tuple[Array, Array, Array | None]]:
     order = random.permutation(key, len(split))
     with mapped_rows(split.x) as mapped:
         if mapped is not None:
@@ -147,4 +148,4 @@ def _shuffled(split: Split, size: int, key: Key, start: int) -> Iterator[tuple[A
             if mapped is not None:
                 mapped.ask(order[begin + size : begin + 2 * size])
             x = rows_of(split.x, rows) if mapped is None else mapped.take(rows)
-            yield x, rows_of(split.y, rows)
+            yield x, rows_of(split.y, rows), None if split.weight is None else rows_of(split.weight, rows)

@@ -11,7 +11,7 @@ import numpy as np
 from funcnet import random
 from funcnet.arrays import is_array
 from funcnet.random import Key
-from funcnet.shapes import Array, Integer, Num, Shape, ShapeError, is_plain, kind_of, whole_number
+from funcnet.shapes import Array, Float, Integer, Num, Shape, ShapeError, is_plain, kind_of, whole_number
 from funcnet.tree import Record, readonly_view
 
 __all__ = ["DataError", "Dataset", "Split", "examples_as_bytes", "hold_out", "rows_of"]
@@ -50,20 +50,39 @@ def _agree(split: Split, attribute: attrs.Attribute[Array], y: Array) -> None:
         raise DataError(f"there are {len(split.x)} examples but {len(y)} targets")
 
 
+def _weight(array: Array | None) -> Array | None:
+    return None if array is None else _numbers("weight", array)
+
+
+def _one_an_example(split: Split, attribute: attrs.Attribute[Array | None], weight: Array | None) -> None:
+    if weight is None:
+        return
+    if weight.shape != (len(split.x),):
+        raise DataError(f"expected weights of shape ({len(split.x)},), one for each example, got shape {weight.shape}")
+    if weight.dtype.kind != "f":
+        raise DataError(f"expected weights of floating-point numbers, got {weight.dtype}: weight.astype(np.float32)")
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise DataError(
+            f"expected weights that are finite and not negative, found {weight.min():g} to {weight.max():g}"
+        )
+
+
 @attrs.frozen(eq=False)
 class Split(Record):
-    """Examples ``x`` (n, ...) and their targets ``y`` (n, ...): labels for classes, or numbers to predict.
+    """Examples ``x`` (n, ...) and their targets ``y`` (n, ...): labels or shares of classes, or numbers to predict.
 
     Images are uint8 as they were read, channels last, and become floating-point batch by batch. The arrays may be
-    views of a memory-mapped file.
+    views of a memory-mapped file. ``weight`` (n,) says how much each example counts in losses and accuracies: it is
+    finite and not negative, in the dtype of the network. None stands for the same weight everywhere.
 
     Raises:
-        DataError: where x and y differ in length, or hold something other than numbers.
+        DataError: where x, y and weight differ in length, or hold something other than such numbers.
         TypeError: for anything but arrays.
     """
 
     x: Num[Array, "n ..."] = attrs.field(converter=_x)
     y: Num[Array, "n ..."] = attrs.field(converter=_y, validator=_agree)
+    weight: Float[Array, "n"] | None = attrs.field(default=None, converter=_weight, validator=_one_an_example)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -82,7 +101,8 @@ class Split(Record):
         if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu":
             given = str(rows.dtype) if isinstance(rows, np.ndarray) else f"a {type(rows).__name__}"
             raise ShapeError("take", "an array of rows of an integer dtype (for a mask: np.flatnonzero(mask))", given)
-        return Split(rows_of(self.x, rows), rows_of(self.y, rows))
+        weight = None if self.weight is None else rows_of(self.weight, rows)
+        return Split(rows_of(self.x, rows), rows_of(self.y, rows), weight)
 
     def __repr__(self) -> str:
         return f"Split({len(self)} x {self.in_shape} {self.x.dtype})"

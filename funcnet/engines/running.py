@@ -12,7 +12,7 @@ import numpy as np
 from funcnet import contract, tree
 from funcnet.engines.numpy.engine import NUMPY
 from funcnet.layer import AnyLayer
-from funcnet.losses import Loss
+from funcnet.losses import Loss, weights_in_means
 from funcnet.optimizers import Optimizer, expect_optimizer
 from funcnet.penalties import Penalty
 from funcnet.shapes import Array, Float
@@ -159,10 +159,14 @@ def evaluate(
     *,
     engine: Engine | None = None,
 ) -> Evaluation:
-    """Loss and accuracy of inference over all examples of all batches, each example with the same weight.
+    """Loss and accuracy of inference over all examples of all batches.
+
+    Each example has the same weight, or that in its batch. Both numbers are means weighted so; a loss with class
+    weights is weighted by those too.
 
     Raises:
-        ValueError: for no batches at all, or a penalty on a path that the parameters do not have.
+        ValueError: for no batches at all, weights that are all 0, or a penalty on a path that the parameters do not
+            have.
         ShapeError: where batches, parameters and network do not fit.
         TypeError: if an argument is not of its kind.
     """
@@ -171,20 +175,26 @@ def evaluate(
     expect_paths(on_paths, arrays)
     predict, value_and_grad, accuracy = runs.make_predict(net, params), runs.value_and_grad(loss), runs.accuracy(loss)
     losses, accuracies, examples = [], [], 0
+    weights: list[tuple[float, float]] = []
     with np.errstate(all="ignore"):
         for batch in batches:
-            prediction = predict(batch.x)
-            contract.expect_targets(loss, prediction, batch.y)
-            made = value_and_grad(prediction, batch.y)
-            losses.append(contract.returned_by_loss(loss, made, prediction, batch.y)[0] * len(batch))
-            share = math.nan if accuracy is None else contract.share(loss, accuracy(prediction, batch.y))
-            accuracies.append(share * len(batch))
+            prediction, targets = predict(batch.x), batch.targets
+            contract.expect_targets(loss, prediction, *targets)
+            made = value_and_grad(prediction, *targets)
+            value, _ = contract.returned_by_loss(loss, made, prediction, batch.y)
+            share = math.nan if accuracy is None else contract.share(loss, accuracy(prediction, *targets))
+            weights.append(weights_in_means(loss, prediction, *targets))
+            losses.append(value * weights[-1][0])
+            accuracies.append(share * weights[-1][1])
             examples += len(batch)
         if not examples:
             raise ValueError("there are no examples to evaluate: the batches are empty")
+        of_loss, of_accuracy = (tree.exact_sum(parts) for parts in zip(*weights, strict=True))
+        if of_loss == 0:
+            raise ValueError("there are no examples to evaluate: all have a weight of 0")
         return Evaluation(
-            tree.exact_sum(losses) / examples,
+            tree.exact_sum(losses) / of_loss,
             penalty_values_of(on_paths, arrays, runs.penalty_value),
-            tree.exact_sum(accuracies) / examples,
+            tree.exact_sum(accuracies) / of_accuracy,
             examples,
         )

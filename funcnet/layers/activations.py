@@ -19,7 +19,7 @@ from funcnet.random import Key
 from funcnet.shapes import Array, Float, Num, Shape
 from funcnet.tree import Record
 
-__all__ = ["ActivationResiduals", "gelu", "leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
+__all__ = ["ActivationResiduals", "elu", "leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
 
 
 @attrs.frozen(eq=False)
@@ -34,7 +34,7 @@ def relu() -> Layer[tuple[()], ActivationResiduals]:
 
     Nair & Hinton, "Rectified linear units improve restricted Boltzmann machines" (ICML 2010).
     """
-    return attrs.evolve(_of_output("relu", relu_of, relu_slope, relu), rectifies=True)
+    return attrs.evolve(of_output("relu", relu_of, relu_slope, relu), rectifies=True)
 
 
 def relu_of(x: Array) -> Array:
@@ -62,7 +62,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer[tuple[()], ActivationResid
     if not negative_slope:
         return attrs.evolve(relu(), name=name, recipe=recipe)  # 0 times infinity would be NaN
     f, slope = partial(leaky_relu_of, negative_slope), partial(leaky_relu_slope, negative_slope)
-    return _of_output(name, f, slope, recipe)
+    return of_output(name, f, slope, recipe)
 
 
 def leaky_relu_of(negative_slope: float, x: Array) -> Array:
@@ -78,7 +78,7 @@ def leaky_relu_slope(negative_slope: float, y: Array) -> Array:
 
 def tanh() -> Layer[tuple[()], ActivationResiduals]:
     """f(x) = tanh x, f' = 1 - y^2."""
-    return _of_output("tanh", tanh_of, tanh_slope, tanh)
+    return of_output("tanh", tanh_of, tanh_slope, tanh)
 
 
 def tanh_of(x: Array) -> Array:
@@ -96,7 +96,7 @@ def sigmoid() -> Layer[tuple[()], ActivationResiduals]:
 
     Computed with e = exp(-|x|), which cannot overflow: f = max([x > 0], e) / (1 + e).
     """
-    return _of_output("sigmoid", sigmoid_of, sigmoid_slope, sigmoid)
+    return of_output("sigmoid", sigmoid_of, sigmoid_slope, sigmoid)
 
 
 def sigmoid_of(x: Array) -> Array:
@@ -124,7 +124,7 @@ def softplus() -> Layer[tuple[()], ActivationResiduals]:
 
     Dugas et al., "Incorporating second-order functional knowledge for better option pricing" (NIPS 2000).
     """
-    return _of_input("softplus", softplus_of, sigmoid_of, softplus)
+    return of_input("softplus", softplus_of, sigmoid_of, softplus)
 
 
 def softplus_of(x: Array) -> Array:
@@ -133,42 +133,34 @@ def softplus_of(x: Array) -> Array:
     return xp.maximum(x, 0) + xp.log1p(exp_of_minus_size(x))
 
 
-def gelu() -> Layer[tuple[()], ActivationResiduals]:
-    """f(x) = x (1 + tanh u) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3), the tanh form of the GELU.
+def elu(alpha: float = 1.0) -> Layer[tuple[()], ActivationResiduals]:
+    """f(x) = x above 0 and alpha (exp(x) - 1) below, f' = 1 and y + alpha, with the lower slope alpha at x = 0.
 
-    Computed as f = x s with s = 1 / (1 + exp(-2u)), the same without cancellation where tanh u is near -1, and
+    Clevert, Unterthiner & Hochreiter, "Fast and accurate deep network learning by exponential linear units (ELUs)"
+    (ICLR 2016), eq. 15.
 
-        f' = s + s (1 - s) x 2u',    2u' = 2 sqrt(2/pi) (1 + 0.134145 x^2)
-
-    For x so large that s (1 - s) is 0, u' is that of a smaller x: nothing overflows, and every finite x is safe.
-
-    Hendrycks & Gimpel, "Gaussian error linear units (GELUs)" (2016), section 2.
+    Raises:
+        ValueError: for an alpha that is not positive and finite.
     """
-    return _of_input("gelu", gelu_of, gelu_slope, gelu)
+    if not 0 < alpha < math.inf:
+        raise ValueError(f"the alpha of an ELU is positive and finite, got {alpha}")
+    alpha = float(alpha)
+    return of_output(f"elu({alpha:g})", partial(elu_of, alpha), partial(elu_slope, alpha), partial(elu, alpha))
 
 
-GELU_SCALE, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
-GELU_FAR = 1e4  # an x^2 beyond which s is 0 or 1, in float64 too
+def elu_of(alpha: float, x: Array) -> Array:
+    """x above 0, alpha (exp(x) - 1) below."""
+    xp = namespace(x)
+    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
 
 
-def gelu_gate(x: Array) -> Array:
-    """s = 1 / (1 + exp(-2u))."""
-    return sigmoid_of(GELU_SCALE * x * (1 + GELU_CUBIC * x * x))
+def elu_slope(alpha: float, y: Array) -> Array:
+    """1 above 0, y + alpha below."""
+    xp = namespace(y)
+    return xp.where(y > 0, xp.ones_like(y), y + alpha)
 
 
-def gelu_of(x: Array) -> Array:
-    """x s."""
-    return x * gelu_gate(x)
-
-
-def gelu_slope(x: Array) -> Array:
-    """s + s (1 - s) x 2u'."""
-    s = gelu_gate(x)
-    square = namespace(x).minimum(x * x, GELU_FAR)
-    return s + s * (1 - s) * x * GELU_SCALE * (1 + 3 * GELU_CUBIC * square)
-
-
-def _of_output(
+def of_output(
     name: str,
     f: Callable[[Array], Array],
     slope: Callable[[Array], Num[Array, "..."]],
@@ -180,7 +172,7 @@ def _of_output(
     )
 
 
-def _of_input(
+def of_input(
     name: str,
     f: Callable[[Array], Array],
     slope: Callable[[Array], Num[Array, "..."]],

@@ -16,9 +16,9 @@ from functools import partial
 
 import attrs
 
-from funcnet import random
 from funcnet.arrays import namespace
 from funcnet.layer import Layer
+from funcnet.layers.initializers import filled
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, Shape, ShapeError, describe
 from funcnet.tree import Record, array_field
@@ -28,9 +28,12 @@ __all__ = ["BatchNormParams", "BatchNormResiduals", "RunningNormResiduals", "bat
 
 @attrs.frozen
 class BatchNormParams(Record):
-    """Scale and shift, which are trained, and the running statistics, which are not: a gradient has None for them."""
+    """Scale and shift, which are trained, and the running statistics, which are not: a gradient has None for them.
 
-    scale: Float[Array, "features"] = array_field()
+    A scale that is None is fixed at 1.
+    """
+
+    scale: Float[Array, "features"] | None = array_field()
     shift: Float[Array, "features"] = array_field()
     mean: Float[Array, "features"] = array_field(trained=False, default=None)
     variance: Float[Array, "features"] = array_field(trained=False, default=None)
@@ -52,13 +55,16 @@ class RunningNormResiduals(Record):
     normalized: Float[Array, "batch *axes features"]
 
 
-def batch_norm(*, keep: float = 0.9, epsilon: float = 1e-5) -> Layer[BatchNormParams, BatchNormResiduals]:
+def batch_norm(
+    *, keep: float = 0.9, epsilon: float = 1e-5, scale: bool = True
+) -> Layer[BatchNormParams, BatchNormResiduals]:
     """Batch normalization of (batch, ..., features): every feature to mean 0 and variance 1 over the batch.
 
     The squares of x - mean, added up over the batch, must be finite in the dtype: in float32, deviations up to about
     1e18. Larger ones give y = shift, or NaN.
 
-    ``keep`` is the share of the running statistics that a step keeps: 1 minus PyTorch's ``momentum``.
+    ``keep`` is the share of the running statistics that a step keeps: 1 minus PyTorch's ``momentum``. Without a
+    ``scale`` it is fixed at 1.
 
     Raises:
         ValueError: for a share outside [0, 1), or an epsilon that is not positive.
@@ -68,25 +74,28 @@ def batch_norm(*, keep: float = 0.9, epsilon: float = 1e-5) -> Layer[BatchNormPa
     if not epsilon > 0:
         raise ValueError(f"the epsilon of a batch normalization is positive, got {epsilon}")
     keep, epsilon = float(keep), float(epsilon)
-    running = Layer("batch_norm", batch_norm_init, partial(running_forward, epsilon), partial(running_vjp, epsilon))
+    init, known = partial(batch_norm_init, scale), {"scale": 1 if scale else None}
+    running = Layer("batch_norm", init, partial(running_forward, epsilon), partial(running_vjp, epsilon), known=known)
     return Layer(
         "batch_norm",
-        batch_norm_init,
+        init,
         partial(batch_norm_forward, epsilon),
         partial(batch_norm_vjp, epsilon),
         predict=partial(batch_norm_predict, epsilon),
         advance=partial(batch_norm_advance, keep),
+        known=known,
         frozen=running,
-        recipe=partial(batch_norm, keep=keep, epsilon=epsilon),
+        recipe=partial(batch_norm, keep=keep, epsilon=epsilon, scale=scale),
     )
 
 
-def batch_norm_init(key: Key, in_shape: Shape) -> tuple[BatchNormParams, Shape]:
+def batch_norm_init(scale: bool, key: Key, in_shape: Shape) -> tuple[BatchNormParams, Shape]:
     """Scale and running variance 1, shift and running mean 0."""
     if not in_shape:
         raise ShapeError("batch_norm", "an input shape with a last axis, of features", describe(in_shape))
-    zeros = 0 * random.uniform(key, in_shape[-1:])
-    return BatchNormParams(zeros + 1, zeros, zeros, zeros + 1), in_shape
+    features = in_shape[-1:]
+    zeros, ones = (partial(filled, features, value) for value in (0.0, 1.0))
+    return BatchNormParams(ones() if scale else None, zeros(), zeros(), ones()), in_shape
 
 
 def batch_norm_forward(
@@ -96,7 +105,7 @@ def batch_norm_forward(
     mean = _mean(x)
     variance = _mean((x - mean) * (x - mean))
     normalized = (x - mean) / namespace(x).sqrt(variance + epsilon)
-    return params.scale * normalized + params.shift, BatchNormResiduals(normalized, mean, variance)
+    return _scaled(params, normalized) + params.shift, BatchNormResiduals(normalized, mean, variance)
 
 
 def batch_norm_vjp(
@@ -108,10 +117,9 @@ def batch_norm_vjp(
     need_dx: bool = True,
 ) -> tuple[BatchNormParams, Float[Array, "batch *axes features"] | None]:
     """The gradients of scale and shift, and dx. dx has terms for the statistics of the batch, which depend on x."""
-    n, xp = residuals.normalized, namespace(dy)
-    slope = params.scale / xp.sqrt(residuals.variance + epsilon)
-    dx = slope * (dy - _mean(dy) - n * _mean(dy * n)) if need_dx else None
-    return BatchNormParams(_sum(dy * n), _sum(dy)), dx
+    n, deviation = residuals.normalized, namespace(dy).sqrt(residuals.variance + epsilon)
+    dx = _scaled(params, 1 / deviation) * (dy - _mean(dy) - n * _mean(dy * n)) if need_dx else None
+    return _gradient(params, n, dy), dx
 
 
 def batch_norm_predict(
@@ -133,7 +141,7 @@ def running_forward(
 ) -> tuple[Float[Array, "batch *axes features"], RunningNormResiduals]:
     """y = scale n + shift, by the running statistics, which do not depend on x."""
     normalized = (x - params.mean) / namespace(x).sqrt(params.variance + epsilon)
-    return params.scale * normalized + params.shift, RunningNormResiduals(normalized)
+    return _scaled(params, normalized) + params.shift, RunningNormResiduals(normalized)
 
 
 def running_vjp(
@@ -145,8 +153,17 @@ def running_vjp(
     need_dx: bool = True,
 ) -> tuple[BatchNormParams, Float[Array, "batch *axes features"] | None]:
     """dx = scale / sqrt(running variance + epsilon) dy."""
-    dx = params.scale / namespace(dy).sqrt(params.variance + epsilon) * dy if need_dx else None
-    return BatchNormParams(_sum(dy * residuals.normalized), _sum(dy)), dx
+    deviation = namespace(dy).sqrt(params.variance + epsilon)
+    dx = _scaled(params, 1 / deviation) * dy if need_dx else None
+    return _gradient(params, residuals.normalized, dy), dx
+
+
+def _scaled(params: BatchNormParams, array: Array) -> Array:
+    return array if params.scale is None else params.scale * array
+
+
+def _gradient(params: BatchNormParams, n: Array, dy: Array) -> BatchNormParams:
+    return BatchNormParams(None if params.scale is None else _sum(dy * n), _sum(dy))
 
 
 def _mean(x: Array) -> Array:

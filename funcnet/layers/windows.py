@@ -84,7 +84,9 @@ class Windows:
     def _image(self, layer: str, in_shape: Shape) -> Shape:
         if len(in_shape) != len(self.size) + 1 or min(in_shape) < 1:
             axes = "length" if len(self.size) == 1 else "height, width"
-            raise ShapeError(layer, f"examples of shape ({axes}, channels)", describe(in_shape))
+            grey = len(in_shape) == len(self.size) and min(in_shape) > 0
+            hint = f" (no channels? reshape({', '.join(map(str, in_shape))}, 1) before it adds one)" if grey else ""
+            raise ShapeError(layer, f"examples of shape ({axes}, channels)", f"{describe(in_shape)}{hint}")
         return in_shape[:-1]
 
     def out(self, padded: Shape) -> Shape:

@@ -176,6 +176,10 @@ def _has_accuracy(run: RunRecord) -> bool:
     return not (math.isnan(run.train[-1].accuracy) or math.isnan(run.test[-1].accuracy))
 
 
+def _unweighted(run: RunRecord) -> bool:
+    return not run.weighted
+
+
 def _has_penalties(run: RunRecord) -> bool:
     return bool(run.train[0].penalties)
 
@@ -762,5 +766,5 @@ RULES = (
     Rule(_untrained_class, (_knows_classes,)),
     Rule(_never_predicted, (_has_answers,)),
     Rule(_imbalance, (_knows_classes,)),
-    Rule(_test_beats_train, (_has_accuracy, _trained_on(ENOUGH), _tested_on(ENOUGH))),
+    Rule(_test_beats_train, (_has_accuracy, _unweighted, _trained_on(ENOUGH), _tested_on(ENOUGH))),
 )

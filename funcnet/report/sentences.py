@@ -97,6 +97,8 @@ def about_loss(run: RunRecord) -> str:
     if train.penalties and train.loss > 0:
         text += f". Penalties are {train.penalty / train.loss:.1%} of the final training loss"
         text += f"; the {loss_label(run)} {_went(first.data_loss, train.data_loss, run)}"
+    if run.weighted:
+        text += f". In {' and '.join(run.weighted)}, loss and accuracy are means weighted by the examples' weights"
     return f"{text}."
 
 

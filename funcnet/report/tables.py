@@ -300,8 +300,13 @@ def _share(value: float) -> str:
 
 
 def interval(run: RunRecord, evaluation: Evaluation) -> str | None:
-    """The 95% interval of an accuracy; None where an example has no answer, or several, which are not independent."""
+    """The 95% interval of the testing accuracy.
+
+    None where an example has no answer, several, which are not independent, or a weight.
+    """
     if math.isnan(evaluation.accuracy) or (run.examination is not None and run.examination.answers is None):
+        return None
+    if "testing" in run.weighted:
         return None
     low, high = wilson_interval(evaluation.accuracy, evaluation.examples)
     return f"{low:.3f} to {high:.3f}"

@@ -14,21 +14,17 @@ is such a process: it answers every line on standard input, the name of a round,
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from turns import CHECKOUT, answer, environment_of, ratio, round_count
+from turns import CHECKOUT, answer, environment_of
 
 # Channels, filters and side of the convolutions of the speed network.
 SHAPES = [(24, 64, 31), (64, 64, 15), (64, 256, 15), (256, 256, 7), (256, 256, 3)]
@@ -39,10 +35,11 @@ Rounds = Mapping[str, Callable[[], object]]
 
 def funcnet(batch: int) -> Rounds:
     """Each convolution in both ways, the bare products, and the step."""
+    from funcnet.models import speednet
+
     import funcnet as fn
     from funcnet.engines.numpy import conv as kernels
     from funcnet.engines.numpy.planner import plan
-    from funcnet.models import speednet
 
     draws, rounds = np.random.default_rng(0), dict[str, Callable[[], object]]()
 
@@ -66,7 +63,11 @@ def funcnet(batch: int) -> Rounds:
         total = fn.tree.map(np.array, params)
         total.weight.setflags(write=True)
         x, dy = array(batch, side, side, channels), array(batch, side, side, filters)
-        patches, matrix, rows = array(x[..., 0].size, 9 * channels), array(9 * channels, filters), dy.reshape(-1, filters)
+        patches, matrix, rows = (
+            array(x[..., 0].size, 9 * channels),
+            array(9 * channels, filters),
+            dy.reshape(-1, filters),
+        )
         name = f"{channels}-{filters}-{side}"
         for kind in KINDS:
             for tiles in (False, True):

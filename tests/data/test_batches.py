@@ -32,6 +32,19 @@ def test_normalised_images_have_mean_0_and_deviation_1(count: int, shape: tuple[
     np.testing.assert_allclose(y.std(axes, dtype=np.float64), np.where(deviation > 0, 1, 0), atol=1e-5)
 
 
+def test_weights_go_with_their_examples() -> None:
+    x = np.arange(14, dtype=np.uint8).reshape(7, 2)
+    weight = np.arange(7, dtype=np.float32)
+    split = Split(x, np.arange(7), weight)
+    for key in (None, make_key(0)):
+        made = list(batches(split, 3, normalize=normalization(x), key=key))
+        assert [len(batch.weight) for batch in made] == [3, 3, 1]
+        for batch in made:
+            assert batch.weight.tolist() == batch.y.tolist()
+            assert (batch.weight.dtype, batch.weight.flags.writeable) == (np.float32, False)
+    assert next(batches(Split(x, np.arange(7)), 3)).weight is None
+
+
 def test_channels_have_statistics_of_their_own() -> None:
     x = np.zeros((2, 1, 1, 2), np.uint8)
     x[:, 0, 0, 0], x[:, 0, 0, 1] = (0, 2), (100, 200)

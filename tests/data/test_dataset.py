@@ -31,6 +31,37 @@ def test_examples_and_targets_agree() -> None:
         Split(np.zeros((3, 1)), np.zeros(2))
 
 
+def test_weights_are_taken_and_held_out_with_their_examples() -> None:
+    weighted = Split(np.zeros((5, 2)), np.arange(5), np.arange(5.0))
+    assert weighted.take(np.array([3, 0])).weight.tolist() == [3, 0]
+    held = hold_out(Dataset("d", weighted, split_of_floats(), ()), 2, make_key(0))
+    for part in (held.train, held.test):
+        assert part.weight.tolist() == part.y.tolist()
+
+
+def split_of_floats() -> Split:
+    return Split(np.zeros((1, 2)), np.zeros(1, int))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones(2), r"expected weights of shape \(3,\), one for each example, got shape \(2,\)"),
+        (np.ones((3, 1)), r"got shape \(3, 1\)"),
+        (np.ones(3, int), r"weights of floating-point numbers, got int64: weight.astype\(np.float32\)"),
+        (np.array([1, -1, 0.0]), "weights that are finite and not negative, found -1 to 1"),
+        (np.array([1, np.nan, 0]), "weights that are finite and not negative, found nan to nan"),
+        (np.array([1, np.inf, 0]), "weights that are finite and not negative, found 0 to inf"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run")
+def test_wrong_weights_are_refused(weight: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Split(np.zeros((3, 1)), np.zeros(3), weight)
+    with pytest.raises(TypeError, match="weight is an array of NumPy, got a list"):
+        Split(np.zeros((1, 1)), np.zeros(1), [1.0])
+
+
 def test_what_is_held_out_is_not_trained_on() -> None:
     data = Dataset("d", split(10), split(3), ("a",))
     held = hold_out(data, 4, make_key(0))

@@ -10,12 +10,16 @@ from funcnet.check import check_layer
 from funcnet.check.strategies import keys, shapes, sizes
 from funcnet.engines.numpy.planner import plan
 from funcnet.layer import AnyLayer
-from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.activations import elu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.gated import gelu, hard_swish, mish, silu
 from funcnet.layers.linear import LinearParams
 from funcnet.random import Key
 from funcnet.shapes import Array, Shape, ShapeError
 
-ALL = [relu(), leaky_relu(), leaky_relu(0.3), leaky_relu(0), tanh(), sigmoid(), softplus(), gelu()]
+ALL = [
+    relu(), leaky_relu(), leaky_relu(0.3), leaky_relu(0), tanh(), sigmoid(), softplus(), elu(), elu(0.3), gelu(),
+    silu(), mish(), hard_swish(),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("layer", ALL, ids=str)
@@ -39,6 +43,10 @@ def test_known_values() -> None:
     np.testing.assert_allclose(both(tanh(), x)[0], np.tanh(x))
     np.testing.assert_allclose(both(sigmoid(), x)[0], 1 / (1 + np.exp(-x)))
     np.testing.assert_allclose(both(softplus(), x)[0], np.log(1 + np.exp(x)))
+    np.testing.assert_allclose(both(elu(2), x)[0], [2 * np.expm1(-2), 2 * np.expm1(-0.5), 0.5, 3])
+    np.testing.assert_allclose(both(silu(), x)[0], x / (1 + np.exp(-x)))
+    np.testing.assert_allclose(both(mish(), x)[0], x * np.tanh(np.log1p(np.exp(x))))
+    np.testing.assert_allclose(both(hard_swish(), x)[0], [-1 / 3, -1.25 / 6, 1.75 / 6, 3])
     # The values of the exact GELU, x Phi(x), which the tanh form follows to three decimals.
     np.testing.assert_allclose(both(gelu(), x)[0], [-0.0455, -0.1543, 0.3457, 2.9960], atol=6e-4)
 
@@ -46,6 +54,11 @@ def test_known_values() -> None:
 def test_kinks_take_the_lower_slope() -> None:
     assert both(relu(), [0.0, -0.0])[1].tolist() == [0, 0]
     assert both(leaky_relu(0.25), [0.0, -0.0])[1].tolist() == [0.25, 0.25]
+    assert both(elu(0.25), [0.0, -0.0])[1].tolist() == [0.25, 0.25]
+
+
+def test_the_kinks_of_hard_swish_take_the_outer_slopes() -> None:
+    assert both(hard_swish(), [-3.0, 3.0])[1].tolist() == [0, 1]
 
 
 def by_equations(layer: AnyLayer, x: Array) -> tuple[Array, Array]:
@@ -71,7 +84,12 @@ LIMITS: dict[str, tuple[Any, Any]] = {
     "tanh": (np.sign, (0, 0)),
     "sigmoid": (lambda x: x > 0, (0, 0)),
     "softplus": (lambda x: np.maximum(x, 0), (0, 1)),
+    "elu(1)": (lambda x: np.maximum(x, -1), (0, 1)),
+    "elu(0.3)": (lambda x: np.maximum(x, -0.3), (0, 1)),
     "gelu": (lambda x: np.maximum(x, 0), (0, 1)),
+    "silu": (lambda x: np.maximum(x, 0), (0, 1)),
+    "mish": (lambda x: np.maximum(x, 0), (0, 1)),
+    "hard_swish": (lambda x: np.maximum(x, 0), (0, 1)),
 }
 
 
@@ -112,14 +130,20 @@ def test_sigmoid_and_the_slope_of_softplus_are_exact_in_both_tails() -> None:
 
 @pytest.mark.usefixtures("as_users_run")
 def test_a_numpy_slope_does_not_turn_float32_into_float64() -> None:
-    y, _ = leaky_relu(np.float64(0.1)).forward((), np.ones((2, 2), np.float32))
-    assert y.dtype == np.float32
+    for layer in (leaky_relu(np.float64(0.1)), elu(np.float64(0.1))):
+        assert layer.forward((), np.ones((2, 2), np.float32))[0].dtype == np.float32
 
 
 @pytest.mark.parametrize("slope", [-0.1, 1, 2])
 def test_leaky_relu_has_a_smaller_slope_below(slope: float) -> None:
     with pytest.raises(ValueError, match=r"lies in \[0, 1\)"):
         leaky_relu(slope)
+
+
+@pytest.mark.parametrize("alpha", [0, -1, math.inf, math.nan])
+def test_the_alpha_of_an_elu_is_positive(alpha: float) -> None:
+    with pytest.raises(ValueError, match="the alpha of an ELU is positive and finite"):
+        elu(alpha)
 
 
 def test_gelu_by_its_definition() -> None:

@@ -120,6 +120,33 @@ def test_init() -> None:
     assert len({array.ctypes.data for array in tree.leaves(params)}) == 4
 
 
+def test_a_scale_that_is_fixed_at_1() -> None:
+    """As with a scale of ones, of which no gradient is asked."""
+    layer, x = fn.batch_norm(scale=False), rng.standard_normal((9, 3))
+    params, _ = layer.init(fn.make_key(0), (3,))
+    assert params.scale is None
+    assert [path for path, _ in tree.named_leaves(tree.trained(params))] == ["shift"]
+    without = attrs.evolve(params_for(3), scale=None)
+    ones = attrs.evolve(without, scale=np.ones(3))
+    for one, other in ((layer, fn.batch_norm()), (layer.frozen, fn.batch_norm().frozen)):
+        y, residuals = one.forward(without, x)
+        wanted, other_residuals = other.forward(ones, x)
+        assert np.array_equal(y, wanted)
+        dparams, dx = one.vjp(without, residuals, x)
+        other_dparams, other_dx = other.vjp(ones, other_residuals, x)
+        assert np.array_equal(dx, other_dx)
+        assert tree.equal(dparams, attrs.evolve(other_dparams, scale=None))
+    assert np.array_equal(layer.predict(without, x), fn.batch_norm().predict(ones, x))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_params_of_a_layer_with_a_scale_are_refused_by_one_without() -> None:
+    with pytest.raises(fn.ShapeError, match="batch_norm: expected params without a scale, got the opposite"):
+        fn.batch_norm(scale=False).forward(params_for(3), np.ones((2, 3)))
+    with pytest.raises(fn.ShapeError, match="batch_norm: expected params with a scale, got the opposite"):
+        fn.batch_norm().forward(attrs.evolve(params_for(3), scale=None), np.ones((2, 3)))
+
+
 @pytest.mark.usefixtures("as_users_run")
 def test_arguments_are_checked() -> None:
     for keep in (-0.1, 1, 2):

@@ -649,6 +649,8 @@ def test_test_better_than_train(test: float, expected: bool) -> None:
         [evaluation(0.9**e, 0.578, 1000) for e in range(8)], [evaluation(0.9**e, test, 1000) for e in range(8)]
     )
     assert ("test better than train" in rules(run)) == expected
+    weighted = attrs.evolve(run, settings=(("testing weights", "loss and accuracy are means weighted by these"),))
+    assert "test better than train" not in rules(weighted)  # its chance is not known
 
 
 def everything_wrong() -> list[RunRecord]:

@@ -8,6 +8,7 @@ from runs import dated_run, run_record, whole_run, with_end
 
 from funcnet.examination import Answers
 from funcnet.record import RunRecord
+from funcnet.report.sentences import about_loss
 from funcnet.report.tables import (
     class_names,
     class_table,
@@ -41,6 +42,17 @@ def test_what_is_not_a_number_is_a_dash() -> None:
     run = run_record()
     blank = with_end(run, train=attrs.evolve(run.train[-1], accuracy=math.nan))
     assert summary_table(blank).rows[0] == ("Training", "6.750", "0.500", "6.250", "-", "")
+
+
+def test_weighted_accuracies_have_no_interval() -> None:
+    run = run_record()
+    said = "loss and accuracy are means weighted by these"
+    for name, shown in (("training weights", True), ("testing weights", False)):
+        weighted = attrs.evolve(run, settings=(*run.settings, (name, said)))
+        assert weighted.weighted == (name.removesuffix(" weights"),)
+        assert (summary_table(weighted).rows[1][-1] != "-") == shown
+        assert f"In {name.removesuffix(' weights')}, loss and accuracy are means weighted" in about_loss(weighted)
+    assert "weighted" not in about_loss(run)
 
 
 def test_settings() -> None:

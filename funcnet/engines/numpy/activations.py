@@ -17,7 +17,8 @@ import numpy as np
 from funcnet.engines.numpy.chunks import all_of, by_chunks
 from funcnet.engines.numpy.kernel import LayerKernel, base, bound
 from funcnet.layers import activations as equations
-from funcnet.layers.activations import GELU_CUBIC, GELU_FAR, GELU_SCALE
+from funcnet.layers import gated
+from funcnet.layers.gated import GELU_CUBIC, GELU_FAR, GELU_SCALE
 from funcnet.random import Key
 from funcnet.shapes import Array, Float, expect
 from funcnet.tree import freeze
@@ -189,5 +190,5 @@ _IN_PLACE: dict[Any, Callable[..., _InPlace]] = {
     (equations.forward_keeping_output, equations.tanh_of, equations.tanh_slope): _tanh,
     (equations.forward_keeping_output, equations.sigmoid_of, equations.sigmoid_slope): _sigmoid,
     (equations.forward_keeping_input, equations.softplus_of, equations.sigmoid_of): _softplus,
-    (equations.forward_keeping_input, equations.gelu_of, equations.gelu_slope): _gelu,
+    (equations.forward_keeping_input, gated.gelu_of, gated.gelu_slope): _gelu,
 }

@@ -42,11 +42,11 @@ from funcnet.tree import Tree
 __all__ = ["NUMPY"]
 
 
-def _value_and_grad(loss: Loss) -> Callable[[Array, Array], tuple[Any, Array]]:
+def _value_and_grad(loss: Loss) -> Callable[..., tuple[Any, Array]]:
     return fast_loss(loss.value_and_grad) or loss.value_and_grad
 
 
-def _accuracy(loss: Loss) -> Callable[[Array, Array], Any] | None:
+def _accuracy(loss: Loss) -> Callable[..., Any] | None:
     return None if loss.pure_accuracy is None else fast_loss(loss.pure_accuracy) or loss.pure_accuracy
 
 
@@ -198,13 +198,14 @@ def _make_donating_step(
         _expect_fit(net, params, batch.x, found.seen)
         with np.errstate(all="ignore"), _threads_for(kernel, batch.x):
             prediction, residuals = kernel.forward(params, batch.x, False, step_key(net, state))
-            contract.expect_targets(loss, prediction, batch.y)
-            made = value_and_grad(prediction, batch.y)
+            targets = batch.targets
+            contract.expect_targets(loss, prediction, *targets)
+            made = value_and_grad(prediction, *targets)
             data_loss, dprediction = made if owned else contract.returned_by_loss(loss, made, prediction, batch.y)
             metrics = Evaluation(
                 float(data_loss),
                 penalty_values_of(penalties, found.arrays, penalty_value) if penalty_values else (),
-                math.nan if accuracy is None else share(accuracy(prediction, batch.y)),
+                math.nan if accuracy is None else share(accuracy(prediction, *targets)),
                 len(batch),
             )
             now = optimizer.moment(state.step, metrics.data_loss)

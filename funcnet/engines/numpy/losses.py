@@ -16,7 +16,7 @@ from funcnet import losses as equations
 from funcnet.engines.numpy.activations import log1p_of
 from funcnet.engines.numpy.chunks import by_chunks
 from funcnet.engines.numpy.kernel import base, bound
-from funcnet.shapes import Array, Float, Integer
+from funcnet.shapes import Array, Float, Num
 
 __all__ = ["fast_loss"]
 
@@ -24,14 +24,33 @@ _MANY = 1 << 10  # classes
 
 
 def fast_loss(function: Any) -> Callable[..., Any] | None:
-    """The kernel of a loss's ``value_and_grad`` or ``accuracy``; None for a function that has none."""
-    kernel = _KERNELS.get(base(function))
-    return None if kernel is None else partial(kernel, *bound(function))
+    """The kernel of a loss's ``value_and_grad`` or ``accuracy``; None for a function that has none.
+
+    For examples with weights, and for distributions as targets, it calls the function itself.
+    """
+    if base(function) not in (equations.mean_of_losses, equations.mean_of_right) or len(bound(function)) != 1:
+        return None
+    (of_examples,) = bound(function)
+    kernel = _KERNELS.get(base(of_examples))
+    return None if kernel is None else partial(_run, function, partial(kernel, *bound(of_examples)))
+
+
+def _run(
+    function: Callable[..., Any],
+    kernel: Callable[..., Any],
+    prediction: Array,
+    target: Array,
+    weight: Float[Array, "batch"] | None = None,
+) -> Any:
+    return kernel(prediction, target) if weight is None else function(prediction, target, weight)
 
 
 def _softmax_cross_entropy(
-    smoothing: float, logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]
-) -> tuple[float, Float[Array, "batch classes"]]:
+    smoothing: float, logits: Float[Array, "batch classes"], labels: Num[Array, "batch ..."]
+) -> tuple[Any, Float[Array, "batch classes"]]:
+    if labels.ndim > 1:
+        losses = partial(equations.softmax_cross_entropies, smoothing)
+        return equations.mean_of_losses(losses, logits, labels)
     batch, classes = logits.shape
     # One row a class, so that sums over the classes run along the batch: half the time for 10 classes.
     z = np.ascontiguousarray(logits.T)
@@ -59,7 +78,9 @@ def _sum_of_classes(rows: Float[Array, "classes batch"]) -> Float[Array, "batch"
     return np.add.reduce(rows, axis=0, dtype=np.float64).astype(rows.dtype)
 
 
-def _share_of_largest(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> float:
+def _share_of_largest(logits: Float[Array, "batch classes"], labels: Num[Array, "batch ..."]) -> float:
+    if labels.ndim > 1:
+        return float(equations.mean_of_right(equations.right_of_largest, logits, labels))
     right = logits.argmax(axis=1) == labels
     if math.isnan(np.maximum.reduce(logits, axis=None)):  # argmax takes NaN for a number
         right &= ~np.isnan(logits).any(axis=1)
@@ -110,10 +131,11 @@ def _laid_like(target: Array, prediction: Array) -> Array:
     return np.asarray(target, order="F" if prediction.flags.fnc else "C")
 
 
+# Under the function of single examples whose mean a kernel computes.
 _KERNELS: dict[Any, Callable[..., Any]] = {
-    equations.softmax_cross_entropy_of: _softmax_cross_entropy,
-    equations.share_of_largest: _share_of_largest,
-    equations.binary_cross_entropy_of: _binary_cross_entropy,
-    equations.share_of_sides: _share_of_sides,
-    equations.mean_squared_error_of: _mean_squared_error,
+    equations.softmax_cross_entropies: _softmax_cross_entropy,
+    equations.right_of_largest: _share_of_largest,
+    equations.binary_cross_entropies: _binary_cross_entropy,
+    equations.right_of_sides: _share_of_sides,
+    equations.squared_errors: _mean_squared_error,
 }

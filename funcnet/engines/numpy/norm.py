@@ -68,12 +68,15 @@ def _predict(epsilon: float, params: BatchNormParams, x: Array, owned: bool) -> 
 
 
 def _affine(params: BatchNormParams) -> tuple[Array, ...]:
-    return (params.scale, params.shift)
+    return (params.shift,) if params.scale is None else (params.shift, params.scale)
 
 
-def _scaled(n: Array, y: Array, scale: Array, shift: Array) -> None:
-    np.multiply(n, scale, out=y)
-    y += shift
+def _scaled(n: Array, y: Array, shift: Array, scale: Array | None = None) -> None:
+    if scale is None:
+        np.add(n, shift, out=y)
+    else:
+        np.multiply(n, scale, out=y)
+        y += shift
 
 
 def _backward(
@@ -91,13 +94,16 @@ def _backward(
     owned, dy = owned and dy.flags.c_contiguous, np.ascontiguousarray(dy)
     dshift, dscale = _sums(_rows(dy), _rows(n))
     if accumulator is not None:
-        blas.axpby(accumulator.scale, beta, dscale)
+        if accumulator.scale is not None:
+            blas.axpby(accumulator.scale, beta, dscale)
         blas.axpby(accumulator.shift, beta, dshift)
     if not need_dx:
         return None
     dx = dy if owned else np.empty_like(dy)
     rows = _rows(n).shape[0]
-    slope = params.scale / np.sqrt(residuals.variance + epsilon)
+    slope = 1 / np.sqrt(residuals.variance + epsilon)
+    if params.scale is not None:
+        slope *= params.scale
 
     def dx_of(dy: Array, n: Array, dx: Array, slope: Array, of_mean: Array, of_n: Array) -> None:
         by_n = n * of_n

@@ -20,9 +20,17 @@ from typing import Any
 import numpy as np
 
 from funcnet import combinators, tree
-from funcnet.combinators import FrozenParams, ParallelResiduals, child_key, first_trained, parts_of
+from funcnet.combinators import (
+    CheckpointResiduals,
+    FrozenParams,
+    ParallelResiduals,
+    child_key,
+    first_trained,
+    parts_of,
+)
 from funcnet.engines.numpy import blas
 from funcnet.engines.numpy.activations import activation_kernel
+from funcnet.engines.numpy.bias import bias_kernel
 from funcnet.engines.numpy.conv import conv_kernel
 from funcnet.engines.numpy.kernel import LayerKernel, Ownership, base, still_owned
 from funcnet.engines.numpy.linear import linear_kernel
@@ -30,7 +38,7 @@ from funcnet.engines.numpy.norm import batch_norm_kernel
 from funcnet.engines.numpy.pool import max_pool_kernel
 from funcnet.engines.numpy.reshape import flatten_kernel, identity_kernel
 from funcnet.layer import AnyLayer, run_forward, run_predict
-from funcnet.layers import activations, conv, linear, norm, pool, reshape
+from funcnet.layers import activations, bias, conv, linear, norm, pool, reshape
 from funcnet.random import Key
 from funcnet.shapes import Array, ShapeError, expect, kind_of
 
@@ -68,6 +76,7 @@ _KERNELS: dict[tuple[Any, ...], Callable[[AnyLayer], LayerKernel | None]] = {
     (linear.linear_forward, linear.linear_vjp, None): lambda layer: linear_kernel(),
     (norm.batch_norm_forward, norm.batch_norm_vjp, norm.batch_norm_predict): batch_norm_kernel,
     (pool.max_pool_forward, pool.max_pool_vjp, None): max_pool_kernel,
+    (bias.bias_forward, bias.bias_vjp, None): lambda layer: bias_kernel(),
     (conv.conv_forward, conv.conv_vjp, None): conv_kernel,
     (reshape.flatten_forward, reshape.flatten_vjp, None): lambda layer: flatten_kernel(),
     (reshape.identity_forward, reshape.identity_vjp, None): lambda layer: identity_kernel(),
@@ -255,8 +264,33 @@ def _frozen(layer: AnyLayer) -> LayerKernel:
     return LayerKernel("frozen", forward, predict, backward, *made)
 
 
+def _checkpoint(layer: AnyLayer) -> LayerKernel:
+    inner = _chain(layer)
+
+    def forward(params: Any, x: Array, owned: bool, key: Key | None) -> tuple[Array, CheckpointResiduals]:
+        y, _ = inner.forward(params, x, False, key)  # x is kept
+        return y, CheckpointResiduals(x, key)
+
+    def backward(
+        params: Any,
+        residuals: CheckpointResiduals,
+        dy: Array,
+        owned: bool,
+        accumulator: Any,
+        beta: float,
+        need_dx: bool,
+    ) -> Array | None:
+        _, made = inner.forward(params, residuals.x, False, residuals.key)
+        return inner.backward(params, made, dy, owned, accumulator, beta, need_dx)
+
+    y: Ownership = "held" if inner.y == "same" else inner.y
+    made = (y, inner.prediction, inner.dx, inner.divides)
+    return LayerKernel("checkpoint", forward, inner.predict, backward, *made)
+
+
 _COMBINATORS: dict[tuple[Any, ...], Callable[[AnyLayer], LayerKernel]] = {
     (combinators.chain_forward, combinators.chain_vjp, combinators.chain_predict): _chain,
+    (combinators.checkpoint_forward, combinators.checkpoint_vjp, combinators.chain_predict): _checkpoint,
     (combinators.parallel_forward, combinators.parallel_vjp, combinators.parallel_predict): _parallel,
     (combinators.frozen_forward, combinators.frozen_vjp, combinators.frozen_predict): _frozen,
 }

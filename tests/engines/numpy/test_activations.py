@@ -8,7 +8,8 @@ import pytest
 
 from funcnet.engines.numpy.planner import plan
 from funcnet.layer import AnyLayer
-from funcnet.layers.activations import gelu, leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.activations import leaky_relu, relu, sigmoid, softplus, tanh
+from funcnet.layers.gated import gelu
 from funcnet.shapes import Array
 
 ALL = [relu(), leaky_relu(), leaky_relu(0.3), leaky_relu(0), tanh(), sigmoid(), softplus(), gelu()]

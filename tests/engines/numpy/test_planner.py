@@ -16,7 +16,6 @@ from funcnet.layer import AnyLayer, Layer
 from funcnet.layers.activations import (
     forward_keeping_input,
     forward_keeping_output,
-    gelu,
     leaky_relu,
     relu,
     sigmoid,
@@ -25,6 +24,7 @@ from funcnet.layers.activations import (
     tanh_of,
 )
 from funcnet.layers.dropout import dropout
+from funcnet.layers.gated import gelu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten, identity
 from funcnet.optimizers import sgd
