@@ -1,6 +1,6 @@
 """``run.json``: a run as a file, from which all of its report is made again.
 
-    {"format": "funcnet run", "version": 2, "run": {...}}
+    {"format": "funcnet run", "version": 3, "run": {...}}
 
 ``run`` holds the fields of ``RunRecord`` by their names; records within are objects, and tuples are arrays, so the
 docstrings of ``RunRecord``, ``EpochNumbers``, ``Evaluation``, ``Examination`` and ``LayerFacts`` are its documentation.
@@ -26,7 +26,7 @@ from funcnet.record import RunRecord
 
 __all__ = ["FORMAT", "VERSION", "file_names", "read_run", "run_file_name", "run_of_json", "run_to_json", "write_run"]
 
-FORMAT, VERSION = "funcnet run", 2
+FORMAT, VERSION = "funcnet run", 3
 
 
 def write_run(run: RunRecord, path: Path | str) -> None:

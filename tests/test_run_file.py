@@ -62,7 +62,7 @@ def test_any_number_and_any_text(
 
 def test_the_file_says_what_it_is() -> None:
     content = json.loads(run_to_json(whole_run()))
-    assert (content["format"], content["version"]) == ("funcnet run", 2)
+    assert (content["format"], content["version"]) == ("funcnet run", 3)
     run = content["run"]
     assert list(run) == [field.name for field in attrs.fields(RunRecord)]
     assert run["history"][0]["train"]["penalties"][0] == {"path": "[1].weight", "name": "l2", "value": 2.0}
@@ -80,9 +80,9 @@ def test_what_is_not_a_number_is_text_in_the_file() -> None:
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
-    path = changed(tmp_path / "run.json", lambda content: content.update(version=3))
+    path = changed(tmp_path / "run.json", lambda content: content.update(version=4))
     with pytest.raises(
-        DataError, match=r"run\.json: expected a run of version 1 to 2, found version 3: it was written by"
+        DataError, match=r"run\.json: expected a run of version 1 to 3, found version 4: it was written by"
     ):
         read_run(path)
 
@@ -91,8 +91,8 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda c: c.update(format="else"), 'expected the JSON of a run, {"format": "funcnet run", ...}'),
-        (lambda c: c.update(version=True), "expected a run of version 1 to 2, found version True"),
-        (lambda c: c.update(version=1.0), "expected a run of version 1 to 2, found version 1.0"),
+        (lambda c: c.update(version=True), "expected a run of version 1 to 3, found version True"),
+        (lambda c: c.update(version=1.0), "expected a run of version 1 to 3, found version 1.0"),
         (lambda c: c.update(else_="x"), "expected nothing but format, version and run, found else_"),
         (lambda c: c.pop("run"), "expected the run's fields under"),
         (lambda c: c.update(run=[1]), "expected the run's fields under"),
