@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+import sys
 from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -211,8 +212,8 @@ def _classes(train: Split, test: Split, given: Array | None) -> tuple[str, ...]:
         raise DataError(f"there are testing examples of the class {unknown[0]}, but none to train on")
     if given is None:
         return tuple(map(str, range(most + 1)))
-    try:
-        names = given.tolist()
-    except ValueError:  # numbers that stand for no letters
-        raise DataError("expected names of classes, found what is no text") from None
+    given = given.astype(given.dtype.newbyteorder("="))
+    if given.dtype.kind == "U" and given.nbytes and given.view(np.uint32).max() > sys.maxunicode:
+        raise DataError("expected names of classes, found what is no text")  # NumPy would make strings of it
+    names = given.tolist()
     return tuple(printable(name.decode(errors="replace") if isinstance(name, bytes) else str(name)) for name in names)

@@ -85,6 +85,14 @@ def test_names_of_classes_and_columns_of_labels(tmp_path: Path) -> None:
         assert data.train.y.shape == (48,)
 
 
+@pytest.mark.parametrize("number", [0x110000, 0xFFFFFFFF])
+def test_names_of_numbers_that_stand_for_no_letters(tmp_path: Path, number: int) -> None:
+    names = np.array([97, 98, 99, number, 100, 101], np.uint32).view("<U2")
+    np.savez(tmp_path / "mine.npz", x=IMAGES, y=LABELS, classes=names)
+    with pytest.raises(DataError, match="expected names of classes, found what is no text"):
+        read_npz(tmp_path / "mine.npz")
+
+
 def test_numbers_to_predict_have_no_classes(tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", x=np.zeros((10, 3)), y=np.arange(10) / 4)
     data = read_npz(tmp_path / "mine.npz")
