@@ -113,4 +113,5 @@ from .training import EpochRecord as EpochRecord
 from .training import Training as Training
 from .training import train as train
 from .version import __version__ as __version__
+from .views import average_views as average_views
 from .whitening import patch_whitening as patch_whitening

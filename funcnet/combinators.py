@@ -502,6 +502,8 @@ def frozen(layer: AnyLayer) -> Layer[FrozenParams, Any]:
 
 
 def _expect_frozen_variant(layer: AnyLayer) -> None:
+    if layer.kind == "views":
+        raise TypeError(f"{layer} averages predictions, and has no vjp of that: freeze the network inside it")
     if layer.kind and not is_composition(layer):
         raise TypeError(f"a function of {layer} was replaced, and nothing says what the layer is when frozen")
     if layer.kind:

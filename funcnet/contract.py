@@ -432,7 +432,7 @@ def _expect_residuals(layer: AnyLayer, residuals: Any, dy: Array) -> None:
         if layer.kind == "concatenation" and (dy.ndim == 0 or dy.shape[-1] != sum(widths)):
             wanted = f"dy of shape {describe(('...', sum(widths)))}"
             raise ShapeError(name, wanted, f"shape {describe(dy.shape)}")
-    elif layer.kind != "sequence":
+    elif layer.kind not in ("sequence", "views"):
         return
     if not isinstance(entries, tuple) or len(entries) != len(layer.children):
         given = f"a tuple of {len(entries)}" if isinstance(entries, tuple) else kind_of(entries)

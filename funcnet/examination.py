@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
 
-from funcnet import tree
+from funcnet import random, tree
 from funcnet.aligned import is_own
 from funcnet.arrays import shielded
 from funcnet.combinators import checkpoint_forward
 from funcnet.contract import base, expect_labels
+from funcnet.data.augment import Augmentation, Examples
 from funcnet.data.batches import Normalization, batches
 from funcnet.data.dataset import Split
-from funcnet.layer import AnyLayer, child_params, is_composition
-from funcnet.random import make_key
+from funcnet.layer import AnyLayer, is_composition, run_forward, run_predict
+from funcnet.random import Key, make_key
 from funcnet.shapes import Array, Float, Shape, UInt8
 from funcnet.tree import Tree
 
 __all__ = [
-    "Answers",
-    "Bin",
-    "CombinatorFacts",
-    "Examination",
-    "LayerFacts",
-    "Mistake",
-    "Picture",
-    "UnitActivity",
-    "describe",
-    "examine",
-]
+    "Answers", "Bin", "CombinatorFacts", "Examination", "LayerFacts", "Mistake", "Picture", "UnitActivity",
+    "augmented_pictures", "describe", "examine",
+]  # fmt: skip
 
+_Pass: TypeAlias = Callable[[AnyLayer, Tree, Array], Array]  # forward or predict
 _BATCH = 1000
 _BINS = 15  # as Guo et al. take
 _MISTAKES, _FILTERS = 24, 36
+_AUGMENTED, _EPOCHS = 8, 3  # training images, and epochs in which they are shown
 
 
 @attrs.frozen
@@ -292,7 +287,7 @@ def _measured(net: AnyLayer, params: Tree, in_shape: Shape, count: int) -> list[
         counted.update(sizes)
         return y
 
-    _walk("", net, params, np.zeros((count, *in_shape), dtype), measure)
+    _walk("", net, params, np.zeros((count, *in_shape), dtype), measure, _forward_pass)
     return facts
 
 
@@ -356,7 +351,8 @@ def examine(
             not_finite[path] = ~np.isfinite(y).all(axis=0) | not_finite.get(path, False)
         return y
 
-    predictions = [_walk("", net, params, batch.x, watch) for batch in batches(split, _BATCH, normalize=normalize)]
+    examples = batches(split, _BATCH, normalize=normalize)
+    predictions = [_walk("", net, params, batch.x, watch, run_predict) for batch in examples]
     return Examination(
         len(split),
         tuple(
@@ -369,23 +365,30 @@ def examine(
 
 
 def _walk(
-    path: str, layer: AnyLayer, params: Tree, x: Array, run: Callable[[str, AnyLayer, Tree, Array], Array]
+    path: str, layer: AnyLayer, params: Tree, x: Array, run: Callable[[str, AnyLayer, Tree, Array], Array], of: _Pass
 ) -> Array:
     """The output of a network. Layers that are not combinators are run by ``run(path, layer, params, x)``."""
-    if not is_composition(layer):
+    if not is_composition(layer) or layer.remake is None:
         return run(path, layer, params, x)
-    children = zip(layer.children, child_params(layer, params), strict=True)
-    if layer.kind == "around":
-        ((_, child), inner) = next(children)
-        return _walk(f"{path}.params", child, inner, x, run)
-    outputs = []
-    for (place, child), inner in children:
-        y = _walk(path + place, child, inner, x, run)
-        outputs.append(y)
-        x = y if layer.kind == "sequence" else x
-    if layer.kind == "sequence":
-        return x
-    return np.concatenate(outputs, axis=-1) if layer.kind == "concatenation" else np.sum(outputs, axis=0)
+    places = (f"{path}.params" if layer.kind == "around" else path + place for place, _ in layer.children)
+    children = zip(places, layer.children, strict=True)
+    return of(layer.remake(tuple(_walked(place, child, run, of) for place, (_, child) in children)), params, x)
+
+
+def _walked(path: str, layer: AnyLayer, run: Callable[[str, AnyLayer, Tree, Array], Array], of: _Pass) -> AnyLayer:
+    """The layer, whose forward and predict are walks."""
+
+    def predict(params: Tree, x: Array) -> Array:
+        return _walk(path, layer, params, x, run, of)
+
+    def forward(params: Tree, x: Array, key: Key | None = None) -> tuple[Array, tuple[()]]:
+        return predict(params, x), ()
+
+    return attrs.evolve(layer, forward=forward, predict=predict, children=(), frozen=None)
+
+
+def _forward_pass(layer: AnyLayer, params: Tree, x: Array) -> Array:
+    return run_forward(layer, params, x, make_key(0))[0]
 
 
 def _arrays(residuals: Any) -> list[Array]:
@@ -446,6 +449,28 @@ def _picture(example: Array) -> Picture | None:
     if example.dtype != np.uint8 or not _is_picture(shape):
         return None
     return Picture(shape, np.ascontiguousarray(example).tobytes())
+
+
+@shielded
+def augmented_pictures(
+    split: Split, normalize: Normalization | None, augment: Augmentation | None, key: Key
+) -> tuple[tuple[Picture, ...], ...]:
+    """Evenly spaced images as they are, and below them as ``augment`` changes them in the first three epochs.
+
+    They are one batch of its own, with draws of its own. It is empty where there is no augmentation, or no pictures.
+    """
+    shape = _without_grey_channel(split.in_shape)
+    if augment is None or normalize is None or not _is_picture(shape):
+        return ()
+    rows = np.unique(np.linspace(0, len(split) - 1, _AUGMENTED).astype(np.int64))
+    some = split.take(rows)
+    examples = Examples(normalize(some.x), some.y, rows)
+    images = [some.x]
+    for epoch in range(_EPOCHS):
+        made = augment(random.fold_in(key, epoch), attrs.evolve(examples, epoch=epoch))
+        pixels = (made.x - normalize.shift) / normalize.scale
+        images.append(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+    return tuple(tuple(Picture(shape, image.tobytes()) for image in row) for row in images)
 
 
 def _is_picture(shape: Shape) -> bool:

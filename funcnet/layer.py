@@ -29,7 +29,6 @@ __all__ = [
     "Layer",
     "Vjp",
     "advance",
-    "child_params",
     "is_composition",
     "run_forward",
     "run_predict",
@@ -38,7 +37,7 @@ __all__ = [
 P = TypeVar("P")
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
-Kind: TypeAlias = Literal["", "sequence", "sum", "concatenation", "around"]
+Kind: TypeAlias = Literal["", "sequence", "sum", "concatenation", "around", "views"]
 
 
 class Vjp(Protocol[P, R_contra]):
@@ -88,8 +87,9 @@ class Layer(Generic[P, R]):
             the annotations can say. It raises ShapeError as init does. Inputs and gradients are checked by it.
         children: the layers inside, each with its path within the params: ``("[0]", linear(3))``.
         kind: how the children are composed: one after the other (``sequence``), side by side (``sum``,
-            ``concatenation``), or one child inside the layer (``around``). Params of the first three are tuples, one
-            entry a child. Children with the same path have the same params.
+            ``concatenation``), one child inside the layer (``around``), or one whose predictions for several views
+            are averaged (``views``). Params are tuples, one entry a child, but for those of ``around``. Children with
+            the same path have the same params.
         remake: ``remake(children) -> layer``: the same composition of other layers.
         frozen: the layer that takes this one's place when it is frozen: it computes what ``predict`` does, with the vjp
             of that. None stands for the layer itself.
@@ -189,11 +189,3 @@ def is_composition(layer: AnyLayer) -> bool:
 def advance(layer: AnyLayer, params: Any, residuals: Any) -> Any:
     """The params after a step, with running statistics and the like updated. It checks nothing."""
     return params if layer.pure_advance is None else layer.pure_advance(params, residuals)
-
-
-def child_params(layer: AnyLayer, params: Any) -> tuple[Any, ...]:
-    """The params of the children, in their order."""
-    if layer.kind == "around":
-        return (params.params,)
-    entries = dict(zip(dict(layer.children), params, strict=True))
-    return tuple(entries[path] for path, _ in layer.children)

@@ -50,12 +50,14 @@ from funcnet.layers.scaling import scaling
 from funcnet.layers.softmax import log_softmax
 from funcnet.layers.upsample import upsample2d
 from funcnet.shapes import Array
+from funcnet.views import average_views
 
 __all__ = ["describe", "make"]
 
 # A new layer, combinator or initializer is entered here.
 _MAKERS: Mapping[str, Callable[..., AnyLayer]] = {
-    "avg_pool2d": avg_pool2d, "batch_norm": batch_norm, "bias": bias, "chain": chain, "checkpoint": checkpoint,
+    "average_views": average_views, "avg_pool2d": avg_pool2d, "batch_norm": batch_norm, "bias": bias, "chain": chain,
+    "checkpoint": checkpoint,
     "conv1d": conv1d, "conv2d": conv2d, "conv_transpose2d": conv_transpose2d, "depthwise_conv2d": depthwise_conv2d,
     "dropout": dropout, "elu": elu, "flatten": flatten, "frozen": frozen, "gelu": gelu,
     "global_avg_pool": global_avg_pool, "global_max_pool": global_max_pool, "group_norm": group_norm,

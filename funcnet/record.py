@@ -13,7 +13,7 @@ import numpy as np
 
 from funcnet.data.dataset import Dataset, Split, examples_as_bytes
 from funcnet.environment import environment
-from funcnet.examination import Examination, LayerFacts, describe
+from funcnet.examination import Examination, LayerFacts, Picture, describe
 from funcnet.layer import AnyLayer
 from funcnet.shapes import Array, Shape
 from funcnet.step import Evaluation
@@ -94,6 +94,11 @@ def _expect_epoch(place: int, epoch: EpochNumbers, first: EpochNumbers) -> None:
             )
 
 
+def _equally_long(run: RunRecord, attribute: attrs.Attribute[Any], rows: tuple[tuple[Picture, ...], ...]) -> None:
+    if rows and (not rows[0] or len({len(row) for row in rows}) > 1):
+        raise ValueError(f"expected rows of as many images each, found {', '.join(str(len(row)) for row in rows)}")
+
+
 def _texts(settings: Mapping[str, object] | Iterable[Sequence[object]]) -> tuple[tuple[str, str], ...]:
     pairs = tuple(settings.items() if isinstance(settings, Mapping) else settings)
     if wrong := [pair for pair in pairs if isinstance(pair, str) or len(pair) != 2]:
@@ -130,10 +135,12 @@ class RunRecord:
         started: when the run began, in ISO 8601 with its time zone; empty where it is not known.
         schedule_steps: after how many steps the schedule of the learning rate has come to its end; None for one that
             has no end.
+        augmented: some training images as they are, and as they were augmented in the first epochs: a row each. Empty
+            for a run without augmentation, or without images.
 
     Raises:
         ValueError: for a history that is not that of one run: epochs missing, or other penalties in some; for a
-            negative number of planned epochs.
+            negative number of planned epochs; for rows of augmented images that are not equally long.
         TypeError: for a seed or a number of planned epochs that is no whole number.
     """
 
@@ -155,6 +162,8 @@ class RunRecord:
     schedule_steps: int | None = attrs.field(
         default=None, converter=attrs.converters.optional(_whole), validator=_counts
     )
+
+    augmented: tuple[tuple[Picture, ...], ...] = attrs.field(default=(), repr=False, validator=_equally_long)
 
     @property
     def weighted(self) -> tuple[str, ...]:
@@ -195,6 +204,7 @@ class RunRecord:
             history=(),
             examination=record.examination,
             schedule_steps=record.schedule_steps,
+            augmented=record.augmented,
         )
         # Without the validator, which would look at all epochs again: a record of many epochs would take long.
         object.__setattr__(longer, "history", (*self.history, made))

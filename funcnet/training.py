@@ -13,10 +13,11 @@ import numpy as np
 
 from funcnet import contract, random, tree
 from funcnet.arrays import shielded
+from funcnet.data.augment import Augmentation, expect_augmentation
 from funcnet.data.batches import Normalization, batch_count, batches, normalization
 from funcnet.data.dataset import Dataset, Split
 from funcnet.engines.running import evaluate, expect_engine, make_step
-from funcnet.examination import Examination, examine
+from funcnet.examination import Examination, Picture, augmented_pictures, examine
 from funcnet.layer import AnyLayer
 from funcnet.losses import Loss, weights_by_target
 from funcnet.nonfinite import (
@@ -118,6 +119,8 @@ class EpochRecord(EpochNumbers):
         schedule_steps: after how many steps the schedule of the learning rate has come to its end; None for one that
             has no end.
         examination: how the network at the epoch's end answers the testing set.
+        augmented: some training images as they are, and as they are augmented in the first epochs: a row each. Empty
+            for a training without augmentation, or without images.
         state: the state at the epoch's end; training goes on from here.
         params: the parameters of the network trained: those of the state, or the average that the optimizer keeps.
     """
@@ -126,6 +129,7 @@ class EpochRecord(EpochNumbers):
     settings: tuple[tuple[str, str], ...]
     schedule_steps: int | None
     examination: Examination = attrs.field(repr=False)
+    augmented: tuple[tuple[Picture, ...], ...] = attrs.field(repr=False)
     state: TrainState = attrs.field(repr=False)
     params: Tree = attrs.field(repr=False)
 
@@ -151,6 +155,7 @@ def train(
     penalties: Mapping[str, Penalty] | None = None,
     epochs: int,
     batch_size: int,
+    augment: Augmentation | None = None,
     callback: Callback | None = None,
     engine: Engine | None = None,
 ) -> Training:
@@ -180,6 +185,10 @@ def train(
         penalties: paths in the parameters to penalties; see ``make_step``.
         epochs: the total number of epochs, including those that ``state`` has already made.
         batch_size: examples a step; the last batch of an epoch may be smaller.
+        augment: changes the examples of each step, after they were normalised: see ``data.augment``. It draws from
+            the state's key, the number of the epoch and that of the batch. The records' evaluations are of the
+            examples as they are; only their running means are of augmented ones. Where labels are mixed, a prediction
+            counts there as right if it names the class of the largest share.
         callback: called after every step with its number in the epoch, from 1, and the step's metrics. Penalties are
             computed in every tenth step; the metrics of the others repeat the last values.
         engine: how steps and evaluations are run: ``engines.numpy()`` unless another is given.
@@ -188,13 +197,14 @@ def train(
         ValueError: for a number of epochs or a batch size below 1; no examples; a state from within an epoch of other
             batches or data; a state with which steps were made outside ``train`` since; a state of another kind of
             optimizer.
-        TypeError: if the state, data set, loss, optimizer or a penalty is not one.
+        TypeError: if the state, data set, loss, optimizer, augmentation or a penalty is not one.
         ShapeError: where network, parameters and data do not fit, or data are not finite.
         NonFiniteError: by the iterator, when an array of the state is not finite: with the step in which this began,
             what was not finite first, and the state before that.
         DivergenceError: by the iterator, when that is the loss of a batch, or of the training set at an epoch's end.
     """
     expect_optimizer(optimizer)
+    expect_augmentation(augment)
     runs = expect_engine(engine)
     for kind, name, given in ((TrainState, "init_state(...)", state), (Dataset, "load(...)", dataset)):
         if not isinstance(given, kind):
@@ -209,9 +219,17 @@ def train(
     normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
     for part, split in (("training", dataset.train), ("testing", dataset.test)):
         _expect_split(f"the {part} part of {dataset.name}", net, state.params, loss, split, normalize)
-    settings = (*_settings(net, loss, optimizer, made, batch_size, runs), *_weighting(loss, dataset), *changes)
+    if augment is not None:
+        _expect_augmented(augment, net, state, loss, dataset.train, normalize)
+    augmentation = () if augment is None else (("augmentation", str(augment)),)
+    settings = (
+        *_settings(net, loss, optimizer, made, batch_size, runs),
+        *augmentation,
+        *_weighting(loss, dataset),
+        *changes,
+    )
     return Training(
-        _Recipe(net, dataset, normalize, loss, optimizer, made, epochs, batch_size, callback, runs, settings),
+        _Recipe(net, dataset, normalize, loss, optimizer, made, epochs, batch_size, augment, callback, runs, settings),
         attrs.evolve(state, progress=progress),
     )
 
@@ -271,6 +289,19 @@ def _expect_split(
         raise ShapeError(place, "an example that counts", "weights, or class weights, that are 0 for all examples")
 
 
+def _expect_augmented(
+    augment: Augmentation, net: AnyLayer, state: TrainState, loss: Loss, split: Split, normalize: Normalization | None
+) -> None:
+    """Require that an augmented example can be used too."""
+    one = split.take(np.arange(1))
+    batch = next(batches(one, 1, normalize=normalize, key=state.key, augment=augment))
+    try:
+        contract.expect_targets(loss, net.predict(state.params, batch.x), batch.y, batch.weight)
+    except ShapeError as error:
+        place = f"the training examples after {augment}: {error.place}"
+        raise ShapeError(place, error.expected, error.given) from None
+
+
 def _hint_for_dtype(x: Array, wanted: np.dtype) -> str:
     as_wanted = f"x.astype(np.{wanted})"
     if x.dtype.kind in "iu" and x.size and x.min() >= 0 and x.max() <= 255:
@@ -298,6 +329,7 @@ class _Recipe:
     penalties: Mapping[str, Penalty]
     epochs: int
     batch_size: int
+    augment: Augmentation | None
     callback: Callback | None
     engine: Engine
     settings: tuple[tuple[str, str], ...]
@@ -307,9 +339,17 @@ class _Recipe:
         """The steps of an epoch whose updates are measured."""
         return _evenly_spaced(_SAMPLED_STEPS, batch_count(self.dataset.train, self.batch_size))
 
-    def batches(self, key: Key, start: int) -> Iterator[Batch]:
-        """The training batches of an epoch, from that one on."""
-        return batches(self.dataset.train, self.batch_size, normalize=self.normalize, key=key, start=start)
+    def batches(self, key: Key, epoch: int, start: int) -> Iterator[Batch]:
+        """The training batches of an epoch of the run with this key, from batch ``start`` on."""
+        return batches(
+            self.dataset.train,
+            self.batch_size,
+            normalize=self.normalize,
+            key=random.fold_in(key, epoch),
+            start=start,
+            augment=self.augment,
+            epoch=epoch,
+        )
 
     def step(self) -> Step:
         """The step, which writes over the state that it is given."""
@@ -340,6 +380,7 @@ class Training(Iterator[EpochRecord]):
         ]
         self._paths = paths
         self._cut_off = False
+        self._augmented = augmented_pictures(recipe.dataset.train, recipe.normalize, recipe.augment, state.key)
         self._moments = self._run()
 
     def __next__(self) -> EpochRecord:
@@ -394,7 +435,7 @@ class Training(Iterator[EpochRecord]):
         while self._epoch < recipe.epochs:
             key = random.fold_in(self._state.key, self._epoch)
             began = time.perf_counter() - self._seconds
-            for batch in recipe.batches(key, len(self._metrics)):
+            for batch in recipe.batches(self._state.key, self._epoch, len(self._metrics)):
                 self._step(step, batch)
                 if recipe.callback is not None:
                     recipe.callback(len(self._metrics), self._metrics[-1])
@@ -463,6 +504,7 @@ class Training(Iterator[EpochRecord]):
             settings=recipe.settings,
             schedule_steps=end_of_schedule(recipe.optimizer.learning_rate),
             examination=examination,
+            augmented=self._augmented,
             state=self._kept,
             params=params,
         )
@@ -478,7 +520,7 @@ class Training(Iterator[EpochRecord]):
         assert kept.progress is not None
         state, step, number = recipe.engine.copy_state(kept), recipe.step(), kept.progress.batches
         before, first = state, None
-        for batch in recipe.batches(random.fold_in(kept.key, self._epoch), number):
+        for batch in recipe.batches(kept.key, self._epoch, number):
             before = recipe.engine.copy_state(state)
             state, again = step(state, batch)
             number += 1

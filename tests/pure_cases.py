@@ -127,6 +127,7 @@ LAYERS: list[tuple[AnyLayer, tuple[int, ...]]] = [
     (fn.parallel(fn.linear(3), fn.identity(), fn.dropout(0.1), merge="concatenation"), (5,)),
     (fn.frozen(fn.linear(3)), (5,)),
     (fn.chain(fn.linear(3), fn.frozen(fn.chain(fn.linear(4), fn.batch_norm())), fn.linear(2)), (5,)),
+    (fn.average_views(fn.conv2d(2)), (3, 4, 2)),
     (fn.repeat(fn.chain(fn.linear(3), fn.batch_norm(), fn.dropout(0.2)), 2, tied=True), (3,)),
     (fn.checkpoint(fn.linear(3), fn.batch_norm(), fn.dropout(0.2), fn.tanh()), (4,)),
     (fn.checkpoint(fn.linear(3), fn.frozen(fn.linear(3))), (4,)),

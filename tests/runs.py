@@ -100,6 +100,7 @@ def whole_run(dataset: str = "cifar-10", epochs: int = 3) -> RunRecord:
         data=facts(),
         layers=(LayerFacts("[0]", "flatten", (12,), 0, 0, 0), LayerFacts("[1]", "linear(3)", (3,), 39, 36, 48)),
         examination=examination(),
+        augmented=((Picture((2, 2, 3), bytes(range(12))),) * 2, (Picture((2, 2, 3), bytes(range(12, 24))),) * 2),
     )
 
 

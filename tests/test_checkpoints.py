@@ -466,8 +466,9 @@ def test_a_checkpoint_is_written_every_few_minutes(tmp_path: Path, monkeypatch: 
     assert steps_in(tmp_path) == [2, 4]
 
 
-def test_what_is_dropped_or_interrupted_is_saved(tmp_path: Path) -> None:
-    iterator = fn.checkpointed(training(), tmp_path / "a")
+@pytest.mark.parametrize("augment", [None, fn.data.augment.compose(fn.data.augment.flip(), fn.data.augment.shift(1))])
+def test_what_is_dropped_or_interrupted_is_saved(augment: Any, tmp_path: Path) -> None:
+    iterator = fn.checkpointed(training(augment=augment), tmp_path / "a")
     next(iterator)
     iterator.close()
     assert steps_in(tmp_path / "a") == [4]
@@ -477,10 +478,10 @@ def test_what_is_dropped_or_interrupted_is_saved(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        next(fn.checkpointed(training(callback=interrupt), tmp_path / "b"))
+        next(fn.checkpointed(training(callback=interrupt, augment=augment), tmp_path / "b"))
     assert steps_in(tmp_path / "b") == [3]
     start = resume(tmp_path / "b", beginning())
-    (*_, last), (*_, whole) = training(2, start.state), training(2)
+    (*_, last), (*_, whole) = training(2, start.state, augment=augment), training(2, augment=augment)
     assert same_bits(last.state, whole.state)
     assert last.running == whole.running
 

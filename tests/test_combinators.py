@@ -12,7 +12,7 @@ from funcnet import random, tree
 from funcnet.combinators import FrozenParams, ParallelResiduals
 from funcnet.engines.numpy.planner import kernel_names
 from funcnet.examination import describe
-from funcnet.layer import AnyLayer, child_params
+from funcnet.layer import AnyLayer
 from funcnet.shapes import Array
 
 KEY = fn.make_key(0)
@@ -453,9 +453,11 @@ def test_children_know_their_paths() -> None:
     def named(layer: AnyLayer, params: Any, path: str) -> list[str]:
         if not layer.children:
             return [name for name, _ in tree.named_leaves(params, path)]
-        inside = f"{path}.params" if layer.kind == "around" else path
-        pairs = zip(layer.children, child_params(layer, params), strict=True)
-        return [name for (place, child), p in pairs for name in named(child, p, f"{inside}{place}")]
+        around = layer.kind == "around"
+        inside = f"{path}.params" if around else path
+        entries = (params.params,) if around else params
+        of_place = dict(zip(dict(layer.children), entries, strict=True))  # tied layers are in one place
+        return [name for place, child in layer.children for name in named(child, of_place[place], f"{inside}{place}")]
 
     net = everything()
     params = made(net)

@@ -28,7 +28,7 @@ from funcnet.shapes import Array, Shape, ShapeError
 from funcnet.step import Batch
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(sizes(), sizes(), st.sampled_from([0.0, 0.1, 0.7]), st.sampled_from([np.uint8, np.int32, np.int64]), keys())
 def test_proof_of_softmax_cross_entropy(batch: int, classes: int, smoothing: float, dtype: type, key: Key) -> None:
     def labels(key: Key, logits: Array) -> Array:
@@ -37,19 +37,19 @@ def test_proof_of_softmax_cross_entropy(batch: int, classes: int, smoothing: flo
     check_loss(softmax_cross_entropy(label_smoothing=smoothing), (classes,), targets=labels, batch=batch, key=key)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(sizes(), shapes(), keys())
 def test_proof_of_binary_cross_entropy(batch: int, shape: Shape, key: Key) -> None:
     check_loss(binary_cross_entropy(), shape, targets=shares, batch=batch, key=key)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(sizes(), shapes(), keys())
 def test_proof_of_mean_squared_error(batch: int, shape: Shape, key: Key) -> None:
     check_loss(mean_squared_error(), shape, targets=real_numbers, batch=batch, key=key)
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(sizes(), sizes(), st.sampled_from([0.0, 0.2]), st.booleans(), st.booleans(), keys())
 def test_proof_with_class_weights(
     batch: int, classes: int, smoothing: float, weighed: bool, labels: bool, key: Key
@@ -59,7 +59,7 @@ def test_proof_with_class_weights(
     check_loss(loss, (classes,), targets=class_labels if labels else distributions, batch=batch, key=key)
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(sizes(), sizes(), st.floats(0, 5), st.booleans(), keys())
 def test_proof_of_focal_and_hinge_losses(batch: int, classes: int, gamma: float, weighed: bool, key: Key) -> None:
     weights = np.linspace(0.2, 2, classes) if weighed else ()
@@ -67,7 +67,7 @@ def test_proof_of_focal_and_hinge_losses(batch: int, classes: int, gamma: float,
         check_loss(loss, (classes,), targets=class_labels, batch=batch, key=key)
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(sizes(), shapes(), sizes(), st.floats(0.1, 3), keys())
 def test_proof_of_losses_of_numbers(batch: int, shape: Shape, classes: int, delta: float, key: Key) -> None:
     for loss, targets in (

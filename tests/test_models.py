@@ -85,7 +85,7 @@ def torch_resnet20(nn: Any) -> Any:
             return nn.functional.relu(self.branch(x) + self.shortcut(x))
 
     widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
-    blocks = [Block(before, filters) for before, filters in zip(widths[:-1], widths[1:], strict=True)]
+    blocks = [Block(before, filters) for before, filters in itertools.pairwise(widths)]
     head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
     return nn.Sequential(*normed(3, 16, 3), nn.ReLU(), *blocks, *head)
 

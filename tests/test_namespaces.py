@@ -374,21 +374,31 @@ def test_layers_under_jit(jax: Any, layer: AnyLayer, in_shape: tuple[int, ...], 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_losses_and_penalties_under_jit(jax: Any, dtype: Any) -> None:
-    functions = [
-        (loss.value_and_grad, arguments)
-        for loss, targets in ALL_LOSSES
-        for arguments in with_weights(loss_arguments(targets, dtype))[::2]
-    ]
-    functions += [(p, (draws_of(dtype, (3, 4), 8),)) for penalty in PENALTIES for p in (penalty.value, penalty.grad)]
-    with precision(jax, dtype):
-        for function, arguments in functions:
-            found = jax.jit(function)(*(jax.numpy.asarray(array) for array in arguments))
-            expect_same(found, function(*arguments), ROUNDING[np.dtype(dtype)], jax.Array)
-        for loss, targets in LOSSES:
+    """All functions in one compilation."""
+    cases = [(p, (draws_of(dtype, (3, 4), 8),)) for penalty in PENALTIES for p in (penalty.value, penalty.grad)]
+    shares = []
+    for loss, targets in ALL_LOSSES:
+        for arguments in with_weights(loss_arguments(targets, dtype))[::2]:
+            cases.append((loss.value_and_grad, arguments))
             if loss.pure_accuracy is not None:
-                for arguments in with_weights(loss_arguments(targets, dtype))[::2]:
-                    found = jax.jit(loss.pure_accuracy)(*(jax.numpy.asarray(array) for array in arguments))
-                    assert float(found) == pytest.approx(float(loss.pure_accuracy(*arguments)))
+                shares.append((loss.pure_accuracy, arguments))
+    with precision(jax, dtype):
+        for some, compare in (
+            (cases, partial(expect_same, rtol=ROUNDING[np.dtype(dtype)], kind=jax.Array)),
+            (shares, same_share),
+        ):
+
+            def everything(arguments: Any, some: Any = some) -> Any:
+                return [function(*given) for (function, _), given in zip(some, arguments, strict=True)]
+
+            found = jax.jit(everything)([tuple(map(jax.numpy.asarray, arguments)) for _, arguments in some])
+            for made, (function, arguments) in zip(found, some, strict=True):
+                compare(made, function(*arguments))
+
+
+def same_share(found: Any, wanted: Any) -> None:
+    """The accuracy is in the namespace's default dtype, which JAX makes float32."""
+    assert float(found) == pytest.approx(float(wanted))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -627,13 +637,14 @@ EQUATIONS = sorted(
     for path in (
         *(PACKAGE / "layers").glob("*.py"),
         *(PACKAGE / "optimizers").glob("*.py"),
-        *(PACKAGE / name for name in ("losses.py", "penalties.py", "combinators.py", "whitening.py")),
+        *(PACKAGE / name for name in ("losses.py", "penalties.py", "combinators.py", "views.py", "whitening.py")),
     )
 )
 
 # Where an argument may be refused: public factories, init, and the checks that they call. Schedules are Python
 # functions of a Python number, and run outside of traces.
 MAY_RAISE = {
+    "views.py": {"average_views", "views_init"},
     "combinators.py": {
         "_expect_frozen_variant",
         "_expect_layers",
@@ -665,9 +676,10 @@ MAY_RAISE = {
     "penalties.py": {"_coefficient"},
     "optimizers/arguments.py": {"positive", "not_negative", "decay_rate"},
     "optimizers/optimizer.py": {"expect_optimizer", "compose"},
-    "optimizers/schedules.py": {"one_cycle", "joined"},
+    "optimizers/groups.py": {"by_path", "by_path_init"},
+    "optimizers/schedules.py": {"one_cycle", "joined", "piecewise_linear"},
     "optimizers/transformations.py": {"reduce_on_plateau"},
-    "optimizers/wrappers.py": {"lookahead"},
+    "optimizers/wrappers.py": {"lookahead", "_share"},
 }
 
 # Where a Python number is made: of an argument of a factory, or, for factor_for, of what is known to be one.
@@ -684,7 +696,7 @@ MAY_MAKE_FLOATS = {
     "optimizers/arguments.py": {"positive", "not_negative", "decay_rate"},
     "optimizers/schedules.py": {"one_cycle"},
     "optimizers/transformations.py": {"factor_for", "reduce_on_plateau"},
-    "optimizers/wrappers.py": {"lookahead"},
+    "optimizers/wrappers.py": {"_share"},
 }
 
 # Methods that NumPy's arrays have and those of the standard have not.

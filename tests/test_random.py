@@ -97,6 +97,23 @@ def test_normal_has_the_normal_distribution() -> None:
     assert np.abs(exact - (grid + 0.5) / n).max() < 1.95 / math.sqrt(n)
 
 
+def test_truncated_normal_has_the_distribution_between_its_bounds() -> None:
+    """The same test, and the same bits everywhere."""
+    n, cdf = 100_000, statistics.NormalDist().cdf
+    x = np.sort(random.truncated_normal(make_key(1), (n,), np.float64))
+    grid = np.arange(0, n, 97)
+    exact = np.array([(cdf(v) - cdf(-2)) / (cdf(2) - cdf(-2)) for v in x[grid]])
+    assert np.abs(exact - (grid + 0.5) / n).max() < 1.95 / math.sqrt(n)
+    assert random.truncated_normal(make_key(1), (2, 1), np.float64).tolist() == [
+        [0.5465201481917914], [1.067345271859264],
+    ]  # fmt: skip
+
+
+def test_no_bits_make_a_truncated_number_larger_than_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "_bits", lambda key, count: np.array([0, 2**64 - 1], np.uint64))
+    assert random.truncated_normal(make_key(0), (2,)).tolist() == [-2, 2]
+
+
 def test_no_bits_make_a_normal_number_infinite(monkeypatch: pytest.MonkeyPatch) -> None:
     extremes = np.array([0, 2**64 - 1], np.uint64)
     monkeypatch.setattr(random, "_bits", lambda key, count: extremes)

@@ -114,6 +114,8 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
             lambda c: c["run"]["examination"]["answers"]["mistakes"][0].update(true=-1),
             "expected mistakes among 3 classes",
         ),
+        (lambda c: c["run"]["augmented"][1].pop(), "expected rows of as many images each, found 2, 1"),
+        (lambda c: c["run"].update(augmented=[[], []]), "expected rows of as many images each, found 0, 0"),
         (lambda c: c["run"]["examination"]["filters"][0].update(shape=[2, 2]), "found 12 bytes of shape (2, 2)"),
         (lambda c: c["run"]["examination"]["filters"][0].update(shape=[-2, -6]), "found 12 bytes of shape (-2, -6)"),
         (lambda c: c["run"]["examination"]["answers"]["confusion"][0].insert(0, 10**30), "expected a confusion matrix"),
@@ -170,6 +172,16 @@ def test_a_file_of_version_1() -> None:
     assert run.examination.answers is not None
     assert run.examination.answers.unanswered == ()
     assert len(run.examination.filters) == 4
+
+
+def test_a_file_of_version_2_is_read() -> None:
+    run = read_run(Path(__file__).parent / "run-version-2.json")
+    assert (run.dataset, run.epochs, run.seed) == ("glyphs", 2, 0)
+    assert run.started == "2026-11-29T07:03:42+00:00"
+    assert (run.history[1].train.data_loss, run.history[1].steps) == (2.3646546936035158, 14)
+    assert run.data is not None
+    assert run.data.common_examples == 0
+    assert run.augmented == ()
 
 
 def test_a_field_that_is_there_twice(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from funcnet import tree
 from funcnet.combinators import chain
+from funcnet.data import augment
 from funcnet.data.batches import batches, normalization
 from funcnet.data.dataset import Dataset, Split
 from funcnet.data.glyphs import glyphs_dataset
@@ -16,10 +17,10 @@ from funcnet.layers.activations import relu
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten
 from funcnet.losses import Loss, mean_squared_error, softmax_cross_entropy
-from funcnet.nonfinite import DivergenceError
+from funcnet.nonfinite import DivergenceError, NonFiniteError
 from funcnet.optimizers import momentum, one_cycle, sgd
 from funcnet.penalties import l2
-from funcnet.random import fold_in, make_key, normal
+from funcnet.random import Key, fold_in, make_key, normal, permutation
 from funcnet.shapes import ShapeError
 from funcnet.step import Batch, TrainState, init_state, make_grad
 from funcnet.training import EpochRecord, train
@@ -204,6 +205,97 @@ def test_training_goes_on_from_any_record_as_if_it_had_not_stopped() -> None:
     assert [r.epoch for r in rest] == [3, 4]
     assert [numbers(r) for r in first + rest] == [numbers(r) for r in whole]
     assert run(whole[-1].state, 4) == []
+
+
+AUGMENT = augment.compose(augment.alternating_flip(), augment.shift(2), augment.cutout(5))
+
+
+def test_augmented_training_goes_on_from_any_record_and_from_within_an_epoch() -> None:
+    whole = run(begin(), 3, augment=AUGMENT)
+    first = run(begin(), 1, augment=AUGMENT)
+    rest = run(first[-1].state, 3, augment=AUGMENT)
+    assert [numbers(r) for r in first + rest] == [numbers(r) for r in whole]
+    training = train(NET, begin(), DATA, **{**LEAST, "epochs": 3, "penalties": PENALTIES, "augment": AUGMENT})
+    for _ in itertools.islice(training.steps(), 11 + 1 + 4):
+        pass
+    assert training.state.progress.batches == 4
+    assert [numbers(r) for r in run(training.state, 3, augment=AUGMENT)] == [numbers(r) for r in whole[1:]]
+
+
+def test_augmentation_changes_the_batches_and_nothing_else() -> None:
+    """By hand: the order is that without it, and the evaluations are of the examples as they are."""
+    (record,) = run(begin(), 1, augment=AUGMENT)
+    assert dict(record.settings)["augmentation"] == "alternating_flip(), shift(2), cutout(5)"
+    normalize, state = normalization(DATA.train.x), begin()
+    step, order = make_step(NET, LOSS, OPTIMIZER, PENALTIES), permutation(fold_in(state.key, 0), len(DATA.train))
+    losses = []
+    for number, batch in enumerate(batches(DATA.train, 20, normalize=normalize, key=fold_in(state.key, 0))):
+        key = fold_in(fold_in(fold_in(state.key, 0), 2**32 - 1), number)
+        rows = order[20 * number : 20 * (number + 1)]
+        changed = AUGMENT(key, augment.Examples(batch.x, batch.y, rows, epoch=0))
+        state, met = step(state, Batch(changed.x, changed.y))
+        losses.append(met.data_loss * len(batch))
+    assert record.running.data_loss == pytest.approx(sum(losses) / 205, rel=1e-3)
+    for path, array in tree.named_leaves(record.state.params):
+        np.testing.assert_allclose(array, dict(tree.named_leaves(state.params))[path], atol=1e-4)
+    plain = evaluate(NET, record.state.params, [Batch(normalize(DATA.train.x), DATA.train.y)], LOSS, PENALTIES)
+    assert record.train.data_loss == pytest.approx(plain.data_loss, rel=1e-5)
+
+
+def test_a_record_shows_augmented_images() -> None:
+    (record,) = run(begin(), 1, augment=augment.alternating_flip())
+    originals, *epochs = ([picture.array for picture in row] for row in record.augmented)
+    assert [len(row) for row in record.augmented] == [8] * 4
+    assert np.array_equal(originals[0], DATA.train.x[0])
+    assert np.array_equal(originals[-1], DATA.train.x[-1])
+    flipped = [[bool((a != b).any()) for a, b in zip(row, originals, strict=True)] for row in epochs]
+    assert flipped[0] == flipped[2] == [not f for f in flipped[1]]
+    for row, turned in zip(epochs, flipped, strict=True):
+        for image, original, turn in zip(row, originals, turned, strict=True):
+            assert np.array_equal(image, original[:, ::-1] if turn else original)
+    (plain,) = run(begin(), 1)
+    assert plain.augmented == ()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_mixed_labels_are_trained_on(weighted: bool) -> None:
+    """Labels become distributions in the batches, and stay labels elsewhere. Weights stay with their rows."""
+    weight = np.linspace(0.5, 1.5, 205, dtype=np.float32) if weighted else None
+    data = attrs.evolve(DATA, train=Split(DATA.train.x, DATA.train.y, weight))
+    mixing = augment.compose(augment.mixup(0.4, classes=10), augment.cutmix(classes=10))
+    settings = {"loss": LOSS, "optimizer": OPTIMIZER, "batch_size": 20, "augment": mixing}
+    *_, last = train(NET, begin(), data, epochs=6, **settings)
+    assert last.train.accuracy > 0.6
+    assert last.running.data_loss > last.train.data_loss
+    assert last.running.accuracy < last.train.accuracy
+    assert len(last.augmented) == 4
+    half = train(NET, begin(), data, epochs=6, **settings)
+    for _ in itertools.islice(half.steps(), 16):
+        pass
+    *_, again = train(NET, half.state, data, epochs=6, **settings)
+    assert numbers(again) == numbers(last)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_an_augmentation_that_the_loss_cannot_take_is_refused_before_training() -> None:
+    with pytest.raises(TypeError, match=r"an augmentation is made by a call, such as data\.augment\.flip"):
+        train(NET, begin(), DATA, **LEAST, augment=augment.flip)
+    numbers_for_labels = augment.Augmentation("halves", lambda key, e: attrs.evolve(e, y=e.y / 2))
+    with pytest.raises(ShapeError, match="the training examples after halves: softmax cross-entropy: expected"):
+        train(NET, begin(), DATA, **LEAST, augment=numbers_for_labels)
+
+
+def test_a_step_that_goes_wrong_is_found_again_with_its_augmentation() -> None:
+    spoiled = augment.Augmentation("spoiled", spoil)
+    with pytest.raises(NonFiniteError, match="the first to become nan was the examples") as caught:
+        run(begin(), 1, augment=spoiled)
+    assert caught.value.step == 6
+
+
+def spoil(key: Key, examples: augment.Examples) -> augment.Examples:
+    """Row 100 becomes NaN."""
+    row = (examples.rows == permutation(fold_in(make_key(2), 0), 205)[100])[:, None, None]
+    return attrs.evolve(examples, x=np.where(row, np.float32(np.nan), examples.x))
 
 
 def test_nothing_that_anybody_sees_is_written_to() -> None:

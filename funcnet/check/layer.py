@@ -355,6 +355,8 @@ def _prove_predict(case: _Case, within: dict[str, float]) -> Property:
 
 def _predicts_as_forward(layer: AnyLayer) -> bool:
     """Whether no layer inside has a predict of its own."""
+    if layer.kind == "views":
+        return False
     if layer.kind:
         return all(_predicts_as_forward(child) for _, child in layer.children)
     return layer.pure_predict is None

@@ -61,6 +61,7 @@ from funcnet.optimizers import (
 )
 from funcnet.penalties import Penalty, l1, l2
 from funcnet.shapes import Shape
+from funcnet.views import average_views
 
 __all__ = ["ACTIVATIONS", "LAYERS", "LOSSES", "OPTIMIZERS", "PENALTIES", "LayerEntry", "LossEntry", "OptimizerEntry"]
 
@@ -136,7 +137,7 @@ LAYERS: tuple[LayerEntry, ...] = (
     LayerEntry(batch_norm(scale=False), least_axes=1, mixes_examples=True, name="batch_norm, no scale"),
     LayerEntry(frozen(batch_norm()), least_axes=1),
     LayerEntry(layer_norm(), axes=2),
-    LayerEntry(layer_norm(scale=False, shift=False), axes=3, name="layer_norm, no scale and shift"),
+    LayerEntry(layer_norm(scale=False, shift=False), axes=2, name="layer_norm, no scale and shift"),
     LayerEntry(rms_norm(), axes=2),
     LayerEntry(group_norm(2), axes=3),
     LayerEntry(group_norm(1, shift=False), axes=2, name="group_norm(1), no shift"),
@@ -148,6 +149,8 @@ LAYERS: tuple[LayerEntry, ...] = (
         parallel(linear(2), linear(3, bias=False), merge="concatenation"), axes=1, name="parallel, concatenation"
     ),
     LayerEntry(chain(linear(3), frozen(linear(2)), gelu()), axes=1, name="chain with a frozen layer"),
+    LayerEntry(average_views(conv2d(2)), axes=3),
+    LayerEntry(average_views(chain(flatten(), linear(2)), mirror=False, shift=2), axes=2, name="average_views, moved"),
     LayerEntry(chain(linear(3), repeat(chain(linear(3), tanh()), 3, tied=True)), axes=1, name="repeat, tied"),
     LayerEntry(checkpoint(linear(3), frozen(linear(2)), tanh()), axes=1),
     LayerEntry(

@@ -146,10 +146,8 @@ _TARGETS: dict[str, Targets] = {
 
 
 def _targets_of(loss: Loss) -> Targets:
-    if loss.targets:
-        return _TARGETS[loss.targets]
     prediction = np.zeros((3, len(loss.class_weights) or 4), np.float32)
-    for targets in (class_labels, shares, real_numbers):
+    for targets in (_TARGETS[loss.targets],) if loss.targets else (class_labels, shares, real_numbers):
         try:
             _, gradient = loss.value_and_grad(prediction, targets(make_key(0), prediction))
         except Exception:  # it takes others

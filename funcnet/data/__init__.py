@@ -1,5 +1,6 @@
 """Data: files and generators in, batches out."""
 
+from funcnet.data import augment as augment
 from funcnet.data.batches import Normalization as Normalization
 from funcnet.data.batches import batch_count as batch_count
 from funcnet.data.batches import batches as batches

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import random
 from funcnet.arrays import shielded
+from funcnet.data.augment import Augmentation, Examples, expect_augmentation
 from funcnet.data.buffer_pool import buffer_pool
 from funcnet.data.dataset import Split, rows_of
 from funcnet.data.mapped import mapped_rows, read_in_order
@@ -20,6 +21,8 @@ from funcnet.tree import Record, array_field, freeze
 
 __all__ = ["Normalization", "batch_count", "batches", "normalization"]
 
+# Augmentations draw from the children of this child of an epoch's key, by the numbers of the batches.
+_AUGMENTATIONS = 2**32 - 1
 _FEW = 4  # channels: grey, with transparency, red green blue, both
 
 
@@ -110,7 +113,14 @@ def batch_count(split: Split, size: int) -> int:
 
 
 def batches(
-    split: Split, size: int, *, normalize: Normalization | None = None, key: Key | None = None, start: int = 0
+    split: Split,
+    size: int,
+    *,
+    normalize: Normalization | None = None,
+    key: Key | None = None,
+    start: int = 0,
+    augment: Augmentation | None = None,
+    epoch: int = 0,
 ) -> Iterator[Batch]:
     """The split as batches of ``size`` (the last may be smaller), each example once, from batch ``start`` on.
 
@@ -118,17 +128,38 @@ def batches(
     the rows are returned as they are. If shuffled examples lie in a mapped file, the system is asked for the rows of
     the next batch while a batch is in use.
 
+    ``augment`` changes each batch after that, in the epoch of this number, from 0. What it draws depends on ``key`` and
+    on the number of the batch. The order of the examples does not depend on it.
+
     Raises:
-        ValueError: for a size below 1, or a start below 0.
+        ValueError: for a size below 1, a start or an epoch below 0, or an augmentation without a key.
+        TypeError: for what is no augmentation.
     """
-    size = whole_number("the size of a batch", size, 1)
-    return _batches(split, size, normalize, key, size * whole_number("the first batch", start, 0))  # checked at once
+    size, epoch = whole_number("the size of a batch", size, 1), whole_number("the number of an epoch", epoch, 0)
+    expect_augmentation(augment)
+    start = whole_number("the first batch", start, 0)
+    made = _batches(split, size, normalize, key, size * start)  # checked at once
+    if augment is None:
+        return made
+    if key is None:
+        raise ValueError("an augmentation draws random numbers, so batches(..., augment=...) needs a key")
+    return _augmented(made, augment, len(split), size, key, start, epoch)
 
 
 def _batches(split: Split, size: int, normalize: Normalization | None, key: Key | None, start: int) -> Iterator[Batch]:
     new = buffer_pool((min(size, len(split)), *split.in_shape), np.dtype(np.float32))
     for x, y, weight in _in_order(split, size, start) if key is None else _shuffled(split, size, key, start):
         yield Batch(x if normalize is None else normalize(x, new()[: len(x)]), y, weight)
+
+
+def _augmented(
+    made: Iterator[Batch], augment: Augmentation, examples: int, size: int, key: Key, start: int, epoch: int
+) -> Iterator[Batch]:
+    order, draws = random.permutation(key, examples), random.fold_in(key, _AUGMENTATIONS)
+    for number, batch in enumerate(made, start):
+        rows = order[size * number : size * (number + 1)]
+        changed = augment(random.fold_in(draws, number), Examples(batch.x, batch.y, rows, epoch))
+        yield attrs.evolve(batch, x=changed.x, y=changed.y)
 
 
 def _in_order(split: Split, size: int, start: int) -> Iterator[tuple[Array, Array, Array | None]]:

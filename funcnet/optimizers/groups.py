@@ -49,7 +49,7 @@ def by_path(optimizer: Optimizer, *exceptions: tuple[Where, Optimizer]) -> Optim
             raise ValueError(f"an average goes around by_path, average(by_path(...)), not inside; got {part}")
     schedules = list(optimizer.schedules)
     for part in others:
-        schedules += [partial(_rate_of, part), *part.schedules]
+        schedules.extend((partial(_rate_of, part), *part.schedules))
     said = "; ".join([str(optimizer), *(f"{_said(place)}: {part}" for place, part in exceptions)])
     return Optimizer(
         f"by_path({said})",

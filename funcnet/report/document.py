@@ -24,7 +24,7 @@ from funcnet.report.curves import (
 )
 from funcnet.report.findings import Finding, findings, verdict
 from funcnet.report.labels import label_key
-from funcnet.report.pictures import filters_figure, mistakes_figure
+from funcnet.report.pictures import augmented_figure, filters_figure, mistakes_figure
 from funcnet.report.tables import (
     class_names,
     class_table,
@@ -129,6 +129,16 @@ def _whole_run(run: RunRecord, name: str) -> Iterator[Block]:
     yield from _said(sentences.about_long_runs(run))
     yield from _curves(run, name)
     yield from _classes(run, name)
+    if run.augmented:
+        yield Heading("Augmented training images", 2)
+        yield Paragraph(sentences.about_augmented(run))
+        yield Plot(
+            f"{name}-augmented",
+            "Gallery of training images as they are and as they were augmented",
+            f"{counted(len(run.augmented[0]), 'training image')}, and what augmentation made of them.",
+            partial(augmented_figure, run.augmented),
+            wide=True,
+        )
     examination = run.examination
     if examination and examination.filters:
         yield Heading("Weights of the first layer", 2)

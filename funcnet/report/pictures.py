@@ -1,4 +1,4 @@
-"""Figures made of pictures: the mistakes a classifier was surest of, and the weights of a first layer."""
+"""Figures made of pictures: augmented examples, the mistakes a classifier was surest of, a first layer's weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from funcnet.examination import Answers, Picture
 from funcnet.report.labels import labels
 from funcnet.report.style import GREY, INK, PAGE, SIGNED
 
-__all__ = ["filters_figure", "mistakes_figure"]
+__all__ = ["augmented_figure", "filters_figure", "mistakes_figure"]
 
 _GAP = 0.04  # inches around a picture
+
+
+def augmented_figure(rows: tuple[tuple[Picture, ...], ...], width: float = PAGE) -> Figure:
+    """Training images as they are, and in the rows below as they were augmented."""
+    a_row = len(rows[0])
+    return _gallery([picture for row in rows for picture in row], "gray", a_row, width / max(a_row, 4), width)
 
 
 def mistakes_figure(answers: Answers, names: tuple[str, ...], width: float = PAGE) -> Figure:

@@ -17,6 +17,7 @@ __all__ = [
     "HOW_MEASURED",
     "UPDATES",
     "about_accuracy",
+    "about_augmented",
     "about_classes",
     "about_comparison",
     "about_confusion",
@@ -198,6 +199,18 @@ def about_mistakes(answers: Answers) -> str:
     return (
         f"The {shown} wrong answers of highest confidence. Above each picture are the class predicted, the true class "
         "in brackets, and the confidence: the probability that the network gave to its prediction."
+    )
+
+
+def about_augmented(run: RunRecord) -> str:
+    """How to read the augmented images; it stands above them."""
+    how = dict(run.settings).get("augmentation", "")
+    below = len(run.augmented) - 1
+    epochs = "the first epoch" if below == 1 else f"each of the first {below} epochs"
+    return (
+        f"The training images were augmented{f' ({how})' if how else ''}, in each epoch in another way. The first row "
+        f"has some of them as they are. The rows below show what augmentation makes of them in {epochs}. All losses "
+        "and accuracies in this report are of images as they are."
     )
 
 

@@ -8,7 +8,14 @@ from funcnet.check.suite import Subject, subject_of, subjects
 from funcnet.layer import Layer
 from funcnet.layers.activations import tanh
 from funcnet.layers.linear import linear
-from funcnet.losses import Loss, binary_cross_entropy, mean_squared_error, softmax_cross_entropy
+from funcnet.losses import (
+    Loss,
+    binary_cross_entropy,
+    focal_loss,
+    kl_divergence,
+    mean_squared_error,
+    softmax_cross_entropy,
+)
 from funcnet.optimizers import Optimizer, sgd
 from funcnet.penalties import Penalty, l2
 from funcnet.random import make_key
@@ -25,7 +32,7 @@ def test_every_subject_holds(subject: Subject) -> None:
 
 def test_nothing_public_is_left_out() -> None:
     """Every public function that makes a layer, a loss, a penalty or an optimizer is in the registry."""
-    named = " ".join(subject.name for subject in subjects()).replace("_", " ").replace("-", " ")
+    named = " ".join(subject.name for subject in subjects()).lower().replace("_", " ").replace("-", " ")
     made = {Layer: ["chain"], Loss: [], Penalty: [], Optimizer: []}
     for name in fn.__all__:
         annotation = str(getattr(getattr(fn, name), "__annotations__", {}).get("return", ""))
@@ -46,6 +53,8 @@ def test_nothing_public_is_left_out() -> None:
         softmax_cross_entropy,
         binary_cross_entropy(),
         mean_squared_error(),
+        kl_divergence(),
+        focal_loss(class_weights=(1, 2, 3)),
         l2(0.1),
         sgd(0.1),
         lambda: sgd(1),

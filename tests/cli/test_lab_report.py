@@ -14,6 +14,7 @@ from runs import timeless
 
 from funcnet import tree
 from funcnet.cli import lab_report, main
+from funcnet.cli import runs as cli_runs
 from funcnet.data.registry import load
 from funcnet.lab import RECIPES
 from funcnet.model_file import load_model
@@ -29,7 +30,7 @@ def summary_of(out: Path) -> list[dict[str, object]]:
 @pytest.fixture
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports take most of a short run's time."""
-    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
+    monkeypatch.setattr(cli_runs, "write_pages", lambda runs, out, title: None)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of four epochs that nothing stopped."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
+        patch.setattr(cli_runs, "write_pages", lambda runs, out, title: None)
         assert main(["lab-report", "--epochs", "4", "--out", str(folder)]) == 0
     return folder
 
@@ -136,13 +137,13 @@ def test_a_run_that_was_stopped_replaces_none_that_got_further(
     command = ["lab-report", "--epochs", "2", "--out", str(tmp_path)]
     assert main(command) == 0
     whole = read_run(tmp_path / "run-glyphs.json")
-    checkpointed = lab_report.checkpointed
+    checkpointed = cli_runs.checkpointed
 
     def stopped(*arguments: Any, **options: Any) -> Iterator[Any]:
         yield next(checkpointed(*arguments, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lab_report, "checkpointed", stopped)
+    monkeypatch.setattr(cli_runs, "checkpointed", stopped)
     assert main(command) == 130
     assert read_run(tmp_path / "run-glyphs.json") == whole
     error = capsys.readouterr().err
@@ -192,7 +193,7 @@ def test_ctrl_c_within_the_first_epoch_reports_nothing(
     def at_once() -> Iterator[object]:
         yield lambda: signal.SIGINT
 
-    monkeypatch.setattr(lab_report, "interruptible", at_once)
+    monkeypatch.setattr(cli_runs, "interruptible", at_once)
     monkeypatch.setattr(lab_report, "load", lambda name, folder: attrs.evolve(load("glyphs"), name=name))
     assert main(["lab-report", "glyphs", "mnist", "--out", str(tmp_path)]) == 130
     captured = capsys.readouterr()
@@ -260,14 +261,14 @@ def test_ctrl_c_while_the_report_is_written_says_how_to_make_it(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    trained = lab_report._train
+    trained = cli_runs._train
 
     def stopped(*arguments: Any) -> tuple[RunRecord, Any, int]:
         run, params, _ = trained(*arguments)
         return attrs.evolve(run, ended="Stopped by Ctrl-C"), params, 130
 
-    monkeypatch.setattr(lab_report, "_train", stopped)
-    monkeypatch.setattr(lab_report, "write_pages", interrupted)
+    monkeypatch.setattr(cli_runs, "_train", stopped)
+    monkeypatch.setattr(cli_runs, "write_pages", interrupted)
     assert main(["lab-report", "--epochs", "1", "--out", str(tmp_path)]) == 130
     assert f"`funcnet report {tmp_path} --out {tmp_path}` makes it" in capsys.readouterr().err
     run = read_run(tmp_path / "run-glyphs.json")
@@ -346,9 +347,9 @@ def test_a_run_goes_on_with_the_data_sets_that_were_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first is finished and the third not begun when the second is stopped."""
-    monkeypatch.setattr(lab_report, "write_pages", lambda runs, out, title: None)
+    monkeypatch.setattr(cli_runs, "write_pages", lambda runs, out, title: None)
     monkeypatch.setattr(lab_report, "load", lambda name, folder: attrs.evolve(load("glyphs"), name=name))
-    checkpointed, calls = lab_report.checkpointed, iter(range(9))
+    checkpointed, calls = cli_runs.checkpointed, iter(range(9))
 
     def stopped(*arguments: Any, **options: Any) -> Iterator[Any]:
         place = next(calls)
@@ -357,7 +358,7 @@ def test_a_run_goes_on_with_the_data_sets_that_were_not_begun(
                 raise KeyboardInterrupt
             yield record
 
-    monkeypatch.setattr(lab_report, "checkpointed", stopped)
+    monkeypatch.setattr(cli_runs, "checkpointed", stopped)
     assert main(["lab-report", "glyphs", "mnist", "fashion-mnist", "--epochs", "1", "--out", str(tmp_path)]) == 130
     capsys.readouterr()
     assert main(["lab-report", "--resume", str(tmp_path)]) == 0

@@ -45,11 +45,11 @@ class Marks:
 
 def lab(folder: Path, marks: Marks) -> None:
     """Two data sets' worth of phases in a few seconds."""
-    from funcnet.cli import lab_report, main
+    from funcnet.cli import main, runs
 
-    marks.around(lab_report, "write_run", "writing the run")
-    marks.around(lab_report, "write_pages", "writing the report")
-    lab_report._MINUTES = 0.05 / 60
+    marks.around(runs, "write_run", "writing the run")
+    marks.around(runs, "write_pages", "writing the report")
+    runs._MINUTES = 0.05 / 60
     resuming = (folder / "checkpoints" / "plan.json").exists()
     options = ["--resume", str(folder)] if resuming else ["--epochs", "5", "--out", str(folder)]
     status = main(["lab-report", *options])

@@ -26,14 +26,14 @@ def test_one_run_in_full() -> None:
     content = document([run], "A title")
     assert content.title == "A title"
     assert headings(content) == [
-        (1, "one"), (2, "Findings"), (2, "Curves"), (2, "Results by class"),
+        (1, "one"), (2, "Findings"), (2, "Curves"), (2, "Results by class"), (2, "Augmented training images"),
         (2, "Weights of the first layer"), (2, "Setup"),
     ]  # fmt: skip
     assert plots(content) == [
         f"one-{name}"
         for name in (
             "loss", "parts", "accuracy", "rate", "norms", "updates", "confusion", "classes", "reliability", "mistakes",
-            "weights",
+            "augmented", "weights",
         )
     ]  # fmt: skip
     assert tables(content) == [
@@ -57,7 +57,7 @@ def test_every_plot_is_of_what_its_name_says() -> None:
         "accuracy": "Accuracy After Each Epoch", "rate": "Learning Rate at Each Epoch's End",
         "norms": "Gradient Norms", "updates": "Update-to-Weight Ratio of a Step", "confusion": "Confusion Matrix",
         "classes": "Precision, Recall and F1, Class by Class", "reliability": "Reliability",
-        "mistakes": "dog\n(US\\$ & <co>)\n97%", "weights": "",
+        "mistakes": "dog\n(US\\$ & <co>)\n97%", "augmented": "", "weights": "",
     }  # fmt: skip
 
 
@@ -69,6 +69,16 @@ def test_no_caption_repeats_a_title_and_every_figure_has_its_alternative_text() 
             assert block.caption.endswith(".")
             assert block.alt
             assert block.alt not in block.caption
+
+
+def test_what_augmented_images_are_said_to_be() -> None:
+    run = attrs.evolve(whole_run("one"), settings=(("augmentation", "flip(0.5), shift(4)"),))
+    texts = [block.text for block in document([run], "T").blocks if isinstance(block, Paragraph)]
+    assert any(
+        "were augmented (flip(0.5), shift(4)), in each epoch in another way" in text and "in the first epoch." in text
+        for text in texts
+    )
+    assert "one-augmented" not in plots(document([attrs.evolve(run, augmented=())], "T"))
 
 
 def test_when_what_and_how_long() -> None:
@@ -122,7 +132,7 @@ def test_runs_on_several_sets_are_summed_up_first() -> None:
     assert isinstance(content.blocks[1], Table)
     assert content.blocks[1].title == "Runs"
     assert [text for level, text in headings(content) if level == 1] == ["one", "two"]
-    assert len(set(plots(content))) == 22
+    assert len(set(plots(content))) == 24
 
 
 def test_runs_on_one_set_are_compared() -> None:

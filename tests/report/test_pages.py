@@ -244,8 +244,8 @@ def test_markdown_has_everything_in_its_order() -> None:
     lines = text.splitlines()
     assert lines[0] == "# A title"
     assert [line for line in lines if line.startswith("##") and not line.startswith("####")] == [
-        "## one", "### Findings", "### Curves", "### Results by class", "### Weights of the first layer",
-        "### Setup",
+        "## one", "### Findings", "### Curves", "### Results by class",
+        "### Augmented training images", "### Weights of the first layer", "### Setup",
     ]  # fmt: skip
     assert "#### Settings" in lines
     first = findings(run)[0]

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import attrs
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from runs import examination
 
 from funcnet.examination import Picture
-from funcnet.report.pictures import filters_figure, mistakes_figure
+from funcnet.report.pictures import augmented_figure, filters_figure, mistakes_figure
 from funcnet.report.style import COLUMN
 
 ANSWERS = examination().answers
@@ -72,3 +73,18 @@ def test_a_telephone_has_fewer_pictures_in_a_row() -> None:
     )
     columns = [len({image.get_extent()[0] for image in figure.axes[0].images}) for figure in (wide, narrow)]
     assert columns == [6, 3]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3), (2, 3)])
+def test_augmented_images_stand_below_the_originals(shape: tuple[int, ...]) -> None:
+    size = math.prod(shape)
+    rows = tuple(tuple(Picture(shape, bytes([10 * row + place] * size)) for place in range(5)) for row in range(3))
+    for width in (7.0, 3.6):
+        (axes,) = augmented_figure(rows, width=width).axes
+        places: dict[tuple[float, float], int] = {}
+        for image in axes.images:
+            left, _, _, top = image.get_extent()
+            places[round(top, 3), round(left, 3)] = int(np.asarray(image.get_array()).max())
+        assert [places[place] for place in sorted(places)] == [
+            10 * row + place for row in range(3) for place in range(5)
+        ]

@@ -17,9 +17,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import attrs
 import numpy as np
 
-from funcnet import combinators, tree
+from funcnet import combinators, tree, views
 from funcnet.combinators import (
     CheckpointResiduals,
     FrozenParams,
@@ -184,6 +185,24 @@ def _chain(layer: AnyLayer) -> LayerKernel:
     )
 
 
+def _views(layer: AnyLayer) -> LayerKernel:
+    """The kernel of a chain, but for the prediction: that of the pure function, with the kernel of the layer inside."""
+    ((_, inner),) = layer.children
+    kernel = plan(inner)
+
+    def of_a_view(params: Any, x: Array) -> Array:
+        y: Array = kernel.predict(params, x, False)
+        return y
+
+    assert layer.remake is not None
+    averaging = layer.remake((attrs.evolve(inner, predict=of_a_view),))
+
+    def predict(params: Any, x: Array, owned: bool) -> Array:
+        return run_predict(averaging, params, x)
+
+    return attrs.evolve(_chain(layer), predict=predict, prediction="own")
+
+
 def _given(owned: bool, ownerships: list[Ownership]) -> list[bool]:
     """Whether the argument of each layer is owned."""
     given = []
@@ -290,6 +309,7 @@ def _checkpoint(layer: AnyLayer) -> LayerKernel:
 
 _COMBINATORS: dict[tuple[Any, ...], Callable[[AnyLayer], LayerKernel]] = {
     (combinators.chain_forward, combinators.chain_vjp, combinators.chain_predict): _chain,
+    (combinators.chain_forward, combinators.chain_vjp, views.views_predict): _views,
     (combinators.checkpoint_forward, combinators.checkpoint_vjp, combinators.chain_predict): _checkpoint,
     (combinators.parallel_forward, combinators.parallel_vjp, combinators.parallel_predict): _parallel,
     (combinators.frozen_forward, combinators.frozen_vjp, combinators.frozen_predict): _frozen,
