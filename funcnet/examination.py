@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import attrs
@@ -12,7 +12,8 @@ import numpy as np
 from funcnet import random, tree
 from funcnet.aligned import is_own
 from funcnet.arrays import shielded
-from funcnet.contract import expect_labels
+from funcnet.combinators import checkpoint_forward
+from funcnet.contract import base, expect_labels
 from funcnet.data.augment import Augmentation, Examples
 from funcnet.data.batches import Normalization, batches
 from funcnet.data.dataset import Split
@@ -22,8 +23,8 @@ from funcnet.shapes import Array, Float, Shape, UInt8
 from funcnet.tree import Tree
 
 __all__ = [
-    "Answers", "Bin", "Examination", "LayerFacts", "Mistake", "Picture", "UnitActivity", "augmented_pictures",
-    "describe", "examine",
+    "Answers", "Bin", "CombinatorFacts", "Examination", "LayerFacts", "Mistake", "Picture", "UnitActivity",
+    "augmented_pictures", "describe", "examine",
 ]  # fmt: skip
 
 _Pass: TypeAlias = Callable[[AnyLayer, Tree, Array], Array]  # forward or predict
@@ -31,6 +32,23 @@ _BATCH = 1000
 _BINS = 15  # as Guo et al. take
 _MISTAKES, _FILTERS = 24, 36
 _AUGMENTED, _EPOCHS = 8, 3  # training images, and epochs in which they are shown
+
+
+@attrs.frozen
+class CombinatorFacts:
+    """What a combinator is.
+
+    Attributes:
+        path: where its parameters are, as that of a layer; empty for the network itself.
+        name: its name, without those of the layers inside: ``chain``.
+        kind: how the layers inside are composed: ``sequence``, ``sum``, ``concatenation`` or ``around``.
+        out_shape: the shape of its output, without the batch axis.
+    """
+
+    path: str
+    name: str
+    kind: str
+    out_shape: Shape
 
 
 @attrs.frozen
@@ -43,8 +61,10 @@ class LayerFacts:
         out_shape: the shape of its output, without the batch axis.
         parameters: how many numbers its parameters hold.
         multiply_adds: the multiplications, each with its addition, of a forward pass over one example.
-        residual_bytes: the bytes of its residuals for one example. An array that two layers keep counts for the first
-            of them.
+        residual_bytes: the bytes that its forward keeps for the vjp, for each example of a batch. An array that two
+            layers keep counts for the first of them. Of a ``checkpoint`` only the input counts, for its first layer.
+        fixed: how many of the parameters are not trained.
+        opens: the combinators of which it is the first layer inside, from the outermost in.
     """
 
     path: str
@@ -53,6 +73,8 @@ class LayerFacts:
     parameters: int
     multiply_adds: int
     residual_bytes: int
+    fixed: int = 0
+    opens: tuple[CombinatorFacts, ...] = ()
 
 
 def _fills(picture: Picture, attribute: attrs.Attribute[bytes], pixels: bytes) -> None:
@@ -224,32 +246,79 @@ def describe(net: AnyLayer, in_shape: Shape) -> tuple[LayerFacts, ...]:
         ShapeError: where the network cannot take ``in_shape``.
     """
     params, _ = net.init(make_key(0), in_shape)
+    # What a second example adds: parameters, and statistics of the batch, are kept once for all examples.
+    one, two = (_measured(net, params, in_shape, count) for count in (1, 2))
+    facts = [
+        attrs.evolve(a, residual_bytes=max(0, b.residual_bytes - a.residual_bytes))
+        for a, b in zip(one, two, strict=True)
+    ]
+    return tuple(_with_combinators("", net, iter(facts))[0])
+
+
+def _measured(net: AnyLayer, params: Tree, in_shape: Shape, count: int) -> list[LayerFacts]:
+    """The facts of every layer, with the bytes that it keeps of a batch of ``count`` examples."""
     dtype = next((leaf.dtype for leaf in tree.leaves(params)), np.float32)
+    trained = tree.named_leaves(tree.trained(params))
     facts: list[LayerFacts] = []
     counted: set[int] = set()
     alive: list[Any] = []  # counted arrays are kept alive, so that their ids are not used again
+    keeps = _keeps(net)
 
     def measure(path: str, layer: AnyLayer, layer_params: Tree, x: Array) -> Array:
         y, residuals = layer.forward(layer_params, x, make_key(0))
-        alive.append(residuals)
-        kept = {id(a if is_own(a) else a.base): a.nbytes for a in _arrays(residuals)}
+        kept = {"all": _arrays(residuals), "input": [x], "nothing": []}[next(keeps)]
+        alive.append((kept, x))
+        owners = [array if is_own(array) else array.base for array in kept]
+        sizes = {id(owner): array.nbytes for owner, array in zip(owners, kept, strict=True)}
+        again = any(path == other.path for other in facts)  # the same params in another place
+        parameters = 0 if again else sum(leaf.size for leaf in tree.leaves(layer_params))
+        learned = 0 if again else sum(leaf.size for name, leaf in trained if name.startswith(path))
         facts.append(
             LayerFacts(
                 path,
                 layer.name,
                 tuple(y.shape[1:]),
-                0
-                if any(path == other.path for other in facts)
-                else sum(leaf.size for leaf in tree.leaves(layer_params)),
+                parameters,
                 layer.multiply_adds(layer_params, tuple(x.shape[1:])),
-                sum(size for array, size in kept.items() if array not in counted),
+                sum(size for owner, size in sizes.items() if owner not in counted),
+                fixed=parameters - learned,
             )
         )
-        counted.update(kept)
+        counted.update(sizes)
         return y
 
-    _walk("", net, params, np.zeros((1, *in_shape), dtype), measure, _forward_pass)
-    return tuple(facts)
+    _walk("", net, params, np.zeros((count, *in_shape), dtype), measure, _forward_pass)
+    return facts
+
+
+def _keeps(layer: AnyLayer) -> Iterator[str]:
+    """What is kept of each layer inside: all that its forward says, its input, or nothing."""
+    if not is_composition(layer):
+        yield "all"
+        return
+    inside = [keep for _, child in layer.children for keep in _keeps(child)]
+    if base(layer.pure_forward) is checkpoint_forward:
+        inside = ["input", *["nothing" for _ in inside[1:]]]
+    yield from inside
+
+
+def _with_combinators(path: str, layer: AnyLayer, facts: Iterator[LayerFacts]) -> tuple[list[LayerFacts], Shape]:
+    """The facts of the layers inside, with the combinators around them; and the shape of the output."""
+    if not is_composition(layer):
+        fact = next(facts)
+        return [fact], fact.out_shape
+    inside: list[LayerFacts] = []
+    shapes: list[Shape] = []
+    for place, child in layer.children:
+        made, shape = _with_combinators(f"{path}{'.params' if layer.kind == 'around' else place}", child, facts)
+        inside += made
+        shapes.append(shape)
+    out = shapes[-1]
+    if layer.kind == "concatenation":
+        out = (*out[:-1], sum(shape[-1] for shape in shapes))
+    this = CombinatorFacts(path, layer.name.partition("(")[0], layer.kind, out)
+    inside[0] = attrs.evolve(inside[0], opens=(this, *inside[0].opens))
+    return inside, out
 
 
 @shielded

@@ -18,7 +18,7 @@ __all__ = ["Table", "to_csv", "to_html", "to_latex", "to_markdown", "to_terminal
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
+    "|": r"\textbar{}", "│": r"\textbar{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
     "\0": "{}", "\n": r"\allowbreak{}",
 }  # fmt: skip
 _LONG = 40  # rows, more than a page may hold
@@ -227,5 +227,6 @@ def _stacked(table: Table) -> Group:
         lines.append(Text(name, style="bold", overflow="fold"))
         for heading, cell in zip(table.columns[1:], cells, strict=True):
             text = f"{heading}: {cell}" if heading else cell
-            lines.append(Padding(Text(text, overflow="fold"), (0, 0, 0, 2)))
+            if cell:
+                lines.append(Padding(Text(text, overflow="fold"), (0, 0, 0, 2)))
     return Group(*lines)

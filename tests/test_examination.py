@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from funcnet.combinators import chain
+from funcnet.combinators import chain, checkpoint, frozen, parallel, repeat, residual
 from funcnet.data.batches import normalization
 from funcnet.data.dataset import Split
-from funcnet.examination import Answers, Bin, LayerFacts, describe, examine
+from funcnet.examination import Answers, Bin, CombinatorFacts, LayerFacts, describe, examine
 from funcnet.layers.activations import relu, tanh
 from funcnet.layers.linear import LinearParams, linear
+from funcnet.layers.norm import batch_norm
 from funcnet.layers.reshape import flatten, identity
 from funcnet.random import make_key, normal
 from funcnet.shapes import ShapeError
@@ -27,7 +28,7 @@ def split(count: int, shape: tuple[int, ...] = (2, 2), classes: int = 3) -> Spli
 def test_layers_and_what_they_cost() -> None:
     """relu keeps its output, which the second linear layer keeps as its input: it counts once."""
     assert describe(NET, (2, 2)) == (
-        LayerFacts("[0]", "flatten", (4,), 0, 0, 0),
+        LayerFacts("[0]", "flatten", (4,), 0, 0, 0, opens=(CombinatorFacts("", "chain", "sequence", (3,)),)),
         LayerFacts("[1]", "linear(5)", (5,), 25, 20, 16),
         LayerFacts("[2]", "relu", (5,), 0, 0, 20),
         LayerFacts("[3]", "linear(3)", (3,), 18, 15, 0),
@@ -37,8 +38,8 @@ def test_layers_and_what_they_cost() -> None:
 def test_chains_within_chains_are_taken_apart() -> None:
     nested = chain(flatten(), chain(linear(5), relu()), linear(3))
     assert [layer.path for layer in describe(nested, (2, 2))] == ["[0]", "[1][0]", "[1][1]", "[2]"]
-    assert [attrs.evolve(f, path="") for f in describe(nested, (2, 2))] == [
-        attrs.evolve(f, path="") for f in describe(NET, (2, 2))
+    assert [attrs.evolve(f, path="", opens=()) for f in describe(nested, (2, 2))] == [
+        attrs.evolve(f, path="", opens=()) for f in describe(NET, (2, 2))
     ]
     assert [layer.path for layer in describe(linear(2), (4,))] == [""]
 
@@ -53,12 +54,56 @@ def test_a_layer_of_ones_own_may_keep_anything() -> None:
     assert describe(chain(linear(2), strange), (3,))[1] == LayerFacts("[1]", "strange", (2,), 0, 0, 0)
 
 
-def test_what_is_kept_beside_a_view_of_it_counts_once() -> None:
+def test_parameters_that_are_kept_do_not_count() -> None:
+    """They are there anyway. What is kept beside a view of it counts once."""
     plain = linear(2)
-    keeps_its_weight = attrs.evolve(
-        plain, forward=lambda params, x: (plain.forward(params, x)[0], (params.weight, params.weight.T))
-    )
-    assert describe(keeps_its_weight, (3,)) == (LayerFacts("", "linear(2)", (2,), 8, 6, 4 * 6),)
+
+    def keeping(*kept: object) -> tuple[LayerFacts, ...]:
+        def forward(params: LinearParams, x: np.ndarray) -> tuple[np.ndarray, object]:
+            made = {"weight": params.weight, "transposed": params.weight.T, "x": x, "column": x[:, :1]}
+            return plain.forward(params, x)[0], tuple(made[name] for name in kept)
+
+        return describe(attrs.evolve(plain, forward=forward), (3,))
+
+    assert keeping("weight", "transposed") == (LayerFacts("", "linear(2)", (2,), 8, 6, 0),)
+    assert keeping("x", "x", "weight")[0].residual_bytes == 4 * 3
+
+
+def test_statistics_of_a_batch_do_not_count() -> None:
+    """They are as large for a batch of any size."""
+    (facts,) = describe(batch_norm(), (6,))
+    assert (facts.residual_bytes, facts.parameters, facts.fixed) == (4 * 6, 24, 12)
+
+
+def test_combinators_are_told_with_the_first_layer_inside() -> None:
+    side = parallel(linear(2), chain(linear(3), relu()), merge="concatenation")
+    net = chain(residual(linear(4)), side, frozen(chain(linear(2), relu())))
+    facts = describe(net, (4,))
+    assert [(f.path, f.parameters, f.fixed) for f in facts] == [
+        ("[0][0]", 20, 0), ("[0][1]", 0, 0), ("[1][0]", 10, 0), ("[1][1][0]", 15, 0), ("[1][1][1]", 0, 0),
+        ("[2].params[0]", 12, 12), ("[2].params[1]", 0, 0),
+    ]  # fmt: skip
+    assert [f.opens for f in facts] == [
+        (CombinatorFacts("", "chain", "sequence", (2,)), CombinatorFacts("[0]", "residual", "sum", (4,))),
+        (),
+        (CombinatorFacts("[1]", "parallel", "concatenation", (5,)),),
+        (CombinatorFacts("[1][1]", "chain", "sequence", (3,)),),
+        (),
+        (CombinatorFacts("[2]", "frozen", "around", (2,)), CombinatorFacts("[2].params", "chain", "sequence", (2,))),
+        (),
+    ]
+
+
+def test_of_a_checkpoint_the_input_is_kept_alone() -> None:
+    kept = [f.residual_bytes for f in describe(checkpoint(linear(5), relu(), chain(linear(6), tanh())), (3,))]
+    assert kept == [4 * 3, 0, 0, 0]
+    kept = [f.residual_bytes for f in describe(chain(checkpoint(checkpoint(linear(5)), relu()), linear(2)), (3,))]
+    assert kept == [4 * 3, 0, 4 * 5]
+
+
+def test_tied_layers_have_their_parameters_once() -> None:
+    facts = describe(repeat(frozen(linear(3)), 2, tied=True), (3,))
+    assert [(f.parameters, f.fixed, f.multiply_adds) for f in facts] == [(12, 12, 9), (0, 0, 9)]
 
 
 @given(count=st.sampled_from([1, 2, 7, 1001]), classes=st.integers(1, 5))

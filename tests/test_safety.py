@@ -53,6 +53,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
+from PIL import Image
 import funcnet as fn
 from funcnet.run_file import read_run, write_run
 
@@ -63,9 +64,16 @@ run = fn.new_run(net, data, seed=0)
 fn.save_checkpoint("folder", fn.Checkpoint(state, run))
 fn.save_model("model", fn.make_model(net, state.params, data, run))
 write_run(run, "run")
+np.savez_compressed("arrays.npz", x=data.test.x, y=data.test.y)
+for place in range(4):
+    folder = Path("images", "ab"[place % 2])
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending in ("png", "jpg", "gif", "bmp", "webp", "ppm"):
+        Image.fromarray(data.test.x[place]).save(folder / f"{place}.{ending}")
 
 def read():
     fn.load_checkpoint("folder", state), fn.load_model("model"), read_run("run")
+    fn.load("arrays.npz"), fn.load("images")
 
 read()  # imports what it needs, and makes the readers of the records
 seen = []

@@ -14,4 +14,7 @@ from funcnet.data.dataset import hold_out as hold_out
 from funcnet.data.glyphs import glyphs as glyphs
 from funcnet.data.glyphs import glyphs_dataset as glyphs_dataset
 from funcnet.data.idx import read_idx as read_idx
+from funcnet.data.images import read_image_folder as read_image_folder
+from funcnet.data.npz import read_npz as read_npz
+from funcnet.data.own import read_dataset as read_dataset
 from funcnet.data.registry import load as load

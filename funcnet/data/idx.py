@@ -18,14 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from funcnet.data.dataset import DataError
-from funcnet.data.opening import FIRST_BYTES, GZIP, opened, what_it_is
+from funcnet.data.opening import DEFLATE, FIRST_BYTES, GZIP, fill, opened, what_it_is
 from funcnet.shapes import Array, Shape, UInt8
 from funcnet.tree import freeze
 
 __all__ = ["idx_header", "idx_shape", "read_idx"]
-
-_PIECE = 1 << 20
-_DEFLATE = 1032  # the most bytes that one byte of a gzip file can stand for
 
 
 def read_idx(path: Path | str, *, mmap: bool = False) -> UInt8[Array, "..."]:
@@ -46,14 +43,14 @@ def read_idx(path: Path | str, *, mmap: bool = False) -> UInt8[Array, "..."]:
         count = math.prod(shape)
         if content is file and size != start + count:  # said before it is read
             raise _wrong_size(path, start, shape, size)
-        if content is not file and start + count > size * _DEFLATE:
+        if content is not file and start + count > size * DEFLATE:
             raise _wrong_size(path, start, shape, None)
         try:
             if mmap:
                 array = np.asarray(np.memmap(file, np.uint8, mode="r"))[start:]
             else:
                 array = np.empty(count, np.uint8)
-                if (found := _fill(content, array)) < count:
+                if (found := fill(content, array)) < count:
                     raise _wrong_size(path, start, shape, start + found)
                 if content.read(1):
                     raise _wrong_size(path, start, shape, None, "something follows the array")
@@ -116,17 +113,6 @@ def _header(path: Path, content: BufferedIOBase) -> tuple[int, Shape]:
             f"{path}: expected a header of {4 + 4 * axes} bytes, found {4 + len(lengths)} bytes (truncated)"
         )
     return 4 + 4 * axes, struct.unpack(f">{axes}I", lengths)
-
-
-def _fill(content: BufferedIOBase, array: UInt8[Array, "bytes"]) -> int:
-    """Read into the array until it is full or the content ends; the number of bytes read."""
-    filled = 0
-    while filled < len(array):
-        read = content.readinto(array[filled : filled + _PIECE].data)
-        if not read:
-            break
-        filled += read
-    return filled
 
 
 def _wrong_size(path: Path, start: int, shape: Shape, found: int | None, why: str = "truncated") -> DataError:

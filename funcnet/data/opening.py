@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 
 from funcnet.data.dataset import DataError
 from funcnet.files import open_file
+from funcnet.shapes import Array, UInt8
 
-__all__ = ["FIRST_BYTES", "GZIP", "opened", "what_it_is"]
+__all__ = ["DEFLATE", "FIRST_BYTES", "GZIP", "fill", "opened", "what_it_is"]
 
 FIRST_BYTES = 512  # enough for every kind below
 GZIP = b"\x1f\x8b"
+DEFLATE = 1032  # the most bytes that one byte of a gzip file or a zip archive can stand for
+_PIECE = 1 << 20
 
 _OTHER = "get the binary version of the set"
 _PICKLE = f"a pickle of Python, which is never read, since it can run any program: {_OTHER}"
@@ -65,3 +68,14 @@ def what_it_is(head: bytes) -> str:
     if head.startswith(GZIP):
         return " (it is a gzip file: unpack it with gunzip, or tar -xzf if its name ends in .tar.gz)"
     return next((f" (it is {kind})" for begin, kind in _KINDS if head.startswith(begin)), "")
+
+
+def fill(content: BufferedIOBase, array: UInt8[Array, "bytes"]) -> int:
+    """Read into the array until it is full or the content ends; the number of bytes read."""
+    filled = 0
+    while filled < len(array):
+        read = content.readinto(array[filled : filled + _PIECE].data)
+        if not read:
+            break
+        filled += read
+    return filled

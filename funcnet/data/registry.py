@@ -1,8 +1,12 @@
-"""The data sets that have a name: where they are looked for, how they are read, whence they are downloaded."""
+"""The data sets that have a name: where they are looked for, how they are read, whence they are downloaded.
+
+``load`` takes paths of other data sets, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -14,6 +18,7 @@ from funcnet.data.download import Download, bring
 from funcnet.data.glyphs import glyphs_dataset
 from funcnet.data.idx import idx_shape, read_idx
 from funcnet.data.known import idx_sums, record_sums
+from funcnet.data.own import read_dataset
 from funcnet.data.places import data_folders, files_in, folders_in, is_called
 from funcnet.random import make_key
 from funcnet.tree import freeze
@@ -186,8 +191,8 @@ _SOURCES = {
 NAMES = ("glyphs", *_SOURCES)
 
 
-def load(name: str, folder: Path | str | None = None) -> Dataset:
-    """The data set called ``name`` (one of ``NAMES``), whole in memory as uint8.
+def load(name: Path | str, folder: Path | str | None = None) -> Dataset:
+    """The data set called ``name`` (one of ``NAMES``), or the one of your own at that path, whole in memory.
 
     ``glyphs`` is generated. The others are looked for in ``folder``, then in the folder that the environment variable
     FUNCNET_DATA names, then in the user's cache folder. They are the official files, plain or gzip, in a folder of
@@ -197,14 +202,17 @@ def load(name: str, folder: Path | str | None = None) -> Dataset:
 
     What was read is compared with known checksums. The data set's ``origin`` says whether it agrees.
 
+    Any other name is the path of a folder of images or a ``.npz`` file, which ``read_dataset`` reads. A path that is
+    also a name is written ``./mnist``.
+
     Raises:
-        DataError: for an unknown name; a named folder that cannot be used; a file that is missing, truncated or
-            something else; the files of another of these sets; a download that failed.
+        DataError: for a name that is neither; a named folder that cannot be used; a file that is missing, truncated or
+            something else; the files of another of these sets; a download that failed; what ``read_dataset`` refuses.
     """
     if name == "glyphs":
         return glyphs_dataset(make_key(0))
     if not isinstance(name, str) or name not in _SOURCES:
-        raise DataError(f"there is no data set {name!r:.40}; there are {', '.join(NAMES)}")
+        return read_dataset(_own(name))
     source = _SOURCES[name]
     folders = []
     for data_folder in data_folders(folder):
@@ -225,6 +233,19 @@ def load(name: str, folder: Path | str | None = None) -> Dataset:
             "with --data or FUNCNET_DATA"
         ) from None
     return _read(name, source, target, files_in(target, source.files))
+
+
+def _own(name: Path | str) -> Path:
+    """The path of a data set of one's own, if something is there."""
+    if isinstance(name, Path | str):
+        with suppress(OSError, ValueError, RuntimeError):  # RuntimeError: the home folder is not known
+            path = Path(name).expanduser()
+            if path.exists():
+                return path
+    given = str(name) if isinstance(name, Path) else name
+    raise DataError(
+        f"there is no data set {given!r:.80}; there are {', '.join(NAMES)}, and no folder or .npz file has this path"
+    )
 
 
 def _places(source: _Source, data_folder: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from datetime import datetime
@@ -137,23 +138,33 @@ def data_table(run: RunRecord) -> Table:
 
 
 def model_table(run: RunRecord) -> Table:
-    """The network, layer by layer, with what each costs for one example."""
-    rows: list[tuple[str, ...]] = [
-        (
-            f"{layer.path} {layer.name}".strip(),
-            _shape(layer.out_shape),
-            f"{layer.parameters:,}",
-            f"{layer.multiply_adds:,}",
-            f"{layer.residual_bytes:,}",
-        )
-        for layer in run.layers
-    ]
-    totals = (
-        sum(getattr(layer, cost) for layer in run.layers) for cost in ("parameters", "multiply_adds", "residual_bytes")
-    )
-    rows.append(("total", "", *(f"{total:,}" for total in totals)))
-    columns = ("Layer", "Output shape", "Parameters", "Multiply-adds", "Bytes for the backward pass")
-    return Table("Network, for one example", columns, tuple(rows))
+    """The network, layer by layer, with what each costs for one example.
+
+    Combinators have rows of their own, above the layers inside. These begin with a line for each combinator around
+    them. The network itself has no row if it is a chain. Runs that do not know their combinators have full paths.
+    """
+    costs = ["parameters", "fixed", "multiply_adds", "residual_bytes"]
+    columns = ["Layer", "Output shape", "Parameters", "Not trained", "Multiply-adds", "Bytes for the backward pass"]
+    if not any(layer.fixed for layer in run.layers):
+        del costs[1], columns[3]
+    combinators = [one for layer in run.layers for one in layer.opens]
+    outermost = next((one for one in combinators if not one.path and one.kind != "sequence"), None)
+    rows: list[tuple[str, ...]] = []
+
+    def label(path: str, name: str) -> str:
+        places = re.findall(r"\[\d+\]|\.params", path)
+        lines = "│" * (len(places) - (outermost is None))
+        return " ".join([*lines, *places[-1:], name] if combinators else filter(None, [path, name]))
+
+    for layer in run.layers:
+        for one in layer.opens:
+            if one.path or one is outermost:
+                how = f" ({one.kind})" if one.kind in ("sum", "concatenation") else ""
+                rows.append((label(one.path, f"{one.name}{how}"), _shape(one.out_shape), *("" for _ in costs)))
+        numbers = (f"{getattr(layer, cost):,}" for cost in costs)
+        rows.append((label(layer.path, layer.name), _shape(layer.out_shape), *numbers))
+    rows.append(("total", "", *(f"{sum(getattr(layer, cost) for layer in run.layers):,}" for cost in costs)))
+    return Table("Network, for one example", tuple(columns), tuple(rows))
 
 
 def units_table(run: RunRecord) -> Table:

@@ -14,12 +14,15 @@ import random
 import struct
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
+from PIL import Image
 
 from funcnet.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from funcnet.combinators import chain
@@ -29,6 +32,8 @@ from funcnet.data.dataset import DataError
 from funcnet.data.download import _unpack
 from funcnet.data.glyphs import glyphs_dataset
 from funcnet.data.idx import idx_header, read_idx
+from funcnet.data.images import read_image_folder
+from funcnet.data.npz import read_npz
 from funcnet.layers.linear import linear
 from funcnet.layers.reshape import flatten
 from funcnet.model_file import load_model, make_model, save_model
@@ -178,6 +183,51 @@ def _set_of(path: Path) -> None:
         registry._read("mnist", source, Path(folder), files)
 
 
+def _folder_of(path: Path) -> None:
+    """The file as an image of two classes."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        for name in ("a", "b"):
+            Path(folder, name).mkdir()
+            for number in "12":
+                Path(folder, name, f"{number}.png").write_bytes(path.read_bytes())
+        read_image_folder(folder)
+
+
+def _images() -> tuple[bytes, ...]:
+    """A small image in each format, one of them with a palette and one of 16 bits."""
+    pixels = np.arange(75, dtype=np.uint8).reshape(5, 5, 3)
+    images = [(Image.fromarray(pixels), name) for name in ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP")]
+    images.append((Image.fromarray(pixels).convert("P"), "PNG"))
+    images.append((Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), "PNG"))
+    made = []
+    for image, name in images:
+        image.save(content := io.BytesIO(), name)
+        made.append(content.getvalue())
+    return tuple(made)
+
+
+def _archives_of_arrays() -> tuple[bytes, ...]:
+    """Both ways of naming arrays, plain and packed."""
+    x, y = np.arange(48, dtype=np.uint8).reshape(4, 3, 4), np.arange(4) % 2
+    parts = {"x_train": x, "y_train": y, "x_test": x[:2], "y_test": y[:2]}
+    np.savez(plain := io.BytesIO(), x=x / 7, y=y, classes=["cat", "dog"])
+    np.savez_compressed(packed := io.BytesIO(), **parts)
+    return plain.getvalue(), packed.getvalue()
+
+
+def arrays_changed(draw: random.Random, content: bytes) -> bytes:
+    """The bytes of the archive, or those of an array in it, which then gets the right checksum."""
+    if draw.random() < 0.5:
+        return bytes_changed(draw, content)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(made := io.BytesIO(), "w") as changed:
+        names = archive.namelist()
+        chosen = draw.choice(names)
+        for name in names:
+            array = archive.read(name)
+            changed.writestr(name, bytes_changed(draw, array) if name == chosen else array, draw.choice((0, 8)))
+    return made.getvalue()
+
+
 _IMAGES = idx_header((3, 28, 28)) + bytes(3 * 784)
 _LABELS = idx_header((3,)) + bytes([1, 9, 0])
 _IDX = (_LABELS, idx_header((2, 3, 4)) + bytes(24), idx_header(()) + b"\1", idx_header((0, 5)))
@@ -208,6 +258,8 @@ READERS: dict[str, Reader] = {
     "cifar-10, mapped": Reader(partial(read_cifar10, mmap=True), (_CIFAR10,)),
     "cifar-100": Reader(read_cifar100, (_CIFAR100,)),
     "mnist": Reader(_set_of, (_LABELS,)),
+    "npz": Reader(read_npz, _archives_of_arrays(), arrays_changed),
+    "images": Reader(_folder_of, _images()),
     "archive": Reader(_unpacked, (_archive(),), inside_gzip(bytes_changed), (DataError, OSError)),
     "run": Reader(read_run, (_RUN,), json_changed),
     "checkpoint": Reader(lambda path: load_checkpoint(path, _STATE), (_CHECKPOINT,), summed_again(bytes_changed)),

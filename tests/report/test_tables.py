@@ -6,7 +6,12 @@ import attrs
 import pytest
 from runs import dated_run, run_record, whole_run, with_end
 
-from funcnet.examination import Answers
+from funcnet.combinators import chain, frozen, parallel, residual
+from funcnet.examination import Answers, LayerFacts, describe
+from funcnet.layer import AnyLayer
+from funcnet.layers.activations import relu
+from funcnet.layers.linear import linear
+from funcnet.layers.reshape import flatten
 from funcnet.record import RunRecord
 from funcnet.report.sentences import about_loss
 from funcnet.report.tables import (
@@ -26,6 +31,7 @@ from funcnet.report.tables import (
     summary_table,
     units_table,
 )
+from funcnet.table import Table
 
 
 def test_the_summary_is_the_labs_table_with_the_parts_of_the_loss() -> None:
@@ -117,6 +123,44 @@ def test_the_network() -> None:
         ("[1] linear(3)", "3", "39", "36", "48"),
         ("total", "", "39", "36", "48"),
     )
+
+
+def layers_of(net: AnyLayer, in_shape: tuple[int, ...]) -> Table:
+    return model_table(attrs.evolve(whole_run(), layers=describe(net, in_shape)))
+
+
+def test_a_network_of_combinators_is_a_tree() -> None:
+    side = parallel(linear(2), chain(linear(3), relu()), merge="concatenation")
+    table = layers_of(chain(residual(linear(4)), side, frozen(linear(2))), (4,))
+    assert table.columns[2:4] == ("Parameters", "Not trained")
+    assert table.rows == (
+        ("[0] residual (sum)", "4", "", "", "", ""),
+        ("│ [0] linear(4)", "4", "20", "0", "16", "16"),
+        ("│ [1] identity", "4", "0", "0", "0", "0"),
+        ("[1] parallel (concatenation)", "5", "", "", "", ""),
+        ("│ [0] linear(2)", "2", "10", "0", "8", "16"),
+        ("│ [1] chain", "3", "", "", "", ""),
+        ("│ │ [0] linear(3)", "3", "15", "0", "12", "0"),
+        ("│ │ [1] relu", "3", "0", "0", "0", "12"),
+        ("[2] frozen", "2", "", "", "", ""),
+        ("│ .params linear(2)", "2", "12", "12", "10", "20"),
+        ("total", "", "57", "12", "46", "64"),
+    )
+
+
+def test_a_network_that_is_no_chain_has_a_row() -> None:
+    assert [row[0] for row in layers_of(residual(linear(4), relu()), (4,)).rows] == [
+        "residual (sum)", "│ [0] chain", "│ │ [0] linear(4)", "│ │ [1] relu", "│ [1] identity", "total"
+    ]  # fmt: skip
+    assert [row[0] for row in layers_of(linear(4), (4,)).rows] == ["linear(4)", "total"]
+    assert [row[0] for row in layers_of(chain(flatten(), linear(4)), (4,)).rows] == [
+        "[0] flatten", "[1] linear(4)", "total"
+    ]  # fmt: skip
+
+
+def test_layers_of_a_run_that_does_not_know_its_combinators_have_whole_paths() -> None:
+    old = attrs.evolve(whole_run(), layers=(LayerFacts("[1][0]", "relu", (3,), 0, 0, 12),))
+    assert model_table(old).rows[0] == ("[1][0] relu", "3", "0", "0", "12")
 
 
 def test_an_interval_is_of_answers_that_stand_alone() -> None:
