@@ -1,5 +1,6 @@
 from . import data as data
 from . import engines as engines
+from . import models as models
 from . import optimizers as optimizers
 from . import random as random
 from . import tree as tree

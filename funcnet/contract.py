@@ -389,11 +389,11 @@ def _expect_example(layer: AnyLayer, out_shape: Callable[[Shape], Shape], shape:
     try:
         out_shape(shape[1:])
     except ShapeError as error:
-        hint = ""
+        given = error.given
         with suppress(ShapeError):
             out_shape(shape)
-            hint = " (is the batch axis missing? x[None] is a batch of one)"
-        raise ShapeError(layer.name, error.expected, f"{error.given}{hint}") from None
+            given = f"{describe(shape[1:])} (is the batch axis missing? x[None] is a batch of one)"
+        raise ShapeError(layer.name, error.expected, given) from None
 
 
 def _expect_cotangent(layer: AnyLayer, params: Any, residuals: Any, dy: Array) -> None:

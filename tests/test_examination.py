@@ -95,8 +95,8 @@ def test_combinators_are_told_with_the_first_layer_inside() -> None:
 
 
 def test_of_a_checkpoint_the_input_is_kept_alone() -> None:
-    kept = [f.residual_bytes for f in describe(checkpoint(linear(5), relu(), chain(linear(6), tanh())), (3,))]
-    assert kept == [4 * 3, 0, 0, 0]
+    kept = [f.residual_bytes for f in describe(checkpoint(flatten(), linear(5), chain(relu(), tanh())), (2, 2))]
+    assert kept == [4 * 4, 0, 0, 0]
     kept = [f.residual_bytes for f in describe(chain(checkpoint(checkpoint(linear(5)), relu()), linear(2)), (3,))]
     assert kept == [4 * 3, 0, 4 * 5]
 

@@ -123,7 +123,7 @@ def test_twenty_steps_are_those_of_pytorch(name: str) -> None:
     optimizer = fn.momentum(rate, 0.9, weight_decay=decay)
     step = fn.make_step(net, fn.softmax_cross_entropy(), optimizer)
     state = fn.init_state(params, optimizer, fn.make_key(0))
-    made = fn.data.batches(data.train, 8, normalize=normalization(data.train.x), key=fn.make_key(1), augment=augment)
+    made = fn.data.batches(data.train, 4, normalize=normalization(data.train.x), key=fn.make_key(1), augment=augment)
     for batch in itertools.islice(made, 20):
         x, y = batch.x.astype(np.float64), batch.y.astype(np.int64)
         state, metrics = step(state, fn.Batch(x, y))

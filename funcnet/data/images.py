@@ -203,8 +203,6 @@ def _in_bytes(image: Image, mode: str) -> Image:
     if image.mode.startswith("I"):  # 16 bits, of which Pillow would take the lower ones
         wide = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = fromarray(((wide + 128) // 257).astype(np.uint8))
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
     return image.convert(mode)
 
 

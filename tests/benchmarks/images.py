@@ -4,8 +4,7 @@
 
 Every library runs in a process of its own. The processes take turns, round by round, and stated are ratios of rounds.
 The first table is of funcnet alone: a convolution's rate over that of the bare product of the same arithmetic, with all
-patches laid out beforehand, and the most memory that it took beyond its arrays. The second is the time of a step over
-funcnet's. Writes reports/benchmarks_images.md.
+patches laid out beforehand. The second is the time of a step over funcnet's. Writes reports/benchmarks_images.md.
 
     python tests/benchmarks/images.py --peer NAME BATCH
 
@@ -14,6 +13,7 @@ is such a process: it answers every line on standard input, the name of a round,
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import subprocess
 import sys
@@ -24,7 +24,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from turns import CHECKOUT, answer, environment_of
+from turns import CHECKOUT, answer, environment_of, ratio, results_folder, round_count
+
+from funcnet.environment import environment
+from funcnet.files import write_whole
+from funcnet.table import Table, to_markdown
 
 # Channels, filters and side of the convolutions of the speed network.
 SHAPES = [(24, 64, 31), (64, 64, 15), (64, 256, 15), (256, 256, 7), (256, 256, 3)]
@@ -35,11 +39,10 @@ Rounds = Mapping[str, Callable[[], object]]
 
 def funcnet(batch: int) -> Rounds:
     """Each convolution in both ways, the bare products, and the step."""
-    from funcnet.models import speednet
-
     import funcnet as fn
     from funcnet.engines.numpy import conv as kernels
     from funcnet.engines.numpy.planner import plan
+    from funcnet.models import speednet
 
     draws, rounds = np.random.default_rng(0), dict[str, Callable[[], object]]()
 
@@ -209,3 +212,57 @@ def in_turns(asked: list[tuple[str, str]], batch: int, rounds: int) -> dict[tupl
         for _, (peer, name) in itertools.product(range(rounds), asked):
             seconds[peer, name].append(float(answer(made[peer], name)))
     return seconds
+
+
+def convolutions(batch: int, rounds: int) -> Table:
+    """The rate of each convolution over that of its bare product."""
+    names = [f"{channels}-{filters}-{side}" for channels, filters, side in SHAPES]
+    ways = ("bare", "patches", "tiles")
+    seconds = in_turns([("funcnet", f"{n} {k} {w}") for n in names for k in KINDS for w in ways], batch, rounds)
+
+    def rate(name: str, kind: str, way: str) -> str:
+        bare, own = (seconds["funcnet", f"{name} {kind} {one}"] for one in ("bare", way))
+        return f"{ratio(bare, own)[0]:.2f}"
+
+    rows = [(name, *(rate(name, kind, way) for kind in KINDS for way in ways[1:])) for name in names]
+    heads = [f"{kind}, by {way}" for kind in ("forward", "dW", "dW and dx") for way in ways[1:]]
+    return Table(f"Rate over the bare product's, batch {batch}", ("channels-filters-side", *heads), rows)
+
+
+def steps(batch: int, rounds: int) -> Table:
+    """The time of every peer's step over funcnet's."""
+    seconds = in_turns([(peer, "step") for peer in PEERS], batch, rounds)
+    own = seconds["funcnet", "step"]
+    rows = []
+    for peer in PEERS[1:]:
+        middle, low, high = ratio(seconds[peer, "step"], own)
+        rows.append((peer.replace("_", " "), f"{middle:.2f}", f"{low:.2f} to {high:.2f}"))
+    return Table(f"Time of a step over funcnet's, batch {batch}", ("peer", "median", "quartiles"), rows)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description="The speed network beside PyTorch and JAX.")
+    parser.add_argument("--batch", type=int, nargs="+", default=[128, 1000], metavar="N")
+    parser.add_argument("--rounds", type=round_count, default=9)
+    parser.add_argument("--out", type=results_folder, default=CHECKOUT / "reports", metavar="DIR")
+    parser.add_argument("--peer", nargs=2, metavar=("NAME", "BATCH"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peer:
+        serve(options.peer[0], int(options.peer[1]))
+        return
+    parts = [f"# Images\n\n`python tests/benchmarks/images.py`, {options.rounds} rounds. {machine()}.\n"]
+    for batch in options.batch:
+        for table in (convolutions(batch, options.rounds), steps(batch, options.rounds)):
+            parts.append(to_markdown(table))
+            print(parts[-1], flush=True)
+    write_whole(options.out / "benchmarks_images.md", "\n".join(parts))
+
+
+def machine() -> str:
+    """The processor and the libraries."""
+    return ", ".join(f"{name} {value}" for name, value in environment())
+
+
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,7 @@ def in_loops(x: Any, weight: Any, sliding: Windows, groups: int) -> Any:
     return y
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     LENGTHS, LENGTHS, LENGTHS, st.sampled_from(["same", "valid", "reflect", ((0, 2), (1, 0))]),
     st.sampled_from([1, 2]), st.booleans(), sizes(), keys(),
@@ -66,7 +66,7 @@ def test_proof(
     check_layer(layer, (7, 8, 2 * groups), batch=batch, key=key)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(LENGTHS, LENGTHS, st.sampled_from(["same", "valid"]), st.booleans(), sizes(), keys())
 def test_proof_of_the_transposed(
     kernel: Any, stride: Any, padding: Any, bias: bool, batch: int, key: Key

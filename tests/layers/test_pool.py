@@ -26,7 +26,7 @@ def gradient(layer: Any, x: Any, dy: Any) -> Any:
     return layer.vjp((), layer.forward((), x)[1], dy)[1]
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(LENGTHS, LENGTHS, PADDINGS, st.booleans(), sizes(), keys())
 def test_proof_of_the_mean(
     size: Any, stride: Any, padding: str, count_padding: bool, batch: int, key: Key
@@ -35,7 +35,7 @@ def test_proof_of_the_mean(
     check_layer(layer, (5, 6, 2), batch=batch, key=key)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(LENGTHS, LENGTHS, PADDINGS, sizes(), keys())
 def test_proof_of_the_maximum(size: Any, stride: Any, padding: str, batch: int, key: Key) -> None:
     check_layer(max_pool2d(size, stride=stride, padding=padding), (5, 6, 2), batch=batch, key=key)
