@@ -1,6 +1,10 @@
-"""Every ``python`` block of the documentation runs. The blocks of one page are one program, in order."""
+"""Every ``python`` block of the documentation runs. The blocks of one page are one program, in order.
+
+The commands in ``sh`` blocks of docs/ come after it, in the folder that it leaves.
+"""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +18,15 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 MARKDOWN = [*PAGES, ROOT / "README.md", ROOT / "CHANGELOG.md"]
 
 
-def program_of(page: Path) -> str:
-    """The page with all lines but those of ``python`` blocks left empty: line numbers in errors are the page's own.
+def program_of(page: Path, language: str = "python") -> str:
+    """The page with all lines but those of such blocks left empty: line numbers in errors are the page's own.
 
     A block in a list is indented as the list is.
     """
     lines, inside, indent = [], False, ""
     for line in page.read_text(encoding="utf-8").splitlines():
         if fence := re.fullmatch(r"( *)```(\w*)", line):
-            indent, inside = fence[1], fence[2] == "python"
+            indent, inside = fence[1], fence[2] == language
             lines.append("")
         else:
             lines.append(line.removeprefix(indent) if inside else "")
@@ -46,6 +50,13 @@ def test_the_programs_of_the_pages_run(page: Path, tmp_path: Path) -> None:
         [sys.executable, "-W", "error", script], cwd=tmp_path, check=False, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
+    commands = [shlex.split(line) for line in program_of(page, "sh").splitlines() if line.startswith("funcnet ")]
+    for _, *arguments in commands:
+        made = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "funcnet", *arguments],
+            cwd=tmp_path, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.name)

@@ -25,7 +25,8 @@ __all__ = ["to_html_page", "to_markdown_page", "to_pdf"]
 
 _RESOLUTION = 200  # of pictures within vector graphics, in dots an inch
 _STACKED = 6  # rows of numbers that a telephone shows one below the other; a table of more scrolls
-_HEADING = 32  # letters of a word, for which a line has room in the largest type
+# Letters of a word for which there is room in a line, in one of the largest type, and in a column of words.
+_LINE, _HEADING, _NARROW = 64, 32, 32
 
 
 _Part: TypeAlias = Heading | Paragraph | Finding | Table | tuple[Plot, ...]
@@ -69,18 +70,19 @@ def _for_paper(block: _Part, place: int, folder: Path) -> dict[str, Any]:
                 "threshold": _breakable(threshold),
             }  # fmt: skip
         case Table(title, columns, rows, text):
-            cells = [[_breakable(cell) for cell in row] for row in rows]
+            room = _NARROW if any(columns) else _LINE
+            cells = [[_breakable(cell, room) for cell in row] for row in rows]
             return {"kind": "table", "title": _breakable(title), "columns": columns, "rows": cells, "text": text}
         case _:
             plots = []
             for number, plot in enumerate(block):
                 file, figure = f"{place}-{number}.pdf", plot.draw(width=PAGE if len(block) == 1 else COLUMN)
                 figure.savefig(folder / file, format="pdf", dpi=_RESOLUTION, metadata={"CreationDate": None})
-                plots.append({"file": file, "alt": plot.alt, "caption": _breakable(plot.caption)})
+                plots.append({"file": file, "alt": plot.alt, "caption": _breakable(plot.caption, _NARROW)})
             return {"kind": "plots", "plots": plots}
 
 
-def _breakable(text: str, room: int = 64) -> str:
+def _breakable(text: str, room: int = _LINE) -> str:
     """The text with places, which do not show, where a line may end within words that no line has room for.
 
     Checksums have room: who copies one gets nothing else.

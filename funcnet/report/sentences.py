@@ -218,8 +218,8 @@ def about_weights(shown: int) -> str:
     """How to read the weights; it stands above them."""
     return (
         f"The weights of {shown} units of the first layer, those of largest norm, laid out as the pixels that they "
-        "multiply. Red is above 0, blue below, and no colour is 0, each unit on its own scale. Weights of colour "
-        "images are shown in their own colours, with 0 as a middle grey."
+        "multiply. A unit of a convolution is a filter. Red is above 0, blue below, and no colour is 0, each unit on "
+        "its own scale. Weights of colour images are shown in their own colours, with 0 as a middle grey."
     )
 
 

@@ -81,6 +81,45 @@ def test_pdf_breaks_what_is_too_long_for_a_line() -> None:
     assert max(map(len, text.splitlines())) < 110
 
 
+def places_of(content: Document) -> dict[str, float]:
+    """How far to the right each text of the only page begins, in points."""
+    (sheet,) = PdfReader(BytesIO(to_pdf(content))).pages
+    places: dict[str, float] = {}
+    sheet.extract_text(
+        visitor_text=lambda text, cm, tm, *_: places.setdefault(text.strip(" \n\u200b"), tm[4] * cm[0] + cm[4])
+    )
+    return places
+
+
+def test_long_names_of_classes_leave_room_for_the_columns_beside_them() -> None:
+    name = "North American river otter (Lontra canadensis), swimming or at rest on a stone in the water"
+    rows = tuple((name, name, "9", "1%") for _ in range(3))
+    columns = ("True class", "Predicted", "Times", "Share of the true class")
+    places = places_of(Document("T", (Table("Mistakes", columns, rows, text=2),)))
+    starts = [places[head] for head in ("True class", "Predicted", "Times")]
+    assert starts[1] - starts[0] > 120
+    assert starts[2] - starts[1] > 120
+
+
+def test_a_long_word_leaves_room_for_the_numbers_beside_it() -> None:
+    word = "a_class_name_without_a_place_for_a_new_line_that_goes_on_and_on_and_on"
+    columns = ("Class", "F1", "Recall", "Precision", "Examples", "Predicted")
+    table = Table("Classes", columns, ((word, *(f"{k}.000" for k in range(5))),))
+    places = places_of(Document("T", (table,)))
+    assert places["0.000"] > places["Class"] + 150
+    assert places[word[:32]] == places[word[32:]] == places["Class"]
+
+
+def test_a_long_head_takes_two_lines_and_the_names_of_layers_one() -> None:
+    costs = ("Output shape", "Parameters", "Not trained", "Multiply-adds", "Bytes for the backward pass")
+    layer = "│ │ │ │ │ │ [0] depthwise_conv2d"
+    table = Table("Network", ("Layer", *costs), ((layer, "32 x 32 x 8", "80", "0", "73,728", "32,768"),))
+    (sheet,) = PdfReader(BytesIO(to_pdf(Document("T", (table,))))).pages
+    lines = [line.strip() for line in sheet.extract_text().splitlines()]
+    assert any(line.endswith("Bytes for the") for line in lines)
+    assert any(line.startswith(layer) for line in lines)
+
+
 def test_nothing_in_a_text_is_markup() -> None:
     content = Document("#T *x* $y$", (Heading("= _h_ @a <b>"), Paragraph("#panic() \\ // no comment `code` ~ --- 'q'")))
     text = flat(PdfReader(BytesIO(to_pdf(content))).pages[0].extract_text())
