@@ -207,7 +207,8 @@ def stop_in(epoch: int, step: int) -> Any:
     return callback
 
 
-@pytest.mark.parametrize("after", [(2, 1), (4, 1), (6, 1)])
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("after", [(2, 1), (5, 1)])
 def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(after: tuple[int, int], tmp_path: Path) -> None:
     """Also where the best epoch, or those averaged, were before the interruption. Stopped by Ctrl-C within an epoch."""
     begun = fn.new_run(NET, DATA, seed=0, epochs=8)
@@ -233,6 +234,7 @@ def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(after: tuple[int,
     assert same(again.best, stopping.best)
 
 
+@pytest.mark.usefixtures("as_users_run")
 def test_early_stopping_around_checkpointed(tmp_path: Path) -> None:
     """The checkpoints' folder is free, and holds the last state, once the training has ended."""
     inner = fn.early_stopping(training(), 3)
@@ -249,6 +251,7 @@ def test_early_stopping_around_checkpointed(tmp_path: Path) -> None:
     assert same(again.best, inner.best)
 
 
+@pytest.mark.usefixtures("as_users_run")
 def test_a_training_from_its_beginning_does_not_take_up_what_is_in_the_folder(tmp_path: Path) -> None:
     stopping, averaged = wrapped(beginning(), tmp_path)
     list(averaged)
@@ -261,9 +264,23 @@ def test_a_training_from_its_beginning_does_not_take_up_what_is_in_the_folder(tm
             wrap(training(other), folder=tmp_path)
 
 
+@pytest.mark.usefixtures("as_users_run")
+def test_epochs_that_are_made_again_count_once(tmp_path: Path) -> None:
+    """A run that was killed goes on from a checkpoint that is older than what the folder knows."""
+    stopping, averaged = wrapped(beginning(), tmp_path)
+    seen = list(averaged)
+    for earlier in (0, 3, 4):
+        again, mean = wrapped(seen[earlier].state, tmp_path)
+        assert len(list(mean)) == len(seen) - earlier - 1
+        assert same(again.best, stopping.best)
+        assert (mean.epochs, again.ended) == (averaged.epochs, stopping.ended)
+        assert tree.equal(mean.params, averaged.params)
+
+
 # --- averages
 
 
+@pytest.mark.usefixtures("as_users_run")
 def test_the_mean_of_the_last_parameters(whole: list[EpochRecord]) -> None:
     averaged = fn.averaged(training(), 3)
     seen = list(averaged)
@@ -310,6 +327,7 @@ def test_a_log_has_a_line_an_epoch_also_where_a_training_goes_on(tmp_path: Path,
     assert path.read_text() == "something else\n"
 
 
+@pytest.mark.usefixtures("as_users_run")
 def test_all_of_them_around_each_other_in_any_order(whole: list[EpochRecord]) -> None:
     names: list[int] = []
     wrap = {
