@@ -16,6 +16,7 @@ from .combinators import parallel as parallel
 from .combinators import repeat as repeat
 from .combinators import residual as residual
 from .data.dataset import DataError as DataError
+from .data.dataset import hold_out as hold_out
 from .data.registry import load as load
 from .engines.running import copy_state as copy_state
 from .engines.running import evaluate as evaluate
@@ -116,3 +117,8 @@ from .training import train as train
 from .version import __version__ as __version__
 from .views import average_views as average_views
 from .whitening import patch_whitening as patch_whitening
+from .wrappers import averaged as averaged
+from .wrappers import early_stopping as early_stopping
+from .wrappers import json_lines as json_lines
+from .wrappers import logged as logged
+from .wrappers import renew_statistics as renew_statistics

@@ -29,12 +29,12 @@ from funcnet.run_file import run_of_json, run_to_json
 from funcnet.shapes import Array, whole_number
 from funcnet.step import Progress, TrainState
 from funcnet.tensor_file import constants_of, fill, read_tensors, write_tensors
-from funcnet.training import EpochRecord, Training
+from funcnet.training import EpochFacts, EpochRecord, Epochs
 from funcnet.tree import Record, Tree
 
-__all__ = ["Checkpoint", "checkpointed", "load_checkpoint", "resume", "save_checkpoint"]
+__all__ = ["Checkpoint", "checkpointed", "load_checkpoint", "load_epoch", "resume", "save_checkpoint", "save_epoch"]
 
-_FORM, _VERSION = "funcnet checkpoint", 1
+_FORM, _EPOCH, _VERSION = "funcnet checkpoint", "funcnet epoch", 1
 _NAME = re.compile(r"checkpoint-(\d{10,})\.safetensors")
 
 
@@ -79,6 +79,21 @@ class _Facts:
     key: Key
     progress: _ProgressNumbers | None
     constants: dict[str, str]
+
+
+@attrs.frozen
+class _Evaluated(Record):
+    """The parameters of an epoch's network, where they are not those of its state."""
+
+    evaluated: Tree
+
+
+@attrs.frozen
+class _EpochFacts:
+    """What is no array in the file of an epoch."""
+
+    state: _Facts
+    record: EpochFacts
 
 
 def save_checkpoint(folder: Path | str, checkpoint: Checkpoint, keep: int = 3) -> Path:
@@ -148,7 +163,15 @@ def _facts_of(path: Path) -> _Facts | None:
 
 
 def _write(path: Path, checkpoint: Checkpoint) -> None:
-    state, progress = checkpoint.state, checkpoint.state.progress
+    facts, arrays = _parts_of(checkpoint.state)
+    if checkpoint.run is not None:
+        arrays["run"] = np.frombuffer(run_to_json(checkpoint.run).encode(), np.uint8)
+    write_tensors(path, _FORM, _VERSION, to_json(facts), arrays)
+
+
+def _parts_of(state: TrainState) -> tuple[_Facts, dict[str, Array]]:
+    """The facts and the arrays of a state."""
+    progress = state.progress
     trees = _Trees(state.params, state.opt_state)
     arrays = dict(tree.named_leaves(trees))
     numbers = None
@@ -157,11 +180,42 @@ def _write(path: Path, checkpoint: Checkpoint) -> None:
             **{field.name: getattr(progress, field.name) for field in attrs.fields(_ProgressNumbers)}
         )
         arrays |= {"progress.metrics": progress.metrics, "progress.ratios": progress.ratios}
-    if checkpoint.run is not None:
-        arrays["run"] = np.frombuffer(run_to_json(checkpoint.run).encode(), np.uint8)
-    write_tensors(
-        path, _FORM, _VERSION, to_json(_Facts(int(state.step), state.key, numbers, constants_of(trees))), arrays
-    )
+    return _Facts(int(state.step), state.key, numbers, constants_of(trees)), arrays
+
+
+def save_epoch(path: Path, record: EpochRecord) -> None:
+    """Write the record of an epoch, with its network, whole or not at all.
+
+    Raises:
+        OSError: where the file cannot be written.
+        TypeError: for an array of a dtype that the file cannot hold, naming it.
+    """
+    state, arrays = _parts_of(record.state)
+    if record.params is not record.state.params:  # an average that the optimizer keeps
+        arrays |= dict(tree.named_leaves(_Evaluated(record.params)))
+    write_tensors(path, _EPOCH, _VERSION, to_json(_EpochFacts(state, record.facts)), arrays)
+
+
+def load_epoch(path: Path, like: TrainState) -> EpochRecord:
+    """The record that ``save_epoch`` wrote, with the structure of ``like``: a state of the same run.
+
+    Raises:
+        DataError: for a damaged file, or the epoch of another run.
+        OSError: where the file cannot be read.
+    """
+    content, arrays = read_tensors(path, _EPOCH, _VERSION)
+    try:
+        facts = from_json(content, _EpochFacts, "facts")
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    if facts.state.key != like.key:
+        raise DataError(
+            f"{path}: this epoch is one of another run, with the key {facts.state.key}; this one has {like.key}"
+        )
+    average = {name: arrays.pop(name) for name in list(arrays) if name.startswith("evaluated")}
+    state = _state_of(path, facts.state, arrays, like)
+    params = fill(path, _Evaluated(state.params), average, {}).evaluated if average else state.params
+    return EpochRecord(**attrs.asdict(facts.record, recurse=False), state=state, params=params)
 
 
 def load_checkpoint(place: Path | str, like: TrainState) -> Checkpoint:
@@ -196,13 +250,15 @@ def load_checkpoint(place: Path | str, like: TrainState) -> Checkpoint:
 def _checkpoint_of(path: Path, facts: _Facts, arrays: dict[str, Array], like: TrainState) -> Checkpoint:
     """The checkpoint of what a file holds, in the structure of ``like``."""
     run = arrays.pop("run", None)
+    state = _state_of(path, facts, arrays, like)
+    return Checkpoint(state, None if run is None else run_of_json(run.tobytes(), path))
+
+
+def _state_of(path: Path, facts: _Facts, arrays: dict[str, Array], like: TrainState) -> TrainState:
     progress = _progress(path, facts.progress, arrays)
     trees = _Trees(like.params, like.opt_state)
     filled = fill(path, trees, arrays, facts.constants)
-    return Checkpoint(
-        TrainState(filled.params, filled.opt_state, facts.key, facts.step, progress),
-        None if run is None else run_of_json(run.tobytes(), path),
-    )
+    return TrainState(filled.params, filled.opt_state, facts.key, facts.step, progress)
 
 
 def _progress(path: Path, numbers: _ProgressNumbers | None, arrays: dict[str, Array]) -> Progress | None:
@@ -251,8 +307,10 @@ def resume(folder: Path | str, state: TrainState, run: RunRecord | None = None) 
 
 
 def _identity(run: RunRecord) -> tuple[object, ...]:
-    data = None if run.data is None else f"with checksums {run.data.train_sha256:.8} and {run.data.test_sha256:.8}"
-    return run.dataset, run.seed, data
+    if run.data is None:
+        return run.dataset, run.seed, None
+    sums = (run.data.train_sha256, run.data.validation_sha256, run.data.test_sha256)
+    return run.dataset, run.seed, f"with checksums {' and '.join(f'{digits:.8}' for digits in sums if digits)}"
 
 
 def _another_run(what: str, there: object, here: object) -> str:
@@ -263,7 +321,7 @@ def _another_run(what: str, there: object, here: object) -> str:
 
 
 def checkpointed(
-    training: Training,
+    training: Epochs,
     folder: Path | str,
     *,
     run: RunRecord | None = None,
@@ -278,7 +336,7 @@ def checkpointed(
     state before the step that went wrong.
 
     Args:
-        training: what ``train`` returned.
+        training: what ``train`` returned, or ``early_stopping``, ``averaged`` and ``logged`` made of it.
         folder: the folder for the checkpoints. No other run can write to it at the same time.
         run: the record of the run until now. The checkpoints hold it with the epochs that are finished.
         steps: the number of steps between two checkpoints; None for no limit.
@@ -287,16 +345,19 @@ def checkpointed(
 
     Raises:
         ValueError: for a number of steps or checkpoints below 1, or minutes that are not positive.
+        TypeError: for records without the steps between them.
         FolderInUseError: by the iterator, where another run writes to the folder.
         OSError: by the iterator, where a checkpoint cannot be written. The earlier ones are then as they were.
     """
+    if not isinstance(training, Epochs):
+        raise TypeError(f"checkpointed takes what train returned, or what goes around that; got {training!r:.80}")
     steps = None if steps is None else whole_number("the number of steps between checkpoints", steps, 1)
     keep = whole_number("the number of checkpoints to keep", keep, 1)
     return _checkpointed(training, Path(folder), run, steps, positive("the time between checkpoints", minutes), keep)
 
 
 def _checkpointed(
-    training: Training, folder: Path, run: RunRecord | None, steps: int | None, minutes: float, keep: int
+    training: Epochs, folder: Path, run: RunRecord | None, steps: int | None, minutes: float, keep: int
 ) -> Iterator[EpochRecord]:
     made, last = 0, time.monotonic()  # since the last checkpoint: the steps made, and when it was written
     unsaved = False

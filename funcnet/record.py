@@ -18,7 +18,7 @@ from funcnet.layer import AnyLayer
 from funcnet.shapes import Array, Shape
 from funcnet.step import Evaluation
 from funcnet.table import Table, to_html, to_markdown
-from funcnet.training import EpochNumbers, EpochRecord
+from funcnet.training import MEASURES, EpochNumbers, EpochRecord
 
 __all__ = ["DataFacts", "RunRecord", "data_facts", "new_run"]
 
@@ -49,6 +49,9 @@ class DataFacts:
         description: a few words on what the examples are.
         origin: where the examples come from, and whether their checksums are known.
         common_examples: how many testing examples are training examples too; None where it is not known.
+        validation_examples: how many examples are for validation; 0 for a data set without that part.
+        validation_counts: how many of these each class has; empty where the targets are no labels.
+        validation_sha256: the checksum of the validation examples followed by their targets; empty without them.
 
     Raises:
         ValueError: for a negative number of examples.
@@ -66,6 +69,9 @@ class DataFacts:
     description: str = ""
     origin: str = ""
     common_examples: int | None = attrs.field(default=None, validator=_counts)
+    validation_examples: int = attrs.field(default=0, validator=_counts)
+    validation_counts: tuple[int, ...] = attrs.field(default=(), validator=_counts)
+    validation_sha256: str = ""
 
 
 def _one_run(run: RunRecord, attribute: attrs.Attribute[Any], history: tuple[EpochNumbers, ...]) -> None:
@@ -84,7 +90,9 @@ def _expect_epoch(place: int, epoch: EpochNumbers, first: EpochNumbers) -> None:
     )  # fmt: skip
     if below := [name for name, value in measured if value < 0]:
         raise ValueError(f"expected norms, rates and times from 0 up, found a negative {below[0]} in epoch {place}")
-    for side in (epoch.train, epoch.test):
+    if (epoch.validation is None) != (first.validation is None):
+        raise ValueError(f"expected a validation part in every epoch or in none, found another in epoch {place}")
+    for _, side in epoch.parts:
         if [(p.path, p.name) for p in side.penalties] != [(p.path, p.name) for p in first.train.penalties]:
             raise ValueError(f"expected the same penalties in every epoch, found others in epoch {place}")
         if side.examples < 1 or not (math.isnan(side.accuracy) or 0 <= side.accuracy <= 1):
@@ -137,10 +145,13 @@ class RunRecord:
             has no end.
         augmented: some training images as they are, and as they were augmented in the first epochs: a row each. Empty
             for a run without augmentation, or without images.
+        chosen_by: by which number the best epoch was chosen: ``validation loss``, ``validation accuracy``, or the same
+            of training; empty where no epoch was chosen. It is never a number of the testing set.
 
     Raises:
         ValueError: for a history that is not that of one run: epochs missing, or other penalties in some; for a
-            negative number of planned epochs; for rows of augmented images that are not equally long.
+            negative number of planned epochs; for rows of augmented images that are not equally long; for an epoch
+            chosen by something else.
         TypeError: for a seed or a number of planned epochs that is no whole number.
     """
 
@@ -164,11 +175,13 @@ class RunRecord:
     )
 
     augmented: tuple[tuple[Picture, ...], ...] = attrs.field(default=(), repr=False, validator=_equally_long)
+    chosen_by: str = attrs.field(default="", validator=attrs.validators.in_(("", *MEASURES)))
 
     @property
     def weighted(self) -> tuple[str, ...]:
-        """The parts, ``training`` and ``testing``, whose loss and accuracy are means weighted by example."""
-        return tuple(part for part in ("training", "testing") if f"{part} weights" in dict(self.settings))
+        """The parts, such as ``training`` and ``testing``, whose loss and accuracy are means weighted by example."""
+        parts = ("training", "validation", "testing")
+        return tuple(part for part in parts if f"{part} weights" in dict(self.settings))
 
     @property
     def epochs(self) -> int:
@@ -185,6 +198,29 @@ class RunRecord:
         """The same over the testing set."""
         return tuple(epoch.test for epoch in self.history)
 
+    @property
+    def validation(self) -> tuple[Evaluation, ...]:
+        """The same over the validation part; empty where there is none."""
+        return tuple(epoch.validation for epoch in self.history if epoch.validation is not None)
+
+    @property
+    def parts(self) -> tuple[tuple[str, tuple[Evaluation, ...]], ...]:
+        """The evaluations of each part that there is, by its name."""
+        validation = (("validation", self.validation),) if self.validation else ()
+        return ("training", self.train), *validation, ("testing", self.test)
+
+    @property
+    def judged(self) -> tuple[str, tuple[Evaluation, ...]]:
+        """The part by which a run is judged while it can still be changed: validation, or else testing."""
+        return ("validation", self.validation) if self.validation else ("testing", self.test)
+
+    @property
+    def best(self) -> EpochNumbers | None:
+        """The epoch that was chosen, by ``chosen_by``: the first of several that are as good; None where none was."""
+        if not (self.chosen_by and self.history):
+            return None
+        return min(self.history, key=lambda epoch: epoch.badness(self.chosen_by))
+
     def and_epoch(self, record: EpochRecord) -> RunRecord:
         """The run with one more epoch, and with what that was trained with, where ``settings`` do not say it already.
 
@@ -195,7 +231,7 @@ class RunRecord:
             raise ValueError(f"a run of {self.epochs} epochs cannot go on with epoch {record.epoch}")
         named = dict(self.settings)
         settings = (*self.settings, *(pair for pair in record.settings if pair[0] not in named))
-        made = EpochNumbers(**{field.name: getattr(record, field.name) for field in attrs.fields(EpochNumbers)})
+        made = record.numbers
         _expect_epoch(record.epoch, made, self.history[0] if self.history else made)
         longer = attrs.evolve(
             self,
@@ -205,6 +241,8 @@ class RunRecord:
             examination=record.examination,
             schedule_steps=record.schedule_steps,
             augmented=record.augmented,
+            chosen_by=record.chosen_by or self.chosen_by,
+            ended=record.ended or self.ended,
         )
         # Without the validator, which would look at all epochs again: a record of many epochs would take long.
         object.__setattr__(longer, "history", (*self.history, made))
@@ -261,6 +299,7 @@ def data_facts(dataset: Dataset) -> DataFacts:
     train, test, classes = dataset.train, dataset.test, tuple(map(str, dataset.classes))
     train_sha256, train_hashes = _hashed(train)
     test_sha256, test_hashes = _hashed(test)
+    held = dataset.validation
     return DataFacts(
         tuple(train.in_shape),
         str(train.x.dtype),
@@ -274,6 +313,9 @@ def data_facts(dataset: Dataset) -> DataFacts:
         description=dataset.description,
         origin=dataset.origin,
         common_examples=int(np.isin(test_hashes, train_hashes).sum()),
+        validation_examples=0 if held is None else len(held),
+        validation_counts=() if held is None else _class_counts(held, len(classes)),
+        validation_sha256="" if held is None else _hashed(held)[0],
     )
 
 
@@ -303,9 +345,9 @@ def _hashed(split: Split) -> tuple[str, Array]:
 def _epochs_table(run: RunRecord) -> Table:
     """Every epoch of the run in a line."""
     rows = tuple(
-        (str(e.epoch), *(f"{v:.3f}" for s in (e.train, e.test) for v in (s.loss, s.data_loss, s.penalty, s.accuracy)))
+        (str(e.epoch), *(f"{v:.3f}" for _, s in e.parts for v in (s.loss, s.data_loss, s.penalty, s.accuracy)))
         for e in run.history
     )
     parts = ("loss", run.loss_name.removeprefix("softmax ") or "data loss", "penalty", "accuracy")
-    columns = ("Epoch", *(f"{name} {part}" for name in ("Training", "Testing") for part in parts))
+    columns = ("Epoch", *(f"{name.capitalize()} {part}" for name, _ in run.parts for part in parts))
     return Table(f"{run.dataset}, seed {run.seed}", columns, rows)

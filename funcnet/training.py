@@ -1,9 +1,10 @@
-"""Training: ``step`` folded over shuffled batches, one record an epoch."""
+"""Training: ``step`` folded over shuffled batches, one record an epoch. ``wrappers`` has what goes around it."""
 
 from __future__ import annotations
 
 import math
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TypeAlias
@@ -51,7 +52,7 @@ from funcnet.step import (
 )
 from funcnet.tree import Tree
 
-__all__ = ["Callback", "EpochNumbers", "EpochRecord", "Training", "train"]
+__all__ = ["MEASURES", "Callback", "EpochFacts", "EpochNumbers", "EpochRecord", "Epochs", "Training", "train"]
 
 # Large enough to keep the products busy, small enough to keep a batch's activations in the cache.
 _EVALUATION_BATCH = 1000
@@ -60,6 +61,9 @@ _SAMPLED_STEPS = 9
 # Penalties change slowly and take long to compute, so only every tenth step computes them.
 _PENALTY_STEPS = 10
 
+
+# What the best epoch of a run can be chosen by. The testing part is not among them: it is for the final result.
+MEASURES = tuple(f"{part} {by}" for part in ("validation", "training") for by in ("loss", "accuracy"))
 
 Numbers: TypeAlias = tuple[tuple[str, float], ...]
 
@@ -92,6 +96,7 @@ class EpochNumbers:
         examples_per_second: the training examples of the epoch over these seconds.
         steps: the number of updates made when the epoch ended, from the beginning of the run; 0 where it is not known.
         total_seconds: the time of the epoch with its evaluations; NaN where it is not known.
+        validation: the same as ``test`` over the whole validation part; None for a data set that has none.
     """
 
     epoch: int
@@ -107,11 +112,41 @@ class EpochNumbers:
     examples_per_second: float
     steps: int = attrs.field(default=0, kw_only=True)
     total_seconds: float = attrs.field(default=math.nan, kw_only=True, eq=itself)
+    validation: Evaluation | None = attrs.field(default=None, kw_only=True)
+
+    @property
+    def parts(self) -> tuple[tuple[str, Evaluation], ...]:
+        """The evaluations that there are, by the names of their parts."""
+        validation = () if self.validation is None else (("validation", self.validation),)
+        return ("training", self.train), *validation, ("testing", self.test)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Those of ``MEASURES`` that the epoch has."""
+        parts = dict(self.parts)
+        known = (measure.split() for measure in MEASURES)
+        return tuple(
+            f"{part} {by}"
+            for part, by in known
+            if part in parts and not (by == "accuracy" and math.isnan(parts[part].accuracy))
+        )
+
+    def badness(self, measure: str) -> float:
+        """What is lowest in the best epoch by one of ``MEASURES``: the data loss, or the share of wrong answers.
+
+        What is not a number, or not there, is infinite.
+        """
+        part, by = measure.split()
+        evaluation = dict(self.parts).get(part)
+        if evaluation is None:
+            return math.inf
+        value = evaluation.data_loss if by == "loss" else 1 - evaluation.accuracy
+        return math.inf if math.isnan(value) else value
 
 
 @attrs.frozen
-class EpochRecord(EpochNumbers):
-    """One epoch of training: its numbers, and the network at its end.
+class EpochFacts(EpochNumbers):
+    """The numbers of one epoch, and what else a report needs of it.
 
     Attributes:
         loss_name: the name of the data loss.
@@ -121,8 +156,8 @@ class EpochRecord(EpochNumbers):
         examination: how the network at the epoch's end answers the testing set.
         augmented: some training images as they are, and as they are augmented in the first epochs: a row each. Empty
             for a training without augmentation, or without images.
-        state: the state at the epoch's end; training goes on from here.
-        params: the parameters of the network trained: those of the state, or the average that the optimizer keeps.
+        chosen_by: the one of ``MEASURES`` by which the best epoch is chosen; empty where none is.
+        ended: why this is the last epoch, though others were planned; empty where it is not.
     """
 
     loss_name: str
@@ -130,16 +165,39 @@ class EpochRecord(EpochNumbers):
     schedule_steps: int | None
     examination: Examination = attrs.field(repr=False)
     augmented: tuple[tuple[Picture, ...], ...] = attrs.field(repr=False)
+    chosen_by: str = attrs.field(default="", kw_only=True)
+    ended: str = attrs.field(default="", kw_only=True)
+
+    @property
+    def numbers(self) -> EpochNumbers:
+        """The numbers alone."""
+        return EpochNumbers(**{field.name: getattr(self, field.name) for field in attrs.fields(EpochNumbers)})
+
+    def __str__(self) -> str:
+        parts = (
+            f"{'' if name == 'training' else f'{name} '}loss {part.loss:.3f} (data {part.data_loss:.3f})"
+            f"{'' if math.isnan(part.accuracy) else f', accuracy {part.accuracy:.3f}'}"
+            for name, part in self.parts
+        )
+        return f"epoch {self.epoch:3d}: {'; '.join(parts)}"
+
+
+@attrs.frozen
+class EpochRecord(EpochFacts):
+    """One epoch of training: its numbers, and the network at its end.
+
+    Attributes:
+        state: the state at the epoch's end; training goes on from here.
+        params: the parameters of the network trained: those of the state, or the average that the optimizer keeps.
+    """
+
     state: TrainState = attrs.field(repr=False)
     params: Tree = attrs.field(repr=False)
 
-    def __str__(self) -> str:
-        training, testing = (
-            f"loss {part.loss:.3f} (data {part.data_loss:.3f})"
-            f"{'' if math.isnan(part.accuracy) else f', accuracy {part.accuracy:.3f}'}"
-            for part in (self.train, self.test)
-        )
-        return f"epoch {self.epoch:3d}: {training}; testing {testing}"
+    @property
+    def facts(self) -> EpochFacts:
+        """All but the network."""
+        return EpochFacts(**{field.name: getattr(self, field.name) for field in attrs.fields(EpochFacts)})
 
 
 Callback = Callable[[int, Evaluation], None]
@@ -165,12 +223,15 @@ def train(
     images are normalised by the training set's statistics, batch by batch. All data are checked before the first
     update.
 
+    A validation part of the data set is evaluated after each epoch too. Nothing is trained on it.
+
     If the examples have weights, all losses and accuracies are weighted means: those of batches, of epochs and of the
-    testing set. The record's settings say so. The examination counts every example once.
+    parts. The record's settings say so. The examination counts every example once.
 
     The iterator can be dropped at any time, also by Ctrl-C. The state of the last record stays valid. Passed as
     ``state``, it goes on from there, with the same bits as a run that was not interrupted. ``Training`` has the steps
     between the records too, and a state from within an epoch: ``checkpointed`` keeps such states in files.
+    ``early_stopping``, ``averaged`` and ``logged`` go around a training too.
 
     A state knows how many epochs it has made, and of what. Between epochs, it may go on with another batch size or
     other data: the record's settings say so. Within an epoch, neither can change. A state that ``train`` did not make
@@ -179,7 +240,7 @@ def train(
     Args:
         net: the network.
         state: where to start: ``init_state(params, optimizer, key)``, or the state of an earlier record.
-        dataset: the training and the testing examples.
+        dataset: the training, the validation and the testing examples.
         loss: the data loss.
         optimizer: the optimizer that ``state`` was started with.
         penalties: paths in the parameters to penalties; see ``make_step``.
@@ -210,14 +271,15 @@ def train(
         if not isinstance(given, kind):
             raise TypeError(f"train takes a {kind.__name__}, such as {name} makes; got {given!r:.80}")
     epochs, batch_size = whole_number("the number of epochs", epochs, 1), whole_number("the batch size", batch_size, 1)
-    if not (len(dataset.train) and len(dataset.test)):
-        raise ValueError(f"{dataset.name} has {len(dataset.train)} training and {len(dataset.test)} testing examples")
+    if not all(len(split) for _, split in dataset.parts):
+        sizes = " and ".join(f"{len(split)} {part}" for part, split in dataset.parts)
+        raise ValueError(f"{dataset.name} has {sizes} examples")
     expect_state_of(optimizer, state)
     made = checked(net, loss, penalties)
     expect_paths(made, dict(tree.named_leaves(tree.trained(state.params))))
     progress, changes = _progress_of(state, len(made), len(dataset.train), batch_size)
     normalize = normalization(dataset.train.x) if dataset.train.x.dtype == "uint8" else None
-    for part, split in (("training", dataset.train), ("testing", dataset.test)):
+    for part, split in dataset.parts:
         _expect_split(f"the {part} part of {dataset.name}", net, state.params, loss, split, normalize)
     if augment is not None:
         _expect_augmented(augment, net, state, loss, dataset.train, normalize)
@@ -360,7 +422,38 @@ class _Recipe:
         return self.optimizer.evaluated(state.params, state.opt_state)
 
 
-class Training(Iterator[EpochRecord]):
+class Epochs(Iterator[EpochRecord]):
+    """An iterator of one record an epoch, with the steps between them: a training, or one with something around it."""
+
+    @abstractmethod
+    def steps(self) -> Iterator[Evaluation | EpochRecord]:
+        """The rest of the run, step by step: the metrics of each step, and after an epoch's last step its record."""
+
+    def __next__(self) -> EpochRecord:
+        """The record of the next epoch."""
+        return next(moment for moment in self.steps() if isinstance(moment, EpochRecord))
+
+    @property
+    @abstractmethod
+    def is_whole(self) -> bool:
+        """Whether the last step was finished. One that was cut off leaves no state."""
+
+    @property
+    @abstractmethod
+    def state(self) -> TrainState:
+        """The state after the last step, a copy. Passed to ``train``, it goes on with the next step.
+
+        Raises:
+            ValueError: where the last step was cut off, by Ctrl-C or an error: its arrays are half-written then.
+        """
+
+    @property
+    @abstractmethod
+    def measures(self) -> tuple[str, ...]:
+        """Those of ``MEASURES`` that its records have; all of them where that is not known before the first record."""
+
+
+class Training(Epochs):
     """A run of ``train``: an iterator of one record an epoch, with the steps between them.
 
     ``steps`` goes through the same run step by step. ``state`` is the state now, also within an epoch.
@@ -383,26 +476,21 @@ class Training(Iterator[EpochRecord]):
         self._augmented = augmented_pictures(recipe.dataset.train, recipe.normalize, recipe.augment, state.key)
         self._moments = self._run()
 
-    def __next__(self) -> EpochRecord:
-        """The record of the next epoch."""
-        return next(moment for moment in self._moments if isinstance(moment, EpochRecord))
-
     def steps(self) -> Iterator[Evaluation | EpochRecord]:
-        """The rest of the run, step by step: the metrics of each step, and after an epoch's last step its record."""
         return self._moments
 
     @property
     def is_whole(self) -> bool:
-        """Whether the last step was finished. One that was cut off leaves no state."""
         return not self._cut_off
 
     @property
-    def state(self) -> TrainState:
-        """The state after the last step, a copy. Passed to ``train``, it goes on with the next step.
+    def measures(self) -> tuple[str, ...]:
+        parts, classified = dict(self._recipe.dataset.parts), self._recipe.loss.accuracy is not None
+        known = (measure.split() for measure in MEASURES)
+        return tuple(f"{part} {by}" for part, by in known if part in parts and (by == "loss" or classified))
 
-        Raises:
-            ValueError: where the last step was cut off, by Ctrl-C or an error: its arrays are half-written then.
-        """
+    @property
+    def state(self) -> TrainState:
         if self._cut_off:
             raise ValueError("the last step was cut off, and the state is half-written: go on from the last record")
         return self._with_progress(self._state, len(self._metrics))
@@ -477,6 +565,7 @@ class Training(Iterator[EpochRecord]):
         _, data_grads = data_grad(params, next(_evaluation_batches(some, recipe.normalize)), key)
         own_grads = penalty_grads(recipe.penalties, dict(tree.named_leaves(params)))
         testing = evaluated(dataset.test)
+        validation = None if dataset.validation is None else evaluated(dataset.validation)
         classified = recipe.loss.accuracy is not None
         examination = examine(net, params, dataset.test, recipe.normalize, classified=classified)
         of_batches = _weights_of_batches(recipe.loss, dataset.train, recipe.batch_size, key)
@@ -500,6 +589,7 @@ class Training(Iterator[EpochRecord]):
             examples_per_second=len(dataset.train) / seconds,
             steps=state.step,
             total_seconds=time.perf_counter() - began,
+            validation=validation,
             loss_name=recipe.loss.name,
             settings=recipe.settings,
             schedule_steps=end_of_schedule(recipe.optimizer.learning_rate),
@@ -587,10 +677,9 @@ def _settings(
 def _weighting(loss: Loss, dataset: Dataset) -> tuple[tuple[str, str], ...]:
     """What a reader must know of weighted means."""
     said = "loss and accuracy are means weighted by these"
-    parts = (("training weights", dataset.train), ("testing weights", dataset.test))
     of_classes = ", ".join(f"{weight:g}" for weight in loss.class_weights)
     return (
-        *((name, said) for name, part in parts if part.weight is not None),
+        *((f"{name} weights", said) for name, part in dataset.parts if part.weight is not None),
         *([("class weights", f"{of_classes}; the loss is a mean weighted by these")] if of_classes else []),
     )
 

@@ -2,8 +2,9 @@
 
     python reports/choose_recipe.py glyphs fashion-mnist cifar-10 cifar-100 --data DIR
 
-Trains the lab's network for 20 epochs under each candidate on a part of the training set, rates it on the rest (as
-many images as the testing set has, which stays unseen), and writes the table to reports/choose_recipe.md.
+Trains the lab's network for 20 epochs under each candidate on a part of the training set, rates it on the rest, the
+validation part (as many images as the testing set has, by which nothing is rated), and writes the table to
+reports/choose_recipe.md.
 """
 
 from __future__ import annotations
@@ -79,9 +80,10 @@ def row(dataset: Dataset, recipe: Recipe) -> tuple[float, str]:
     except NonFiniteError:
         return 0.0, f"{settings} diverged | | | |"
     assert first is not None
-    return record.test.accuracy, (
+    assert record.validation is not None
+    return record.validation.accuracy, (
         f"{settings} {first.train.loss:.3f} | {record.train.loss:.3f} | {record.train.accuracy:.4f} "
-        f"| {record.test.accuracy:.4f} |"
+        f"| {record.validation.accuracy:.4f} |"
     )
 
 

@@ -191,7 +191,8 @@ def _train(
     assert record is not None
     assert epochs is not None
     params = start.state.params
-    say(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} testing images")
+    held = "" if dataset.validation is None else f", {len(dataset.validation):,} validation"
+    say(f"{dataset.name}: {len(dataset.train):,} training{held} and {len(dataset.test):,} testing images")
     progress = start.state.progress
     if progress is not None:
         say(f"Going on after {progress.epoch} of {epochs} epochs and {progress.batches} steps of the next one.")

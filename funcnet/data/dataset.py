@@ -1,8 +1,8 @@
-"""Data sets as values: examples with their targets, a training and a testing part, and names for the classes."""
+"""Data sets as values: examples with their targets, in parts for training, validation and testing, and class names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -119,23 +119,32 @@ def _is_split(dataset: Dataset, attribute: attrs.Attribute[Split], part: Split) 
         raise TypeError(f"{attribute.name} is a Split, got {kind_of(part)}: Split(x, y) makes one")
 
 
-def _alike(dataset: Dataset, attribute: attrs.Attribute[Split], test: Split) -> None:
-    train = dataset.train
-    if (test.in_shape, test.x.dtype) != (train.in_shape, train.x.dtype):
+def _alike(dataset: Dataset, attribute: attrs.Attribute[Split], part: Split) -> None:
+    train, name = dataset.train, "testing" if attribute.name == "test" else attribute.name
+    if (part.in_shape, part.x.dtype) != (train.in_shape, train.x.dtype):
         raise DataError(
-            f"{dataset.name}: expected testing examples like those for training, {train.x.dtype} of shape "
-            f"{train.in_shape}, found {test.x.dtype} of shape {test.in_shape}"
+            f"{dataset.name}: expected {name} examples like those for training, {train.x.dtype} of shape "
+            f"{train.in_shape}, found {part.x.dtype} of shape {part.in_shape}"
         )
+
+
+def _is_split_or_none(dataset: Dataset, attribute: attrs.Attribute[Any], part: Split | None) -> None:
+    if part is not None:
+        _is_split(dataset, attribute, part)
+        _alike(dataset, attribute, part)
 
 
 @attrs.frozen(eq=False)
 class Dataset:
     """A training and a testing part, and the names of the classes in the order of their labels.
 
+    ``validation`` is a part to choose by: a rate, a width, the epoch to stop after. So the testing part still tells how
+    the network does on examples that nothing was chosen by. ``hold_out`` makes one of training examples.
+
     ``description`` says in a few words what the examples are, and ``origin`` where they come from. Reports show both.
 
     Raises:
-        DataError: where the examples of the two parts differ in shape or dtype.
+        DataError: where the examples of the parts differ in shape or dtype.
         TypeError: for parts that are no ``Split``.
     """
 
@@ -145,30 +154,59 @@ class Dataset:
     classes: tuple[str, ...] = attrs.field(converter=_names)
     description: str = attrs.field(default="", kw_only=True)
     origin: str = attrs.field(default="", kw_only=True)
+    validation: Split | None = attrs.field(default=None, kw_only=True, validator=_is_split_or_none)
+
+    @property
+    def parts(self) -> tuple[tuple[str, Split], ...]:
+        """The parts that there are, by the names that messages and reports use."""
+        validation = () if self.validation is None else (("validation", self.validation),)
+        return ("training", self.train), *validation, ("testing", self.test)
 
 
 def hold_out(dataset: Dataset, count: int, key: Key) -> Dataset:
-    """The data set whose testing part is ``count`` random training examples, and whose own testing part is unseen.
+    """The data set with ``count`` of its training examples as its validation part. The testing part stays as it is.
 
-    What is chosen by trying (a rate, a width, a coefficient) is chosen on this one, so that the real testing part
-    still tells how the network does on data nobody looked at.
+    Examples are drawn class by class, so that each class keeps its share in both parts, to within one example. At least
+    one example of each class stays for training. Where the targets are no labels, or there are more different ones than
+    examples left for training, the examples are drawn without regard for them. Both parts keep their order.
 
     Raises:
-        ValueError: where count leaves no examples on one side.
+        ValueError: where count leaves no examples on one side, or the data set has a validation part already.
     """
-    if not 0 < whole_number("the number of examples to hold out", count, 0) < len(dataset.train):
-        raise ValueError(f"can hold out 1 to {len(dataset.train) - 1} of {len(dataset.train)} examples, not {count}")
-    order = random.permutation(key, len(dataset.train))
-    train, validation = dataset.train.take(order[count:]), dataset.train.take(order[:count])
-    origin = f"the training examples of {dataset.name}, {count:,} of them held out at random for testing"
-    return Dataset(
-        f"{dataset.name}, validation",
-        train,
-        validation,
-        dataset.classes,
-        description=dataset.description,
-        origin=f"{origin} ({dataset.origin})" if dataset.origin else origin,
+    examples = len(dataset.train)
+    if dataset.validation is not None:
+        raise ValueError(f"{dataset.name} has a validation part already, of {len(dataset.validation)} examples")
+    if not 0 < whole_number("the number of examples to hold out", count, 0) < examples:
+        raise ValueError(f"can hold out 1 to {examples - 1} of {examples} examples, not {count}")
+    order, held = random.permutation(key, examples), np.zeros(examples, bool)
+    _, labels, sizes = np.unique(_labels(dataset.train), return_inverse=True, return_counts=True)
+    if len(sizes) > examples - count:
+        labels, sizes = np.zeros(examples, int), np.array([examples])
+    for label, number in enumerate(_shares(sizes.tolist(), count)):
+        held[order[labels[order] == label][:number]] = True
+    origin = f"{count:,} of the training examples of {dataset.name} were held out at random for validation"
+    return attrs.evolve(
+        dataset,
+        train=dataset.train.take(np.flatnonzero(~held)),
+        validation=dataset.train.take(np.flatnonzero(held)),
+        origin=f"{dataset.origin.rstrip('.')}; {origin}" if dataset.origin else origin,
     )
+
+
+def _labels(split: Split) -> Integer[Array, "n"]:
+    """The labels; the same for all examples where the targets are none."""
+    return split.y if split.y.ndim == 1 and split.y.dtype.kind in "iu" else np.zeros(len(split), int)
+
+
+def _shares(sizes: Sequence[int], count: int) -> list[int]:
+    """``count`` shared out in proportion to sizes, by largest remainders, so that at least 1 of each size is left."""
+    examples = sum(sizes)
+    shares = [count * size // examples for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda k: -(count * sizes[k] % examples))
+    while rest := count - sum(shares):
+        for k in [k for k in by_remainder if shares[k] < sizes[k] - 1][:rest]:
+            shares[k] += 1
+    return shares
 
 
 def rows_of(array: Num[Array, "n ..."], rows: Integer[Array, "rows"]) -> Num[Array, "rows ..."]:

@@ -29,7 +29,7 @@ from funcnet.step import Evaluation, PenaltyValue
 from funcnet.table import Table
 from funcnet.training import EpochNumbers
 
-__all__ = ["comparison_figure", "recipes", "settings_differences"]
+__all__ = ["comparison_figure", "judging_part", "recipes", "settings_differences"]
 
 _COLUMNS = 4  # of settings, for which a page has room side by side
 _NAMED, _ABREAST = 5, 3  # recipes whose names a legend has room for; of more, how many numbers stand in a line
@@ -67,6 +67,11 @@ def _settings(run: RunRecord) -> dict[str, str]:
     return {
         "data set": run.dataset,
         "training set": _set(run.data.train_examples, run.data.train_sha256) if run.data else "",
+        "validation set": (
+            _set(run.data.validation_examples, run.data.validation_sha256)
+            if run.data and run.data.validation_examples
+            else ""
+        ),
         "testing set": _set(run.data.test_examples, run.data.test_sha256) if run.data else "",
         "epochs": "" if run.planned_epochs is None else str(run.planned_epochs),
         "layers": ", ".join(layer.name for layer in run.layers),
@@ -116,24 +121,33 @@ def settings_differences(runs: Sequence[RunRecord]) -> Table:
     return Table("Recipes", ("", "Seeds", *columns), rows, text=len(columns) + 2)
 
 
+def judging_part(runs: Sequence[RunRecord]) -> str:
+    """The part by which recipes are compared, which is to choose among them: validation, if all runs have it."""
+    return "validation" if all(run.validation for run in runs) else "testing"
+
+
 def comparison_figure(runs: Sequence[RunRecord], width: float = PAGE) -> Figure:
-    """Testing loss, data loss and accuracy of every recipe: the mean over its runs, and the band they lie in.
+    """Loss, data loss and accuracy of every recipe: the mean over its runs, and the band they lie in.
+
+    They are of the validation part if all runs have one, and of the testing part if not.
 
     Many recipes go by their numbers in ``settings_differences``.
     """
+    part = judging_part(runs)
+    name = part.capitalize()
     shown: list[tuple[str, Callable[[Evaluation], float]]] = [
-        ("Testing Loss, Total", lambda e: e.loss),
-        ("Testing Loss, Without Penalties", lambda e: e.data_loss),
+        (f"{name} Loss, Total", lambda e: e.loss),
+        (f"{name} Loss, Without Penalties", lambda e: e.data_loss),
     ]
     if all(has_accuracy(run) for run in runs):
-        shown.append(("Testing Accuracy", lambda e: e.accuracy))
+        shown.append((f"{name} Accuracy", lambda e: e.accuracy))
     groups = recipes(runs)
     count = len(groups)
     lines = count if count <= _NAMED else -(-count // _ABREAST)
     figure = new_figure(1.95 * len(shown) + 0.4 + 0.2 * lines, width)
     panels = list(figure.subplots(len(shown), 1, squeeze=False).flat)
     for axes, (title, value) in zip(panels, shown, strict=True):
-        _draw(axes, groups, value)
+        _draw(axes, groups, part, value)
         finish(axes, title, "Epochs", title.split()[1].strip(","))
         set_epochs(axes, max(run.epochs for run in runs))
         if "Accuracy" in title:
@@ -145,12 +159,12 @@ def comparison_figure(runs: Sequence[RunRecord], width: float = PAGE) -> Figure:
 
 
 def _draw(
-    axes: Axes, groups: Sequence[tuple[str, tuple[RunRecord, ...]]], value: Callable[[Evaluation], float]
+    axes: Axes, groups: Sequence[tuple[str, tuple[RunRecord, ...]]], part: str, value: Callable[[Evaluation], float]
 ) -> None:
     for place, (label, group) in enumerate(groups):
         name = label if len(groups) <= _NAMED else f"recipe {place + 1}"
         colour, style = PALETTE[place % len(PALETTE)], (SOLID, DASHED, DOTTED)[place // len(PALETTE) % 3]
-        curves = [[value(evaluation) for evaluation in run.test] for run in group]
+        curves = [[value(evaluation) for evaluation in dict(run.parts)[part]] for run in group]
         # As far as all of them got: a mean over fewer would move for no other reason.
         there = list(zip(*curves, strict=False))
         count = f" ({len(group)} runs)" if len(group) > 1 else ""

@@ -17,6 +17,7 @@ from funcnet.record import RunRecord
 from funcnet.report.epochs import draw_curve, grouped, places, set_epochs
 from funcnet.report.style import (
     BLUE,
+    DASHDOT,
     DASHED,
     DOTTED,
     INK,
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 _TOTAL, _DATA, *_PENALTIES = PALETTE
+_STYLES = {"training": SOLID, "validation": DASHDOT, "testing": DASHED}
 
 
 def overview_figure(run: RunRecord) -> Figure:
@@ -60,14 +62,14 @@ def overview_figure(run: RunRecord) -> Figure:
 
 
 def loss_figure(run: RunRecord, width: float = PAGE) -> Figure:
-    """The total loss and what it is the sum of, in training and testing, after each epoch."""
+    """The total loss and what it is the sum of, in each part of the data, after each epoch."""
     figure = new_figure(3.8 if width == PAGE else 3.4, width)
     _draw_loss(figure.subplots(), run)
     return figure
 
 
 def accuracy_figure(run: RunRecord, width: float = PAGE) -> Figure:
-    """The share of right answers in training and testing."""
+    """The share of right answers in each part of the data."""
     figure = new_figure(2.6, width)
     _draw_accuracy(figure.subplots(), run)
     return figure
@@ -75,7 +77,7 @@ def accuracy_figure(run: RunRecord, width: float = PAGE) -> Figure:
 
 def has_accuracy(run: RunRecord) -> bool:
     """Whether the run's loss knows right answers from wrong ones."""
-    return not all(math.isnan(e.accuracy) for e in (*run.train, *run.test))
+    return not all(math.isnan(e.accuracy) for _, side in run.parts for e in side)
 
 
 def parts_figure(run: RunRecord, width: float = PAGE) -> Figure:
@@ -95,10 +97,11 @@ def parts_figure(run: RunRecord, width: float = PAGE) -> Figure:
         # Means of groups, since medians do not add up.
         parts = [grouped(values, statistics.fmean) for values in stack]
         axes.stackplot(places(run.epochs), parts, colors=colours, alpha=0.85, labels=list(map(plain, labels)))
-    axes.plot(
-        places(run.epochs), grouped([e.loss for e in run.test], statistics.fmean), color=INK, label="total, testing",
-        **curve(run.epochs, DASHED),
-    )  # fmt: skip
+    for name, side in run.parts[1:]:
+        axes.plot(
+            places(run.epochs), grouped([e.loss for e in side], statistics.fmean), color=INK, label=f"total, {name}",
+            **curve(run.epochs, _STYLES[name]),
+        )  # fmt: skip
     _finish(axes, "Parts of the Training Loss", "Loss", run)
     from_zero(axes)
     legend(axes)
@@ -150,10 +153,10 @@ def _draw_loss(axes: Axes, run: RunRecord) -> None:
         draw_curve(axes, values, colour, plain(label), style)
 
     if any(e.penalties for e in run.train):  # else the total is the data loss
-        line([e.loss for e in run.train], _TOTAL, SOLID, "total, training")
-        line([e.loss for e in run.test], _TOTAL, DASHED, "total, testing")
-    line([e.data_loss for e in run.train], _DATA, SOLID, f"{data_loss}, training")
-    line([e.data_loss for e in run.test], _DATA, DASHED, f"{data_loss}, testing")
+        for name, side in run.parts:
+            line([e.loss for e in side], _TOTAL, _STYLES[name], f"total, {name}")
+    for name, side in run.parts:
+        line([e.data_loss for e in side], _DATA, _STYLES[name], f"{data_loss}, {name}")
     for (label, values), colour in zip(_penalty_curves(run), _PENALTIES, strict=False):
         line(values, colour, DOTTED, label)
     _finish(axes, "Loss After Each Epoch", "Loss", run)
@@ -173,8 +176,8 @@ def _penalty_curves(run: RunRecord) -> list[tuple[str, list[float]]]:
 
 
 def _draw_accuracy(axes: Axes, run: RunRecord) -> None:
-    for split, style, label in ((run.train, SOLID, "training"), (run.test, DASHED, "testing")):
-        draw_curve(axes, [e.accuracy for e in split], BLUE, label, style, clip=False)
+    for name, side in run.parts:
+        draw_curve(axes, [e.accuracy for e in side], BLUE, name, _STYLES[name], clip=False)
     _finish(axes, "Accuracy After Each Epoch", "Accuracy", run)
     share_axis(axes)
     legend(axes)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from funcnet.record import RunRecord
 from funcnet.report import sentences
 from funcnet.report.classes import FEW, class_figure, confusion_figure, recall_figure, reliability_figure
-from funcnet.report.comparison import comparison_figure, settings_differences
+from funcnet.report.comparison import comparison_figure, judging_part, settings_differences
 from funcnet.report.curves import (
     accuracy_figure,
     has_accuracy,
@@ -104,7 +104,7 @@ def document(runs: Sequence[RunRecord], title: str) -> Document:
         raise TypeError("a report is on a list of runs: [run]")
     if not runs or not all(run.epochs for run in runs):
         raise ValueError("a report needs at least one run, each with at least one epoch")
-    blocks: list[Block] = [Paragraph(sentences.HOW_MEASURED)]
+    blocks: list[Block] = [Paragraph(sentences.how_measured(runs))]
     if len(runs) > 1:
         blocks.append(runs_table(tuple(runs)))
     names = file_names(runs)
@@ -161,6 +161,7 @@ def _said(*texts: str) -> Iterator[Paragraph]:
 
 def _what_happened(run: RunRecord) -> Iterator[Block]:
     yield attrs.evolve(summary_table(run), title=f"Results after {counted(run.epochs, 'epoch')}")
+    yield from _said(sentences.about_choice(run))
     yield Heading("Findings", 2)
     yield Paragraph(verdict(run))
     yield from findings(run)
@@ -276,7 +277,7 @@ def _comparison(runs: dict[int, RunRecord], names: list[str]) -> Iterator[Block]
     yield from _said(sentences.about_long_runs(max(alone, key=lambda run: run.epochs)))
     yield Plot(
         f"{names[0]}-comparison",
-        "Line charts of testing loss and accuracy of every recipe by epoch",
+        f"Line charts of {judging_part(alone)} loss and accuracy of every recipe by epoch",
         sentences.about_comparison(alone),
         partial(comparison_figure, alone),
         wide=True,
@@ -286,6 +287,7 @@ def _comparison(runs: dict[int, RunRecord], names: list[str]) -> Iterator[Block]
         yield Heading(f"Run {number}: {run.dataset}, seed {run.seed}", 2)
         yield Paragraph(sentences.about_run(run))
         yield attrs.evolve(summary_table(run), title=f"Results of run {number} after {counted(run.epochs, 'epoch')}")
+        yield from _said(sentences.about_choice(run))
         yield Paragraph(verdict(run))
         yield from findings(run)
         yield from _class_plots(run, name)

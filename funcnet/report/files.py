@@ -111,13 +111,18 @@ def summary(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
             "seed": run.seed,
             "history": {
                 f"{part}_{quantity}": [_quantities(e, _key(run))[quantity] for e in evaluations]
-                for part, evaluations in (("train", run.train), ("test", run.test))
+                for part, evaluations in _parts(run)
                 for quantity in _quantities(evaluations[0], _key(run))
             },
-            "final": {"train": _quantities(run.train[-1], _key(run)), "test": _quantities(run.test[-1], _key(run))},
+            "final": {part: _quantities(evaluations[-1], _key(run)) for part, evaluations in _parts(run)},
         }
         for run in runs
     ]
+
+
+def _parts(run: RunRecord) -> list[tuple[str, tuple[Evaluation, ...]]]:
+    names = {"training": "train", "testing": "test"}
+    return [(names.get(part, part), evaluations) for part, evaluations in run.parts]
 
 
 def _key(run: RunRecord) -> str:

@@ -140,6 +140,7 @@ def verdict(run: RunRecord) -> str:
             f"{said}: over {counted(run.epochs, 'epoch')}, the {loss_label(run)} went from {_said(first.data_loss)} to "
             f"{_said(last.data_loss)} in training and ended at "
         )
+    text += f"{_said(run.validation[-1].data_loss)} in validation and " if run.validation else ""
     text += f"{_said(test.data_loss)} in testing"
     if math.isnan(test.accuracy):
         return f"{text}."
@@ -166,6 +167,10 @@ def _trained_on(count: int) -> Callable[[RunRecord], bool]:
 
 def _tested_on(count: int) -> Callable[[RunRecord], bool]:
     return lambda run: run.test[-1].examples >= count
+
+
+def _judged_on(count: int) -> Callable[[RunRecord], bool]:
+    return lambda run: run.judged[1][-1].examples >= count
 
 
 def _examined_on(count: int) -> Callable[[RunRecord], bool]:
@@ -215,8 +220,8 @@ def _training_left(run: RunRecord) -> bool:
     return not _perfect(run.train[-1])
 
 
-def _testing_left(run: RunRecord) -> bool:
-    return not _perfect(run.test[-1])
+def _judged_left(run: RunRecord) -> bool:
+    return not _perfect(run.judged[1][-1])
 
 
 def _knows_classes(run: RunRecord) -> bool:
@@ -351,21 +356,22 @@ def _of(numbers: Numbers, path: str) -> float:
 
 
 def _over_fitting(run: RunRecord) -> Iterator[Finding]:
-    gaps = [a.accuracy - b.accuracy for a, b in zip(run.train, run.test, strict=True)]
-    losses = [e.data_loss for e in run.test]
+    part, judged = run.judged
+    gaps = [a.accuracy - b.accuracy for a, b in zip(run.train, judged, strict=True)]
+    losses = [e.data_loss for e in judged]
     best = _lowest(losses)
     lowest, last = losses[best], losses[-1]
     rose = _rose(losses, LOSS_RISE) and run.train[-1].data_loss < run.train[best].data_loss
     seen = []
-    if gaps[-1] > ACCURACY_GAP and _deviations_apart(run.train[-1], run.test[-1]) > CHANCE:
+    if gaps[-1] > ACCURACY_GAP and _deviations_apart(run.train[-1], judged[-1]) > CHANCE:
         since = max(e for e in range(run.epochs) if e == 0 or not gaps[e - 1] > ACCURACY_GAP)
         seen.append(
-            f"Training accuracy is {number(run.train[-1].accuracy)}, testing accuracy {number(run.test[-1].accuracy)}: "
+            f"Training accuracy is {number(run.train[-1].accuracy)}, {part} accuracy {number(judged[-1].accuracy)}: "
             f"a gap of {number(gaps[-1])}, above {ACCURACY_GAP:g} since epoch {since + 1}."
         )
     if rose:
         seen.append(
-            f"The {loss_label(run)} in testing rose {from_to(lowest, last)} since epoch {best + 1}, when it was "
+            f"The {loss_label(run)} in {part} rose {from_to(lowest, last)} since epoch {best + 1}, when it was "
             f"lowest, while that in training fell {from_to(run.train[best].data_loss, run.train[-1].data_loss)}."
         )
     if seen:
@@ -373,25 +379,25 @@ def _over_fitting(run: RunRecord) -> Iterator[Finding]:
             "over-fitting",
             "The network over-fits the training set",
             " ".join(seen),
-            f"an accuracy gap above {ACCURACY_GAP:g} and {CHANCE:g} standard deviations, or a testing "
+            f"an accuracy gap above {ACCURACY_GAP:g} and {CHANCE:g} standard deviations, or a {part} "
             f"{loss_label(run)} that rises from its lowest value by more than {LOSS_RISE:.0%} of that value and "
             f"{NEGLIGIBLE:.0%} of its highest, while the one in training falls",
         )
 
 
 def _under_fitting(run: RunRecord) -> Iterator[Finding]:
-    train, test, guess = run.train[-1], run.test[-1], _uniform_guess(run)
+    train, (part, judged), guess = run.train[-1], run.judged, _uniform_guess(run)
     if any(rule.found(run) for rule in RULES if rule.look in (_divergence, _over_fitting)):
         return  # the network has learnt, and then lost it or over-fitted
     # With smoothed labels, a part of the cross-entropy stays even if every answer is right: hence KNOWN.
     little = train.data_loss > UNLEARNT * guess and train.accuracy < KNOWN
-    if little and train.accuracy - test.accuracy < ACCURACY_GAP:
+    if little and train.accuracy - judged[-1].accuracy < ACCURACY_GAP:
         yield Finding(
             "under-fitting",
             "The network under-fits: it has learnt little even of the training set",
             f"The {loss_label(run)} in training ended at {number(train.data_loss)}, where a uniform guess has "
             f"{number(guess)}; accuracy is {number(train.accuracy)} in training and "
-            f"{number(test.accuracy)} in testing.",
+            f"{number(judged[-1].accuracy)} in {part}.",
             f"more than {UNLEARNT:.0%} of a uniform guess's cross-entropy after {UNLEARNT_EPOCHS} epochs or more, an "
             f"accuracy gap below {ACCURACY_GAP:g}, and an accuracy in training below {KNOWN:g}",
         )
@@ -413,10 +419,10 @@ def _divergence(run: RunRecord) -> Iterator[Finding]:
 
 
 def _not_finite(run: RunRecord) -> Iterator[Finding]:
-    """Penalties and testing losses that are not finite. ``_divergence`` looks at the training loss."""
+    """Penalties and losses that are not finite. ``_divergence`` looks at the training loss."""
     for epoch in run.history:
         parts = [(f"the {p.name} penalty of {p.path}", p.value) for p in epoch.train.penalties]
-        parts.append((f"the {loss_label(run)} in testing", epoch.test.data_loss))
+        parts += [(f"the {loss_label(run)} in {name}", side.data_loss) for name, side in epoch.parts[1:]]
         for name, value in parts:
             if not math.isfinite(value):
                 yield Finding(
@@ -424,7 +430,7 @@ def _not_finite(run: RunRecord) -> Iterator[Finding]:
                     "A loss is not finite",
                     f"In epoch {epoch.epoch}, {name} is {_said(value)}, though the {loss_label(run)} in training is "
                     f"{number(epoch.train.data_loss)}.",
-                    "a penalty or a loss in testing that is infinite or NaN",
+                    f"a penalty or a loss in {' or '.join(name for name, _ in run.parts[1:])} that is infinite or NaN",
                 )
                 return
 
@@ -756,7 +762,7 @@ RULES = (
     Rule(_penalty_ignored, (_has_penalties, _epochs_made(DOMINATED_EPOCHS + 1), _finite_losses)),
     Rule(_divergence, (_training_left,)),
     Rule(_not_finite),
-    Rule(_over_fitting, (_trained_on(ENOUGH), _tested_on(ENOUGH), _testing_left)),
+    Rule(_over_fitting, (_trained_on(ENOUGH), _judged_on(ENOUGH), _judged_left)),
     Rule(_under_fitting, (_guesses, _epochs_made(UNLEARNT_EPOCHS), _trained_on(ENOUGH), _training_left)),
     Rule(_plateau, (_epochs_made(PLATEAU_EPOCHS), _finite_losses, _training_left)),
     Rule(_gradients_by_layer, (_learning,)),

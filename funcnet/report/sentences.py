@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from funcnet.examination import Answers
 from funcnet.record import RunRecord
 from funcnet.report.classes import FEW, group_size
-from funcnet.report.comparison import recipes
+from funcnet.report.comparison import judging_part, recipes
 from funcnet.report.epochs import LONG
 from funcnet.report.statistics import calibration_error, class_scores, class_sizes
 from funcnet.report.tables import counted, date, durations, from_to, loss_label, number, numbers
 from funcnet.step import Evaluation
 
 __all__ = [
-    "HOW_MEASURED",
     "UPDATES",
     "about_accuracy",
     "about_augmented",
+    "about_choice",
     "about_classes",
     "about_comparison",
     "about_confusion",
@@ -33,10 +34,11 @@ __all__ = [
     "about_run",
     "about_unanswered",
     "about_weights",
+    "how_measured",
 ]
 
-HOW_MEASURED = (
-    "Loss and accuracy are measured over the whole training and testing sets, with the parameters at the end of an "
+_HOW_MEASURED = (
+    "Loss and accuracy are measured over the whole {sets} sets, with the parameters at the end of an "
     "epoch. The total loss is the data loss plus the penalties on the weights. The 95% interval is that of the testing "
     "accuracy (Wilson): it tells how far the accuracy on new examples of the same kind may be from the one measured."
 )
@@ -45,6 +47,17 @@ UPDATES = (
     "steps, on a logarithmic axis. About 0.001 is usual for weights."
 )
 _LAYERS, _RECIPES = 8, 6  # whose names, or numbers, a sentence can hold
+
+
+def how_measured(runs: Sequence[RunRecord]) -> str:
+    """How loss and accuracy were measured, and what the validation part is for, if there is one."""
+    if not any(run.validation for run in runs):
+        return _HOW_MEASURED.format(sets="training and testing")
+    return (
+        _HOW_MEASURED.format(sets="training, validation and testing")
+        + " Nothing is trained on the validation set. It is there to choose by, so that nothing need be chosen by the "
+        "testing set."
+    )
 
 
 def about_run(run: RunRecord) -> str:
@@ -65,7 +78,8 @@ def about_data(run: RunRecord) -> str:
     if data is None:
         return ""
     classes = f" in {len(data.classes):,} classes" if len(data.classes) > 1 else ""
-    text = f"{data.train_examples:,} examples{classes} are for training and {data.test_examples:,} for testing."
+    held = f", {data.validation_examples:,} for validation" if data.validation_examples else ""
+    text = f"{data.train_examples:,} examples{classes} are for training{held} and {data.test_examples:,} for testing."
     if data.description:
         text = f"The data set {run.dataset}: {data.description.rstrip('.')}. {text}"
     if data.origin:
@@ -91,10 +105,29 @@ def about_long_runs(run: RunRecord) -> str:
     )
 
 
+def about_choice(run: RunRecord) -> str:
+    """Which epoch was chosen by what, and how its network does; empty where none was."""
+    best = run.best
+    if best is None:
+        return ""
+    text = f"Epoch {best.epoch:,} was chosen: its {run.chosen_by} is the best of {counted(run.epochs, 'epoch')}."
+    *parts, last = (
+        f"{number(side.data_loss)} in {name}"
+        + ("" if math.isnan(side.accuracy) else f" (accuracy {number(side.accuracy)})")
+        for name, side in best.parts
+    )
+    text += f" Its {loss_label(run)} is {', '.join(parts)} and {last}."
+    if best.epoch != run.epochs:
+        text += " All else in this report is of the network after the last epoch."
+    return text
+
+
 def about_loss(run: RunRecord) -> str:
     """How the loss went, and how much of it is penalty."""
     first, train, test = run.train[0], run.train[-1], run.test[-1]
-    text = f"The total training loss {_went(first.loss, train.loss, run)}; the testing loss is {number(test.loss)}"
+    text = f"The total training loss {_went(first.loss, train.loss, run)}; "
+    text += f"the validation loss is {number(run.validation[-1].loss)}, " if run.validation else ""
+    text += f"the testing loss is {number(test.loss)}"
     if train.penalties and train.loss > 0:
         text += f". Penalties are {train.penalty / train.loss:.1%} of the final training loss"
         text += f"; the {loss_label(run)} {_went(first.data_loss, train.data_loss, run)}"
@@ -121,11 +154,13 @@ def _largest_part(run: RunRecord, evaluation: Evaluation) -> str:
 
 def about_accuracy(run: RunRecord) -> str:
     """How the accuracies went, and the gap between them."""
-    train, test = run.train[-1].accuracy, run.test[-1].accuracy
+    train, test, (part, judged) = run.train[-1].accuracy, run.test[-1].accuracy, run.judged
+    gap = f"a final gap of {train - judged[-1].accuracy:.3f}"
+    held = f", {_went(judged[0].accuracy, judged[-1].accuracy, run)} in validation" if run.validation else ""
     return (
-        f"Accuracy {_went(run.train[0].accuracy, train, run)} in training and {_went(run.test[0].accuracy, test, run)} "
-        f"in testing, a final gap of {train - test:.3f}. The vertical axis covers the values that occur, not all from "
-        "0 to 1."
+        f"Accuracy {_went(run.train[0].accuracy, train, run)} in training{held} and "
+        f"{_went(run.test[0].accuracy, test, run)} in testing, {gap}{f' in {part}' if held else ''}. The vertical axis "
+        "covers the values that occur, not all from 0 to 1."
     )
 
 
@@ -240,9 +275,10 @@ def about_comparison(runs: tuple[RunRecord, ...]) -> str:
     bands = " The band goes from its lowest run to its highest." if any(len(group) > 1 for _, group in groups) else ""
     text = f"Each recipe's mean over its runs, up to the last epoch that all of them made.{bands}"
     if len(groups) > 1:
-        means = numbers([sum(run.test[-1].data_loss for run in group) / len(group) for _, group in groups])
+        part = judging_part(runs)
+        means = numbers([sum(dict(run.parts)[part][-1].data_loss for run in group) / len(group) for _, group in groups])
         listed = ", ".join(f"{mean} for recipe {k}" for k, mean in enumerate(means[:_RECIPES], 1))
-        text += f" The mean final data loss in testing is {listed}{', ...' if len(means) > _RECIPES else ''}."
+        text += f" The mean final data loss in {part} is {listed}{', ...' if len(means) > _RECIPES else ''}."
     return text
 
 

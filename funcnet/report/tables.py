@@ -42,23 +42,23 @@ _LISTED, _WORST = 100, 20  # classes that a page lists; of more, how many
 
 
 def summary_table(run: RunRecord) -> Table:
-    """How the run ended: loss and accuracy in training and testing, with the parts of the loss beside.
+    """How the run ended: loss and accuracy in each part of the data, with the parts of the loss beside.
 
     Raises:
         ValueError: for a run without epochs.
     """
     if not run.epochs:
         raise ValueError(f"the run on {run.dataset} has no epochs to summarise")
-    ends = run.train[-1], run.test[-1]
+    names, ends = zip(*((name.capitalize(), side[-1]) for name, side in run.parts), strict=True)
     columns = {
         "Final Loss": numbers([e.loss for e in ends]),
         loss_label(run).capitalize(): numbers([e.data_loss for e in ends]),
         "Penalty": numbers([e.penalty for e in ends]),
         "Accuracy": tuple(_share(e.accuracy) for e in ends),
-        # An interval for the training examples would say nothing about new ones.
-        "95% interval": ("", interval(run, run.test[-1]) or "-"),
+        # An interval for examples that something was chosen by would say nothing about new ones.
+        "95% interval": (*("" for _ in names[1:]), interval(run, run.test[-1]) or "-"),
     }
-    return Table(run.dataset, ("", *columns), tuple(zip(("Training", "Testing"), *columns.values(), strict=True)))
+    return Table(run.dataset, ("", *columns), tuple(zip(names, *columns.values(), strict=True)))
 
 
 def loss_label(run: RunRecord) -> str:
@@ -127,11 +127,13 @@ def data_table(run: RunRecord) -> Table:
         ("content", data.description),
         ("origin", data.origin),
         ("training examples", f"{data.train_examples:,}"),
+        ("validation examples", f"{data.validation_examples:,}" if data.validation_examples else ""),
         ("testing examples", f"{data.test_examples:,}"),
         ("in both sets", "" if data.common_examples is None else counted(data.common_examples, "testing example")),
         ("one example", f"{data.dtype} of shape {_shape(data.in_shape)}"),
         ("classes", f"{len(data.classes):,}"),
         ("SHA-256 of the training set", data.train_sha256),
+        ("SHA-256 of the validation set", data.validation_sha256),
         ("SHA-256 of the testing set", data.test_sha256),
     ]
     return Table("Data", ("", ""), tuple(row for row in rows if row[1]), text=2)
@@ -251,7 +253,7 @@ def history_table(run: RunRecord) -> Table:
     """
     if not run.epochs:
         raise ValueError(f"the run on {run.dataset} has no epochs to list")
-    sides = [(side, evaluations[0].penalties) for side, evaluations in (("training", run.train), ("testing", run.test))]
+    sides = [(side, evaluations[0].penalties) for side, evaluations in run.parts]
     columns = ["epoch"]
     for side, penalties in sides:
         columns += [f"{side} {part}" for part in ("loss", loss_label(run), *map(_penalty_name, penalties), "accuracy")]
@@ -259,7 +261,7 @@ def history_table(run: RunRecord) -> Table:
     rows = []
     for epoch in run.history:
         row: list[float] = []
-        for e in (epoch.train, epoch.test):
+        for _, e in epoch.parts:
             row += [e.loss, e.data_loss, *(p.value for p in e.penalties), e.accuracy]
         rows.append((str(epoch.epoch), *map(repr, [*row, epoch.learning_rate, epoch.examples_per_second])))
     return Table(f"{run.dataset}, seed {run.seed}", tuple(columns), tuple(rows))
@@ -279,6 +281,11 @@ def runs_table(runs: tuple[RunRecord, ...]) -> Table:
         if not run.epochs:
             raise ValueError(f"run {place}, on {run.dataset}, has no epochs to summarise")
     train, test = [run.train[-1] for run in runs], [run.test[-1] for run in runs]
+    held = [run.validation[-1] if run.validation else None for run in runs]
+    validation = {
+        "Validation accuracy": tuple(_share(e.accuracy) if e else "-" for e in held),
+        "Validation loss": numbers([e.loss if e else math.nan for e in held]),
+    }
     columns = {
         "Run": tuple(f"{place}: {run.dataset}, seed {run.seed}" for place, run in enumerate(runs, 1)),
         "Testing accuracy": tuple(_share(e.accuracy) for e in test),
@@ -286,6 +293,7 @@ def runs_table(runs: tuple[RunRecord, ...]) -> Table:
         "Testing loss": numbers([e.loss for e in test]),
         "Training accuracy": tuple(_share(e.accuracy) for e in train),
         "Training loss": numbers([e.loss for e in train]),
+        **(validation if any(held) else {}),
         "Epochs": tuple(f"{run.epochs:,}" for run in runs),
     }
     return Table("Runs", tuple(columns), tuple(zip(*columns.values(), strict=True)))

@@ -35,7 +35,7 @@ def test_weights_are_taken_and_held_out_with_their_examples() -> None:
     weighted = Split(np.zeros((5, 2)), np.arange(5), np.arange(5.0))
     assert weighted.take(np.array([3, 0])).weight.tolist() == [3, 0]
     held = hold_out(Dataset("d", weighted, split_of_floats(), ()), 2, make_key(0))
-    for part in (held.train, held.test):
+    for part in (held.train, held.validation):
         assert part.weight.tolist() == part.y.tolist()
 
 
@@ -62,12 +62,55 @@ def test_wrong_weights_are_refused(weight: np.ndarray, message: str) -> None:
         Split(np.zeros((1, 1)), np.zeros(1), [1.0])
 
 
-def test_what_is_held_out_is_not_trained_on() -> None:
-    data = Dataset("d", split(10), split(3), ("a",))
+def labelled(*sizes: int) -> Dataset:
+    """Classes of these sizes, each example with a number of its own, and a testing part of one."""
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    train = Split(np.arange(len(y), dtype=np.float32)[:, None], y)
+    return Dataset("d", train, train.take(np.array([0])), tuple(map(str, range(len(sizes)))))
+
+
+def held_sizes(dataset: Dataset, count: int) -> list[int]:
+    held = hold_out(dataset, count, make_key(0))
+    return np.bincount(held.validation.y, minlength=len(dataset.classes)).tolist()
+
+
+def test_what_is_held_out_is_for_validation_and_the_testing_part_stays() -> None:
+    data = labelled(6, 4)
     held = hold_out(data, 4, make_key(0))
-    assert (len(held.train), len(held.test)) == (6, 4)
-    assert sorted([*held.train.y.tolist(), *held.test.y.tolist()]) == list(range(10))
-    assert (held.name, held.classes) == ("d, validation", ("a",))
+    assert (len(held.train), len(held.validation), held.test) == (6, 4, data.test)
+    assert sorted([*held.train.x[:, 0].tolist(), *held.validation.x[:, 0].tolist()]) == list(range(10))
+    for part in (held.train, held.validation):  # examples keep their order and their labels
+        assert (np.diff(part.x[:, 0]) > 0).all()
+        assert part.y.tolist() == data.train.y[part.x[:, 0].astype(int)].tolist()
+    assert (held.name, held.classes) == ("d", data.classes)
+    assert [name for name, _ in held.parts] == ["training", "validation", "testing"]
+    assert [name for name, _ in data.parts] == ["training", "testing"]
+    with pytest.raises(ValueError, match="d has a validation part already, of 4 examples"):
+        hold_out(held, 1, make_key(0))
+
+
+def test_each_class_keeps_its_share() -> None:
+    assert held_sizes(labelled(600, 300, 100), 100) == [60, 30, 10]
+    assert held_sizes(labelled(10, 10, 10), 10) == [4, 3, 3]
+    assert held_sizes(labelled(50, 30, 20), 7) == [4, 2, 1]  # of 3.5, 2.1 and 1.4
+
+
+def test_rare_classes_stay_in_training() -> None:
+    assert held_sizes(labelled(1, 2, 97), 50) == [0, 1, 49]
+    assert held_sizes(labelled(1, 1, 10), 9) == [0, 0, 9]
+    assert held_sizes(labelled(2, 2, 2), 3) == [1, 1, 1]
+
+
+def test_other_keys_hold_out_others_and_the_same_key_the_same() -> None:
+    rows = [hold_out(labelled(60, 40), 50, make_key(seed)).validation.x[:, 0].tolist() for seed in (0, 0, 1)]
+    assert rows[0] == rows[1] != rows[2]
+
+
+def test_targets_that_are_no_labels_are_held_out_without_regard_for_them() -> None:
+    x = np.zeros((10, 1), np.float32)
+    for y in (np.linspace(0, 1, 10), np.zeros((10, 2)), np.arange(10), np.arange(10) % 4):
+        held = hold_out(Dataset("d", Split(x, y), Split(x, y), ()), 8, make_key(0))
+        assert (len(held.train), len(held.validation)) == (2, 8)
 
 
 @pytest.mark.parametrize("count", [0, 10, 11])
@@ -85,6 +128,8 @@ def test_a_mask_is_not_taken_for_rows() -> None:
 def test_the_parts_are_alike() -> None:
     with pytest.raises(DataError, match=r"d: .* uint8 of shape \(2,\), found float64 of shape \(3,\)"):
         Dataset("d", split(5), Split(np.zeros((4, 3)), np.zeros(4)), ())
+    with pytest.raises(DataError, match=r"d: expected validation examples like those for training, uint8"):
+        Dataset("d", split(5), split(4), (), validation=Split(np.zeros((4, 3)), np.zeros(4)))
 
 
 def test_a_split_cannot_be_written_through() -> None:
@@ -152,6 +197,8 @@ def test_parts_and_classes_are_what_they_are_named() -> None:
         Dataset("d", pair, split(2), ())
     with pytest.raises(TypeError, match=r"test is a Split, got a tuple"):
         Dataset("d", split(2), pair, ())
+    with pytest.raises(TypeError, match=r"validation is a Split, got a tuple"):
+        Dataset("d", split(2), split(2), (), validation=pair)
     with pytest.raises(TypeError, match=r"classes are the names of the classes, .*, got 'ab'"):
         Dataset("d", split(2), split(2), "ab")
     assert Dataset("d", split(2), split(2), ["a", "b"]).classes == ("a", "b")
@@ -161,4 +208,4 @@ def test_what_is_held_out_says_so() -> None:
     data = Dataset("d", split(10), split(3), ("a",), description="pairs", origin="made up")
     held = hold_out(data, 4, make_key(0))
     assert held.description == "pairs"
-    assert held.origin == "the training examples of d, 4 of them held out at random for testing (made up)"
+    assert held.origin == "made up; 4 of the training examples of d were held out at random for validation"
