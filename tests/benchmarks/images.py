@@ -4,11 +4,12 @@
 
 Every library runs in a process of its own. The processes take turns, round by round, and stated are ratios of rounds.
 The first table is of funcnet alone: a convolution's rate over that of the bare product of the same arithmetic, with all
-patches laid out beforehand. The second is the time of a step over funcnet's. Writes reports/benchmarks_images.md.
+patches laid out beforehand, and the most memory that it takes beside its arguments, over that of its input. The second
+is the time of a step over funcnet's. Writes reports/benchmarks_images.md.
 
     python tests/benchmarks/images.py --peer NAME BATCH
 
-is such a process: it answers every line on standard input, the name of a round, with its seconds.
+is such a process: it answers every line on standard input, the name of a round, with its seconds, or its memory.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import itertools
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -75,7 +78,9 @@ def funcnet(batch: int) -> Rounds:
         for kind in KINDS:
             for tiles in (False, True):
                 work = partial(convolution, plan(layer), kind, tiles, (params, x, dy, total))
-                rounds[f"{name} {kind} {'tiles' if tiles else 'patches'}"] = work
+                way = "tiles" if tiles else "patches"
+                rounds[f"{name} {kind} {way}"] = work
+                rounds[f"{name} {kind} {way} memory"] = partial(peak, work, x.nbytes)
         rounds[f"{name} forward bare"] = lambda a=patches, b=matrix: a @ b
         rounds[f"{name} weights bare"] = lambda a=patches, b=rows: a.T @ b
         rounds[f"{name} both bare"] = lambda a=patches, b=rows, c=matrix: (a.T @ b, b @ c.T)
@@ -92,6 +97,20 @@ def funcnet(batch: int) -> Rounds:
         state, _ = step(state, whole, penalty_values=False)
 
     return {**rounds, "step": one_step}
+
+
+def peak(work: Callable[[], object], over: int) -> float:
+    """The most memory that the work took, in threads of its own, which keep nothing from before."""
+    from funcnet.engines.numpy import cores
+
+    cores._threads.cache_clear()
+    thread = Thread(target=work)
+    tracemalloc.start()
+    thread.start()
+    thread.join()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most / over
 
 
 def torch(batch: int, *, channels_last: bool = False) -> Rounds:
@@ -187,8 +206,8 @@ def serve(peer: str, batch: int) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         began = time.perf_counter()
-        rounds[line.strip()]()
-        print(time.perf_counter() - began, flush=True)
+        measured = rounds[line.strip()]()
+        print(measured if isinstance(measured, float) else time.perf_counter() - began, flush=True)
 
 
 @contextmanager
@@ -224,8 +243,16 @@ def convolutions(batch: int, rounds: int) -> Table:
         bare, own = (seconds["funcnet", f"{name} {kind} {one}"] for one in ("bare", way))
         return f"{ratio(bare, own)[0]:.2f}"
 
-    rows = [(name, *(rate(name, kind, way) for kind in KINDS for way in ways[1:])) for name in names]
-    heads = [f"{kind}, by {way}" for kind in ("forward", "dW", "dW and dx") for way in ways[1:]]
+    memory = in_turns([("funcnet", f"{n} both {w} memory") for n in names for w in ways[1:]], batch, 1)
+    rows = [
+        (
+            name,
+            *(rate(name, kind, way) for kind in KINDS for way in ways[1:]),
+            *(f"{memory['funcnet', f'{name} both {way} memory'][0]:.1f}" for way in ways[1:]),
+        )
+        for name in names
+    ]
+    heads = [f"{kind}, by {way}" for kind in ("forward", "dW", "dW and dx", "memory over x") for way in ways[1:]]
     return Table(f"Rate over the bare product's, batch {batch}", ("channels-filters-side", *heads), rows)
 
 
