@@ -302,7 +302,8 @@ def resume(folder: Path | str, state: TrainState, run: RunRecord | None = None) 
     for what, there, here in zip(("data set", "seed", "data"), _identity(found.run), _identity(run), strict=True):
         if there != here:
             raise DataError(f"{folder}: {_another_run(what, there, here)}")
-    same = attrs.evolve(found.run, planned_epochs=run.planned_epochs, command=run.command, ended="")
+    ended = found.run.ended if found.run.chosen_by else ""  # by early stopping, which ends it again
+    same = attrs.evolve(found.run, planned_epochs=run.planned_epochs, command=run.command, ended=ended)
     return attrs.evolve(found, run=same)
 
 

@@ -242,7 +242,7 @@ class RunRecord:
             schedule_steps=record.schedule_steps,
             augmented=record.augmented,
             chosen_by=record.chosen_by or self.chosen_by,
-            ended=record.ended or self.ended,
+            ended=record.ended,
         )
         # Without the validator, which would look at all epochs again: a record of many epochs would take long.
         object.__setattr__(longer, "history", (*self.history, made))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
@@ -73,6 +73,11 @@ def _numbers(pairs: Numbers) -> Numbers:
     return tuple((path, math.nan if math.isnan(value) else value) for path, value in pairs)
 
 
+def _measures_of(parts: Iterable[tuple[str, object]], *, classified: bool) -> tuple[str, ...]:
+    there = [name for name, _ in parts]
+    return tuple(m for m in MEASURES if m.split()[0] in there and (classified or m.endswith("loss")))
+
+
 @attrs.frozen
 class EpochNumbers:
     """The numbers of one epoch of training. Numbers of arrays are pairs of a path and a number.
@@ -123,13 +128,7 @@ class EpochNumbers:
     @property
     def measures(self) -> tuple[str, ...]:
         """Those of ``MEASURES`` that the epoch has."""
-        parts = dict(self.parts)
-        known = (measure.split() for measure in MEASURES)
-        return tuple(
-            f"{part} {by}"
-            for part, by in known
-            if part in parts and not (by == "accuracy" and math.isnan(parts[part].accuracy))
-        )
+        return _measures_of(self.parts, classified=not math.isnan(self.train.accuracy))
 
     def badness(self, measure: str) -> float:
         """What is lowest in the best epoch by one of ``MEASURES``: the data loss, or the share of wrong answers.
@@ -485,9 +484,7 @@ class Training(Epochs):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        parts, classified = dict(self._recipe.dataset.parts), self._recipe.loss.accuracy is not None
-        known = (measure.split() for measure in MEASURES)
-        return tuple(f"{part} {by}" for part, by in known if part in parts and (by == "loss" or classified))
+        return _measures_of(self._recipe.dataset.parts, classified=self._recipe.loss.accuracy is not None)
 
     @property
     def state(self) -> TrainState:

@@ -179,8 +179,9 @@ class EarlyStopping(_Around):
 
     def _judge(self, epoch: int) -> None:
         if epoch - self.best.epoch >= self._patience:
+            after = "epoch" if self._patience == 1 else f"{self._patience} epochs"
             self.ended = (
-                f"The {self._measure} was best after epoch {self.best.epoch}, and no better in {self._patience} epochs"
+                f"The {self._measure} was best in epoch {self.best.epoch}, and not better in the {after} after it"
             )
 
     def _passed(self, record: EpochRecord) -> EpochRecord:

@@ -115,7 +115,7 @@ def test_training_ends_without_improvement_and_the_best_record_is_kept(whole: li
     assert (run.epochs, stopping.best.epoch, run.best.epoch) == (best + 3, best, best)
     assert tree.equal(stopping.best.params, whole[best - 1].params)
     assert (run.chosen_by, run.ended) == ("validation loss", stopping.ended)
-    assert stopping.ended == f"The validation loss was best after epoch {best}, and no better in 3 epochs"
+    assert stopping.ended == f"The validation loss was best in epoch {best}, and not better in the 3 epochs after it"
     assert dict(run.settings)["early stopping"] == "patience 3, by validation loss"
     assert list(stopping) == []
 
@@ -228,7 +228,7 @@ def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(after: tuple[int,
     assert tree.equal(other.params, averaged.params)
     # Once it has ended, it is not gone on with.
     start = fn.resume(tmp_path / "parts", beginning(), begun)
-    assert start.run.chosen_by == "validation loss"
+    assert (start.run.chosen_by, start.run.ended) == ("validation loss", stopping.ended)
     again, _, records = checkpointed(start.state, tmp_path / "parts", start.run)
     assert (list(records), again.ended) == ([], stopping.ended)
     assert same(again.best, stopping.best)

@@ -110,7 +110,9 @@ def about_choice(run: RunRecord) -> str:
     best = run.best
     if best is None:
         return ""
-    text = f"Epoch {best.epoch:,} was chosen: its {run.chosen_by} is the best of {counted(run.epochs, 'epoch')}."
+    part, by = run.chosen_by.split()
+    what = loss_label(run) if by == "loss" else by
+    text = f"Epoch {best.epoch:,} was chosen, as the best of {counted(run.epochs, 'epoch')} by its {what} in {part}."
     *parts, last = (
         f"{number(side.data_loss)} in {name}"
         + ("" if math.isnan(side.accuracy) else f" (accuracy {number(side.accuracy)})")

@@ -42,7 +42,7 @@ BLUE = "#0072b2"
 PALETTE = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#999999")
 # Of text and of lines that carry no data; pages on a dark ground exchange them for light ones.
 INK, GREY = "#1b1f24", "#8a939c"
-SOLID, DASHED, DOTTED, DASHDOT = "-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5))
+SOLID, DASHED, DOTTED, DASHDOT = "-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5))
 
 # Widths in inches: of a page's text, and of one of its two columns. The latter is also that of a telephone.
 PAGE, COLUMN = 6.0, 3.6
@@ -94,14 +94,14 @@ def share_axis(axes: Axes) -> None:
 def curve(epochs: int, style: Any = SOLID) -> dict[str, Any]:
     """How a curve over that many epochs looks: a dot an epoch, as long as there is room between them.
 
-    Of a single epoch there is no line whose dashes could tell what it is: a ring stands for one with dashes, and a
-    square for one with dashes and dots.
+    With dashes and dots it has squares, since dots on dashes hide those of the line. Of a single epoch there is no line
+    whose dashes could tell what it is: a ring, or an empty square, stands for one with dashes.
     """
-    if epochs == 1 and style == DASHDOT:
-        return {"linestyle": style, "linewidth": 1.6, "markersize": 9, "marker": "s", "markerfacecolor": "none"}
-    if epochs == 1 and style == DASHED:
-        return {"linestyle": style, "linewidth": 1.6, "markersize": 9, "marker": "o", "markerfacecolor": "none"}
-    return {"linestyle": style, "linewidth": 1.6, "markersize": 5, "marker": "." if epochs <= 40 else ""}
+    dot, size = ("s", 3) if style == DASHDOT else (".", 5)
+    if epochs == 1 and style in (DASHED, DASHDOT):
+        ring = "s" if style == DASHDOT else "o"
+        return {"linestyle": style, "linewidth": 1.6, "markersize": 9, "marker": ring, "markerfacecolor": "none"}
+    return {"linestyle": style, "linewidth": 1.6, "markersize": size, "marker": dot if epochs <= 40 else ""}
 
 
 def legend(axes: Axes, columns: int = 2) -> None:

@@ -74,7 +74,7 @@ def test_runs_without_epochs_are_said_and_left_out(tmp_path: Path, capsys: pytes
     [
         (None, "No such file"),
         ("{}", "run.json: expected the JSON of a run"),
-        ('{"format": "funcnet run", "version": 9}', "run.json: expected a run of version 1 to 2, found version 9"),
+        ('{"format": "funcnet run", "version": 9}', "run.json: expected a run of version 1 to 3, found version 9"),
     ],
 )
 def test_a_file_that_cannot_be_read(

@@ -122,9 +122,9 @@ def test_the_chosen_epoch_is_told_with_what_chose_it() -> None:
     assert chosen.best.epoch == 2
     said = sentences.about_choice(chosen)
     assert said == (
-        "Epoch 2 was chosen: its validation loss is the best of 3 epochs. Its cross-entropy is 0.800 in training "
-        "(accuracy 0.720), 0.300 in validation (accuracy 0.720) and 0.300 in testing (accuracy 0.720). All else in "
-        "this report is of the network after the last epoch."
+        "Epoch 2 was chosen, as the best of 3 epochs by its cross-entropy in validation. Its cross-entropy is 0.800 "
+        "in training (accuracy 0.720), 0.300 in validation (accuracy 0.720) and 0.300 in testing (accuracy 0.720). All "
+        "else in this report is of the network after the last epoch."
     )
     assert Paragraph(said) in document([chosen], "T").blocks
     assert sum(block == Paragraph(said) for block in document([chosen, run], "T").blocks) == 1
