@@ -101,9 +101,11 @@ def test_units_of_a_view_count_as_active() -> None:
 
 def test_its_layers_are_told_once() -> None:
     inside = describe(NET, (5, 6, 2))
-    assert describe(fn.average_views(NET), (5, 6, 2)) == tuple(
-        attrs.evolve(fact, path=f"[0]{fact.path}") for fact in inside
-    )
+    around = describe(fn.average_views(NET), (5, 6, 2))
+    assert [attrs.evolve(fact, opens=()) for fact in around] == [
+        attrs.evolve(fact, path=f"[0]{fact.path}", opens=()) for fact in inside
+    ]
+    assert [(one.path, one.kind) for one in around[0].opens] == [("", "views"), ("[0]", "sequence")]
 
 
 def test_it_is_saved_and_pickled(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_nothing_public_is_left_out() -> None:
                 makers.append(name)
     assert all(len(makers) >= 2 for makers in made.values()), made
     for maker in (maker for makers in made.values() for maker in makers):
-        if maker != "compose":
+        if maker not in ("compose", "patch_whitening"):  # the second is a frozen conv2d
             assert maker.replace("_", " ") in named, maker
 
 

