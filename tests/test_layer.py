@@ -20,7 +20,7 @@ from funcnet.random import Key, make_key, normal
 from funcnet.shapes import Shape, ShapeError
 
 
-@settings(max_examples=12)
+@settings(max_examples=5)
 @given(chains(), shapes(), sizes(), keys())
 def test_proof(net: AnyLayer, shape: Shape, batch: int, key: Key) -> None:
     check_layer(net, shape, batch=batch, key=key)

@@ -104,7 +104,7 @@ def test_a_wrong_shape_is_refused(mine: str, shape: str, capsys: pytest.CaptureF
 
 def test_ctrl_c_shows_what_was_done() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "funcnet", "check", "--configurations", "300"],
+        [sys.executable, "-m", "funcnet", "check", "--configurations", "100"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         for line in process.stdout:
