@@ -9,6 +9,7 @@ is how a recipe is chosen.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def make(name: str, recipe_for: Callable[[Dataset, int], Recipe]) -> None:
     recipe = recipe_for(dataset, options.seed)
     init_key, run_key = fn.random.split(fn.make_key(options.seed))
     params, _ = recipe.net.init(init_key, dataset.train.in_shape)
-    script = f"python reports/{name.replace('-', '')}.py --seed {options.seed}"
+    script = f"python reports/{Path(sys.argv[0]).name} --seed {options.seed}"
     settings = [("optimizer", recipe.optimizer), ("batch size", recipe.batch), ("augmentation", recipe.augment)]
     run = fn.new_run(recipe.net, dataset, seed=options.seed, settings=settings, command=script, epochs=recipe.epochs)
     state = fn.init_state(params, recipe.optimizer, run_key)

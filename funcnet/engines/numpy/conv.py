@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from funcnet.engines.numpy import blas
-from funcnet.engines.numpy.cores import on_all_cores, scratch, shares, total_of
+from funcnet.engines.numpy.cores import blocks, on_all_cores, scratch, shares, total_of
 from funcnet.engines.numpy.kernel import LayerKernel, base, bound
 from funcnet.engines.numpy.winograd import pays, winograd_backward, winograd_forward
 from funcnet.layer import AnyLayer
@@ -85,11 +85,10 @@ def _by_patches(sliding: Windows, weight: Array, bias: Array | None, x: Array, y
     matrix = np.ascontiguousarray(weight).reshape(-1, weight.shape[-1])
 
     def part(begin: int, end: int) -> None:
-        blocks = _Blocks(sliding, x, y.shape[1:-1])
-        for first in range(begin, end, blocks.images):
-            some = slice(first, min(first + blocks.images, end))
+        own = _Blocks(sliding, x, y.shape[1:-1])
+        for some in blocks(begin, end, own.images):
             rows = y[some].reshape(-1, y.shape[-1])
-            np.matmul(blocks.patches(x[some]), matrix, out=rows)
+            np.matmul(own.patches(x[some]), matrix, out=rows)
             if bias is not None:
                 rows += bias
 
@@ -103,14 +102,13 @@ def _back_by_patches(
     sums = {begin: np.zeros(matrix.shape, x.dtype) for begin, _ in shares(len(x)) if need_dweight}
 
     def part(begin: int, end: int) -> None:
-        blocks = _Blocks(sliding, x, dy.shape[1:-1])
-        for first in range(begin, end, blocks.images):
-            some = slice(first, min(first + blocks.images, end))
+        own = _Blocks(sliding, x, dy.shape[1:-1])
+        for some in blocks(begin, end, own.images):
             rows = dy[some].reshape(-1, dy.shape[-1])
             if need_dweight:
-                blas.gemm(sums[begin], 1.0, blocks.patches(x[some]).T, rows, divide=False)
+                blas.gemm(sums[begin], 1.0, own.patches(x[some]).T, rows, divide=False)
             if dx is not None:
-                dx[some] = blocks.image_of(rows, matrix.T)
+                dx[some] = own.image_of(rows, matrix.T)
 
     on_all_cores(part, len(x))
     return total_of(sums.values(), matrix).reshape(weight.shape) if need_dweight else None

@@ -26,7 +26,7 @@ from funcnet.arrays import shielded
 from funcnet.engines.numpy.blas.routines import numpys_library
 from funcnet.shapes import Array, Shape
 
-__all__ = ["on_all_cores", "one_blas_thread", "scratch", "shares", "total_of"]
+__all__ = ["blocks", "on_all_cores", "one_blas_thread", "scratch", "shares", "total_of"]
 
 
 def on_all_cores(f: Callable[[int, int], object], count: int) -> None:
@@ -54,6 +54,11 @@ def shares(count: int) -> list[tuple[int, int]]:
     parts = min(count, _BLAS.threads())
     ends = [count * part // parts for part in range(1, parts + 1)]
     return list(zip([0, *ends[:-1]], ends, strict=True)) if parts else []
+
+
+def blocks(begin: int, end: int, length: int) -> Iterator[slice]:
+    """The places from begin to end, in slices of this length; the last one may be shorter."""
+    return (slice(first, min(first + length, end)) for first in range(begin, end, length))
 
 
 _memory = threading.local()

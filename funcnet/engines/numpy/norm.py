@@ -42,28 +42,16 @@ def _forward(
     x = np.ascontiguousarray(x)
     mean, variance = _statistics(_rows(x))
     normalized, y = x if owned else np.empty_like(x), np.empty_like(x)
-
-    def normalize(x: Array, n: Array, y: Array, mean: Array, deviation: Array, *affine: Array) -> None:
-        np.subtract(x, mean, out=n)
-        n /= deviation
-        _scaled(n, y, *affine)
-
     vectors = (mean, np.sqrt(variance + epsilon), *_affine(params))
-    by_rows(normalize, *map(_rows, (x, normalized, y)), along=vectors)
+    by_rows(_normalize, *map(_rows, (x, normalized, y)), along=vectors)
     return y, BatchNormResiduals(normalized, mean, variance)
 
 
 def _predict(epsilon: float, params: BatchNormParams, x: Array, owned: bool) -> Array:
     x = np.ascontiguousarray(x)
     y = x if owned else np.empty_like(x)
-
-    def normalize(x: Array, y: Array, mean: Array, deviation: Array, *affine: Array) -> None:
-        np.subtract(x, mean, out=y)
-        y /= deviation
-        _scaled(y, y, *affine)
-
     vectors = (params.mean, np.sqrt(params.variance + epsilon), *_affine(params))
-    by_rows(normalize, _rows(x), _rows(y), along=vectors)
+    by_rows(_normalize, *map(_rows, (x, y, y)), along=vectors)
     return y
 
 
@@ -71,7 +59,12 @@ def _affine(params: BatchNormParams) -> tuple[Array, ...]:
     return (params.shift,) if params.scale is None else (params.shift, params.scale)
 
 
-def _scaled(n: Array, y: Array, shift: Array, scale: Array | None = None) -> None:
+def _normalize(
+    x: Array, n: Array, y: Array, mean: Array, deviation: Array, shift: Array, scale: Array | None = None
+) -> None:
+    """Write n, and y = scale n + shift. y may be n itself."""
+    np.subtract(x, mean, out=n)
+    n /= deviation
     if scale is None:
         np.add(n, shift, out=y)
     else:

@@ -5,13 +5,12 @@ All cores share the images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import attrs
 import numpy as np
 
-from funcnet.engines.numpy.cores import on_all_cores
+from funcnet.engines.numpy.cores import blocks, on_all_cores
 from funcnet.engines.numpy.kernel import LayerKernel, bound
 from funcnet.layer import AnyLayer
 from funcnet.layers.windows import Windows
@@ -49,7 +48,7 @@ def _forward(sliding: Windows, params: tuple[()], x: Array, owned: bool, key: Ke
     chosen = np.zeros(y.shape, np.uint8)
 
     def part(begin: int, end: int) -> None:
-        for some in _blocks(begin, end, x[:1].size):
+        for some in blocks(begin, end, max(1, _BLOCK // x[:1].size)):
             largest, which = y[some], chosen[some]
             for number, place in enumerate(sliding.places()):
                 entry = sliding.cut(x[some], place, out)
@@ -89,7 +88,7 @@ def _backward(
     outside = np.s_[:, height:], np.s_[:, :, width:]  # what no window reaches
 
     def part(begin: int, end: int) -> None:
-        for some in _blocks(begin, end, dx[:1].size):
+        for some in blocks(begin, end, max(1, _BLOCK // dx[:1].size)):
             for border in outside:
                 dx[some][border] = 0
             for number, place in enumerate(sliding.places()):
@@ -98,9 +97,3 @@ def _backward(
 
     on_all_cores(part, len(dx))
     return dx
-
-
-def _blocks(begin: int, end: int, entries: int) -> Iterator[slice]:
-    """The images from begin to end, in blocks that a core's cache holds."""
-    images = max(1, _BLOCK // entries)
-    return (slice(first, min(first + images, end)) for first in range(begin, end, images))

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from funcnet.engines.numpy import blas
-from funcnet.engines.numpy.cores import on_all_cores, scratch, shares, total_of
+from funcnet.engines.numpy.cores import blocks, on_all_cores, scratch, shares, total_of
 from funcnet.layers.windows import Windows
 from funcnet.shapes import Array, Float, Shape
 from funcnet.tree import freeze
@@ -58,8 +58,7 @@ def winograd_forward(sliding: Windows, weight: Array, bias: Array | None, x: Arr
 
     def part(begin: int, end: int) -> None:
         tiles = _Tiles(sliding, x, y.shape)
-        for first in range(begin, end, tiles.images):
-            some = slice(first, min(first + tiles.images, end))
+        for some in blocks(begin, end, tiles.images):
             tiles.write(_product("products", tiles.of_image(x[some]), filters), y[some])
             if bias is not None:
                 y[some] += bias
@@ -77,8 +76,7 @@ def winograd_backward(
 
     def part(begin: int, end: int) -> None:
         tiles = _Tiles(sliding, x, dy.shape)
-        for first in range(begin, end, tiles.images):
-            some = slice(first, min(first + tiles.images, end))
+        for some in blocks(begin, end, tiles.images):
             of_dy = tiles.of_gradient(dy[some])
             if need_dweight:
                 of_x = tiles.of_image(x[some])
