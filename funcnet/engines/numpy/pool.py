@@ -5,6 +5,7 @@ All cores share the images.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import attrs
@@ -48,7 +49,7 @@ def _forward(sliding: Windows, params: tuple[()], x: Array, owned: bool, key: Ke
     chosen = np.zeros(y.shape, np.uint8)
 
     def part(begin: int, end: int) -> None:
-        for some in blocks(begin, end, max(1, _BLOCK // x[:1].size)):
+        for some in blocks(begin, end, _images(x.shape)):
             largest, which = y[some], chosen[some]
             for number, place in enumerate(sliding.places()):
                 entry = sliding.cut(x[some], place, out)
@@ -88,7 +89,7 @@ def _backward(
     outside = np.s_[:, height:], np.s_[:, :, width:]  # what no window reaches
 
     def part(begin: int, end: int) -> None:
-        for some in blocks(begin, end, max(1, _BLOCK // dx[:1].size)):
+        for some in blocks(begin, end, _images(dx.shape)):
             for border in outside:
                 dx[some][border] = 0
             for number, place in enumerate(sliding.places()):
@@ -97,3 +98,8 @@ def _backward(
 
     on_all_cores(part, len(dx))
     return dx
+
+
+def _images(shape: Shape) -> int:
+    """How many images of a batch of this shape a core's cache holds."""
+    return max(1, _BLOCK // max(1, math.prod(shape[1:])))

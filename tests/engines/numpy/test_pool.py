@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("three_cores")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, (1, 3), (2, 1)])
-@pytest.mark.parametrize("shape", [(1, 3, 3, 1), (7, 6, 7, 2), (5, 8, 9, 3)])
+@pytest.mark.parametrize("shape", [(0, 3, 4, 2), (1, 3, 3, 1), (7, 6, 7, 2), (5, 8, 9, 3)])
 @pytest.mark.parametrize("lay", [np.ascontiguousarray, np.asfortranarray])
 def test_the_equations(size: Any, shape: tuple[int, ...], lay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many entries tie: whole numbers from 0 to 3."""
