@@ -1,9 +1,9 @@
 """Functions of the entries of large arrays, in chunks that fit a core's own cache.
 
-    by_chunks(f, *arrays)    f(*arrays), which writes to some of them, chunk by chunk
-    by_rows(f, *arrays, along=vectors)    the same of images and one vector of their channels each
-    all_of(number, x)        a chunk filled with one number, for np.minimum and np.maximum
-    same_layout(arrays)      whether arrays are contiguous and in one order
+    by_chunks(f, *arrays)                 f(*arrays), which writes to some of them, chunk by chunk
+    by_rows(f, *arrays, along=vectors)    f(*arrays, *vectors) in chunks of whole rows, each with the same vectors
+    all_of(number, x)                     a chunk filled with one number, for np.minimum and np.maximum
+    same_layout(arrays)                   whether arrays are contiguous and in one order
 
 A layer's outputs are larger than a core's own cache. So are the temporary arrays that NumPy makes to compute a function
 of them. Each goes out to memory and comes back, and the system clears pages for it. The table has the time of a step
@@ -61,10 +61,10 @@ def by_chunks(f: Callable[..., object], *arrays: Float[Array, "*shape"]) -> None
 def by_rows(
     f: Callable[..., object], *arrays: Float[Array, "rows channels"], along: Sequence[Float[Array, "channels"]]
 ) -> None:
-    """Call f(*arrays, *vectors) chunk by chunk, where each chunk is some rows, and each vector one of its rows.
+    """Call f(*arrays, *vectors) chunk by chunk. A chunk is some whole rows, and a vector is as long as a row.
 
-    The vectors are repeated as often as a chunk has rows, and both are flat: NumPy would add a short row with a call a
-    row. The arrays are C-contiguous.
+    f is given flat arrays: the rows of the chunk one after the other, and each vector repeated for every row. NumPy is
+    slow where it must broadcast a vector to many short rows. The arrays are C-contiguous.
     """
     rows, channels = arrays[0].shape
     height = max(1, _CHUNK // 2 // max(1, channels))
